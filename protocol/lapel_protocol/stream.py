@@ -1,0 +1,201 @@
+"""The clip cipher: Tink streaming AEAD AES256_CTR_HMAC_SHA256_4KB, segment by segment (SPEC section 5).
+
+Rules that hold here:
+- an index is sealed once; a segment is full unless it is the last;
+- every segment carries what its nonce is made of, and a CRC that finds torn writes (it proves nothing);
+"""
+
+import struct
+
+from . import PROTOCOL_VERSION
+from .crypto import AesCtr, Mac, crc32, hkdf
+from .errors import Malformed, UnsupportedVersion
+from .limits import (
+    CLIP_HEADER_BYTES,
+    FIRST_BODY_BYTES,
+    FIRST_PLAIN_BYTES,
+    FIRST_SEGMENT_RECORD_BYTES,
+    KEY_BYTES,
+    MAX_SEGMENT_RECORD_BYTES,
+    MAX_SEGMENTS,
+    NEXT_PLAIN_BYTES,
+    PREFIX_BYTES,
+    SALT_BYTES,
+    SEGMENT_BYTES,
+    SEGMENT_HEADER_BYTES,
+    TAG_BYTES,
+    TINK_HEADER_BYTES,
+)
+
+RECORD_SEGMENT = 0x02
+_FLAG_LAST = 1
+# type, version, flags, zero, device, clip, index, body length | CRC-32 of these 24 bytes and the body
+_LAYOUT = ">BBBB8sIII"
+_CRC_AT = 24
+
+
+def segment_offset(index: int) -> int:
+    """Where segment record `index` starts in a clip file (header record, then segment records in order)."""
+    if index == 0:
+        return CLIP_HEADER_BYTES
+    return CLIP_HEADER_BYTES + FIRST_SEGMENT_RECORD_BYTES + (index - 1) * MAX_SEGMENT_RECORD_BYTES
+
+
+def full_body_bytes(index: int) -> int:
+    """The body length, tag included, of a segment that is not the last."""
+    return FIRST_BODY_BYTES if index == 0 else SEGMENT_BYTES
+
+
+def tink_header(salt: bytes, prefix: bytes) -> bytes:
+    """The 40 bytes that open a Tink stream: their own length, salt, nonce prefix."""
+    if len(salt) != SALT_BYTES or len(prefix) != PREFIX_BYTES:
+        raise ValueError("salt has 32 bytes and prefix 7")
+    return bytes([TINK_HEADER_BYTES]) + salt + prefix
+
+
+def split_tink_header(header: bytes) -> "tuple[bytes, bytes]":
+    """(salt, prefix) of a 40-byte Tink header; raises Malformed."""
+    if len(header) != TINK_HEADER_BYTES or header[0] != TINK_HEADER_BYTES:
+        raise Malformed("Tink header does not give its own length")
+    return header[1 : 1 + SALT_BYTES], header[1 + SALT_BYTES :]
+
+
+def clip_ikm(clip_enc: bytes, seed: bytes) -> bytes:
+    """The Tink key of a clip: needs the epoch's E (from K_dev) and the seed (from the organisation's private key)."""
+    return Mac(clip_enc).digest(seed)
+
+
+class StreamKeys:
+    """AES key and MAC key of one stream (HKDF-SHA256, Tink's order): `aes_key` and `mac_key`, 32 bytes each."""
+
+    def __init__(self, ikm: bytes, salt: bytes, associated_data: "bytes | bytearray | memoryview") -> None:
+        both = hkdf(ikm, salt, associated_data, 2 * KEY_BYTES)
+        self.aes_key = both[:KEY_BYTES]
+        self.mac_key = both[KEY_BYTES:]
+
+
+def segment_nonce(prefix: bytes, index: int, last: bool) -> bytes:
+    """The 16-byte nonce, and CTR start block, of a segment (Tink's layout)."""
+    return prefix + struct.pack(">IB", index, 1 if last else 0) + b"\0\0\0\0"
+
+
+class SegmentHeader:
+    """The 28 bytes before a segment's body. `size_bytes` is the body's length, tag included."""
+
+    def __init__(self, device: bytes, clip: int, index: int, last: bool, size_bytes: int, crc: int) -> None:
+        self.device = device
+        self.clip = clip
+        self.index = index
+        self.last = last
+        self.size_bytes = size_bytes
+        self.crc = crc
+
+
+def decode_segment_header(record: "bytes | bytearray | memoryview") -> SegmentHeader:
+    """Check the first 28 bytes of a segment record (SPEC 5.2); raises Malformed or UnsupportedVersion.
+
+    The body is not looked at: `record` may hold only the header.
+    """
+    if len(record) < SEGMENT_HEADER_BYTES:
+        raise Malformed("segment cut inside its header")
+    kind, version, flags, zero, device, clip, index, size = struct.unpack_from(_LAYOUT, record, 0)
+    (crc,) = struct.unpack_from(">I", record, _CRC_AT)
+    if kind != RECORD_SEGMENT:
+        raise Malformed("not a segment")
+    if version != PROTOCOL_VERSION:
+        raise UnsupportedVersion("segment version %d" % version)
+    if flags & ~_FLAG_LAST or zero:
+        raise Malformed("segment flags")
+    if index >= MAX_SEGMENTS:
+        raise Malformed("segment index")
+    full = full_body_bytes(index)
+    last = bool(flags & _FLAG_LAST)
+    if size > full or size < TAG_BYTES or (size != full and not last):
+        raise Malformed("segment length")
+    return SegmentHeader(device, clip, index, last, size, crc)
+
+
+def segment_body(header: SegmentHeader, record: "bytes | bytearray | memoryview") -> memoryview:
+    """The body of a whole segment record, its CRC checked; raises Malformed when cut, longer or torn."""
+    if len(record) != SEGMENT_HEADER_BYTES + header.size_bytes:
+        raise Malformed("segment cut or followed by other bytes")
+    body = memoryview(record)[SEGMENT_HEADER_BYTES:]
+    if crc32(memoryview(record)[:_CRC_AT], body) != header.crc:
+        raise Malformed("segment torn")
+    return body
+
+
+class SegmentSealer:
+    """Gathers plaintext and seals it in place, a segment at a time, in one buffer that is allocated once.
+
+    `begin` a clip, `write` until `full`, `seal` to get the finished record, and so on; the clip's last segment is
+    sealed with last=True and may be empty.
+    """
+
+    def __init__(self) -> None:
+        self._record = bytearray(MAX_SEGMENT_RECORD_BYTES)
+        self._view = memoryview(self._record)
+        self._used = 0
+        self._ended = True
+        self.room = 0
+        self.index = 0
+
+    def begin(self, device: bytes, clip: int, keys: StreamKeys, prefix: bytes) -> None:
+        """Start the stream of `clip`; the previous one is forgotten."""
+        self._device = device
+        self._clip = clip
+        self._prefix = prefix
+        self._cipher = AesCtr(keys.aes_key)
+        self._mac = Mac(keys.mac_key)
+        self.index = 0
+        self._used = 0
+        self._ended = False
+        self.room = FIRST_PLAIN_BYTES
+
+    @property
+    def full(self) -> bool:
+        """Whether the segment must be sealed before more is written."""
+        return self.room == 0
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Plaintext bytes that are in the buffer and not yet sealed."""
+        return self._used
+
+    def write(self, data: "bytes | bytearray | memoryview", start: int = 0) -> int:
+        """Take as much of data[start:] as fits the segment; returns how many bytes were taken."""
+        take = min(self.room, len(data) - start)
+        at = SEGMENT_HEADER_BYTES + self._used
+        self._view[at : at + take] = memoryview(data)[start : start + take]
+        self._used += take
+        self.room -= take
+        return take
+
+    def seal(self, last: bool) -> memoryview:
+        """Seal the segment: its whole record, valid until the next `write`; its tag is the last 32 bytes.
+
+        Raises ValueError when a segment that is not the last is not full, or the stream has ended: an index is
+        never sealed twice.
+        """
+        if self._ended or self.index >= MAX_SEGMENTS or not (last or self.full):
+            raise ValueError("segment sealed out of order")
+        size = self._used + TAG_BYTES
+        end = SEGMENT_HEADER_BYTES + size
+        view = self._view
+        nonce = segment_nonce(self._prefix, self.index, last)
+        cipher_text = view[SEGMENT_HEADER_BYTES : SEGMENT_HEADER_BYTES + self._used]
+        if self._used:
+            self._cipher.apply(nonce, cipher_text)
+        view[end - TAG_BYTES : end] = self._mac.digest(nonce, cipher_text)
+        flags = _FLAG_LAST if last else 0
+        head = struct.pack(
+            _LAYOUT, RECORD_SEGMENT, PROTOCOL_VERSION, flags, 0, self._device, self._clip, self.index, size
+        )
+        view[:_CRC_AT] = head
+        crc = crc32(view[:_CRC_AT], view[SEGMENT_HEADER_BYTES:end])
+        view[_CRC_AT:SEGMENT_HEADER_BYTES] = struct.pack(">I", crc)
+        self.index += 1
+        self._used = 0
+        self._ended = last
+        self.room = 0 if last else NEXT_PLAIN_BYTES
+        return view[:end]
