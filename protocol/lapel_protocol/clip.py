@@ -10,7 +10,15 @@ from . import PROTOCOL_VERSION, SUITE_TINK_4KB, labels
 from .crypto import Mac, sha256
 from .errors import Malformed, UnsupportedVersion
 from .keys import EpochKeys
-from .limits import CLIP_END_BYTES, KEY_BYTES, RSA_BYTES, TAG_BYTES, TINK_HEADER_BYTES
+from .limits import (
+    CLIP_END_BYTES,
+    DEVICE_ID_BYTES,
+    KEY_BYTES,
+    KEY_ID_BYTES,
+    RSA_BYTES,
+    TAG_BYTES,
+    TINK_HEADER_BYTES,
+)
 from .stream import StreamKeys, clip_ikm, split_tink_header
 
 RECORD_CLIP_HEADER = 0x01
@@ -96,7 +104,9 @@ class ClipHeader:
 
     def associated_data(self) -> bytes:
         """The 484 bytes that precede the Tink header; they are the stream's associated data."""
-        if len(self.wrapped_seed) != RSA_BYTES or len(self.previous_head) != 32 or len(self.device) != 8:
+        if len(self.wrapped_seed) != RSA_BYTES or len(self.previous_head) != 32:
+            raise ValueError("clip header field of the wrong length")
+        if len(self.device) != DEVICE_ID_BYTES or len(self.key_id) != KEY_ID_BYTES:
             raise ValueError("clip header field of the wrong length")
         fields = struct.pack(
             FIELDS_LAYOUT,
@@ -137,8 +147,8 @@ def seal_clip_header(header: ClipHeader, keys: EpochKeys, seed: bytes) -> "tuple
 
 def peek_clip(record: "bytes | bytearray | memoryview") -> "tuple[bytes, int]":
     """(device, clip) that a header or end record names, nothing verified; raises Malformed or UnsupportedVersion."""
-    if len(record) < 16:
-        raise Malformed("clip record cut")
+    if len(record) < 16 or record[0] not in (RECORD_CLIP_HEADER, RECORD_CLIP_END):
+        raise Malformed("not a clip header or end, or cut")
     if record[1] != PROTOCOL_VERSION:
         raise UnsupportedVersion("clip record version %d" % record[1])
     device, clip = struct.unpack_from(">8sI", record, 4)

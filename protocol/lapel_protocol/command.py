@@ -95,8 +95,8 @@ def open_command(keys: EpochKeys, record: "bytes | bytearray | memoryview", devi
 class CommandGate:
     """Decides, within one boot, whether an authentic command is fresh (SPEC 8.3).
 
-    A welcome answers the outstanding hello and is taken once; a guarded command needs the nonce of the current
-    connection's hello, a counter above every earlier one of this boot, and an expiry that has not passed.
+    A welcome answers the outstanding hello and is taken once; a guarded command needs the nonce of the latest hello, a
+    counter above every earlier one that named this nonce, and an expiry that has not passed.
     """
 
     def __init__(self) -> None:
@@ -105,9 +105,10 @@ class CommandGate:
         self._counter = 0
 
     def hello(self, nonce: bytes) -> None:
-        """A hello with this fresh nonce is about to be sent."""
+        """A hello with this fresh nonce is about to be sent. Counters start anew: a restored gateway has older ones."""
         self.nonce = nonce
         self._waiting = True
+        self._counter = 0
 
     def admit(self, command: Command, wall_ms: int) -> None:
         """Raise Replayed unless the command is fresh. `wall_ms` is the device's Unix time, 0 when it has none."""

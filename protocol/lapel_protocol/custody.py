@@ -25,6 +25,8 @@ TRANSITIONS = {
     (OPEN, END): (ENDED, ()),
     (OPEN, SETTLE): (CUT, ()),
     (ENDED, END): (ENDED, ()),
+    (ENDED, SETTLE): (CUT, ()),  # storage lost the end after it was sent: the device's later word counts
+    (CUT, END): (CUT, ()),
     (CUT, SETTLE): (CUT, ()),
     (ENDED, COMPLETE): (HELD, ()),
     (CUT, COMPLETE): (HELD, ()),

@@ -20,9 +20,10 @@ NEXT_PLAIN_BYTES = SEGMENT_BYTES - TAG_BYTES  # 4,064
 SEGMENT_HEADER_BYTES = 28  # a multiple of 4, so that the body is word-aligned for the XOR on a Cortex-M0+
 FIRST_SEGMENT_RECORD_BYTES = SEGMENT_HEADER_BYTES + FIRST_BODY_BYTES
 MAX_SEGMENT_RECORD_BYTES = SEGMENT_HEADER_BYTES + SEGMENT_BYTES  # 4,124
-MAX_SEGMENTS = 1 << 20  # 4 GiB of clip: 3 h at 3 Mbit/s; also keeps every file offset below 2^32 on FAT
+MAX_SEGMENTS = 1_000_000  # 4 GB of clip: 3 h at 3 Mbit/s; times 4,124 it stays below 2^32, the largest file on FAT
 
 RSA_BYTES = 384  # RSA-3072
+KEY_ID_BYTES = 8  # names an organisation key among the few that one device ever sees
 CLIP_HEADER_BYTES = 588
 CLIP_END_BYTES = 120
 

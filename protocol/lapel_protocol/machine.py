@@ -4,7 +4,9 @@ from .errors import BadTransition
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    Table = dict[tuple[int, int], tuple[int, tuple[int, ...]]]
+    from collections.abc import Mapping
+
+    Table = Mapping[tuple[int, int], tuple[int, tuple[int, ...]]]
 
 
 class Machine:

@@ -22,6 +22,7 @@ from .clip import (
     FLAG_ALARM,
     HEADER_MAC_AT,
     NOTICE_CONTINUED,
+    PREV_NONE,
     RECORD_CLIP_END,
     RECORD_CLIP_HEADER,
     TRUST_GATEWAY,
@@ -106,6 +107,7 @@ def decode_clip_header(record: "bytes | bytearray | memoryview") -> ClipHeader:
         or header.codec not in (CODEC_MATROSKA_MJPEG_PCM, CODEC_MATROSKA_PCM)
         or header.boot >= header.clip
         or header.previous_clip >= header.clip
+        or (header.previous_clip == PREV_NONE and header.previous_head != bytes(32))
     ):
         raise Malformed("clip header field out of range")
     header.wrapped_seed = bytes(record[FIELDS_BYTES:ASSOCIATED_BYTES])
@@ -119,6 +121,8 @@ def open_clip_header(keys: EpochKeys, record: "bytes | bytearray | memoryview") 
     if len(record) != CLIP_HEADER_BYTES or record[0] != RECORD_CLIP_HEADER:
         raise Malformed("not a clip header")
     data = bytes(record)
+    if data[1] != PROTOCOL_VERSION or data[2] != SUITE_TINK_4KB:
+        raise UnsupportedVersion("clip header version %d suite %d" % (data[1], data[2]))
     auth = Mac(keys.clip_auth)
     if not equal(auth.digest(data[:HEADER_MAC_AT]), data[HEADER_MAC_AT:]):
         raise BadMac("clip header MAC")

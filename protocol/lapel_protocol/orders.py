@@ -133,7 +133,7 @@ class Want:
 def decode_want(payload: bytes) -> Want:
     """Check and read a Want payload."""
     clip, first, count, parts, zero, zero2 = fields(Want.LAYOUT, payload)
-    if zero or zero2 or not parts or parts & ~WANT_FLAGS or first > MAX_SEGMENTS or count > MAX_SEGMENTS:
+    if zero or zero2 or not parts or parts & ~WANT_FLAGS or first + count > MAX_SEGMENTS:
         raise Malformed("want field out of range")
     return Want(clip, parts, first, count)
 
@@ -197,11 +197,10 @@ class AlarmAck:
 
     def encode(self) -> bytes:
         """The payload."""
-        name = self.name.encode()
-        while len(name) > MAX_NAME_BYTES:
-            self.name = self.name[:-1]
-            name = self.name.encode()
-        return struct.pack(self.LAYOUT, self.boot, self.counter, self.wall_ms) + name
+        text = self.name[:MAX_NAME_BYTES]
+        while len(text.encode()) > MAX_NAME_BYTES:
+            text = text[:-1]  # a whole character less
+        return struct.pack(self.LAYOUT, self.boot, self.counter, self.wall_ms) + text.encode()
 
 
 def decode_alarm_ack(payload: bytes) -> AlarmAck:
@@ -258,7 +257,7 @@ def decode_unopenable(payload: bytes) -> UnopenableNotice:
 
 
 class SettingsChange:
-    """A device's settings as a whole; bounds are the device's own (SPEC 8.7). `version` only rises."""
+    """A device's settings as a whole; bounds are the device's own (SPEC 8.7). `version` names the set."""
 
     LAYOUT = ">IBBHHHBBH"
 

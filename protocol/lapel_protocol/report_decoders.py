@@ -5,6 +5,7 @@ Apart from `reports`, so that a device, which only writes them, does not carry t
 
 import struct
 
+from .alarm import RESOLVED
 from .errors import Malformed
 from .layout import fields
 from .limits import MAX_LEDGER_ENTRIES, MAX_SEGMENTS, RSA_BYTES
@@ -76,7 +77,7 @@ def decode_heartbeat(payload: bytes) -> Heartbeat:
         beat.clips_held,
         beat.refused_commands,
     ) = struct.unpack(Heartbeat.LAYOUT, payload)
-    if zero or beat.flags & ~HEART_FLAGS or beat.battery_percent > 100:
+    if zero or beat.flags & ~HEART_FLAGS or beat.battery_percent > 100 or beat.alarm_state > RESOLVED:
         raise Malformed("heartbeat field out of range")
     return beat
 

@@ -175,10 +175,11 @@ class SegmentSealer:
         """Seal the segment: its whole record, valid until the next `write`; its tag is the last 32 bytes.
 
         Raises ValueError when a segment that is not the last is not full, or the stream has ended: an index is
-        never sealed twice.
+        never sealed twice. A failure half-way (MemoryError) ends the stream.
         """
         if self._ended or self.index >= MAX_SEGMENTS or not (last or self.full):
             raise ValueError("segment sealed out of order")
+        self._ended = True  # until it is whole: sealing again after a failure half-way would undo the encryption
         size = self._used + TAG_BYTES
         end = SEGMENT_HEADER_BYTES + size
         view = self._view

@@ -4,7 +4,7 @@ Deterministic given the OAEP seed, so that a gateway can recompute a device's wr
 """
 
 from .crypto import sha256
-from .limits import KEY_BYTES, RSA_BYTES
+from .limits import KEY_BYTES, KEY_ID_BYTES, RSA_BYTES
 
 _EXPONENT = 65537
 _HASH_BYTES = 32
@@ -15,7 +15,7 @@ def key_id(modulus: "bytes | bytearray") -> bytes:
     """Names an organisation key: the first 8 bytes of the SHA-256 of its 384-byte big-endian modulus."""
     if len(modulus) != RSA_BYTES or not modulus[0] & 0x80 or not modulus[-1] & 1:
         raise ValueError("an organisation key is an odd modulus of exactly 3,072 bits")
-    return sha256(modulus)[:8]
+    return sha256(modulus)[:KEY_ID_BYTES]
 
 
 def _mask(seed: bytes, data: bytearray) -> None:
