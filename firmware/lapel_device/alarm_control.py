@@ -1,0 +1,148 @@
+"""The wearer's side of an alarm: what `lapel_protocol.alarm` decides, shown and kept latched (SPEC section 10.2).
+
+Rules that hold here:
+
+- One alarm at a time. Holding ALARM again while one is latched raises no second one and says again how far it got.
+- Only commands that name this alarm's boot and counter move it; others are ignored, because the gateway repeats
+  its answers after every hello.
+- The latch outlives a restart: which alarm it is and how far it got is kept in /alarm.bin until it is resolved.
+"""
+
+import struct
+
+from lapel_protocol.alarm import (
+    ACKNOWLEDGE,
+    ACKNOWLEDGED,
+    BROKER_HAS_IT,
+    QUIET,
+    RAISE,
+    RAISED,
+    RECEIPT,
+    RECEIVED,
+    RESOLVED,
+    SHOW_ACKNOWLEDGED,
+    SHOW_RAISED,
+    SHOW_RECEIVED,
+    SHOW_RESOLVED,
+    SHOW_SENT,
+    TRANSITIONS,
+)
+from lapel_protocol.crypto import crc32
+from lapel_protocol.machine import Machine
+
+from . import feedback
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .boards.contract import Storage
+    from .feedback import Feedback
+
+LATCH_PATH = "/alarm.bin"
+_LATCH_NEW_PATH = "/alarm.new"
+_LAYOUT = ">IIB"
+
+# Pairs: (what the table wants shown, the pattern that shows it).
+_SHOWN = (
+    (SHOW_RAISED, feedback.ALARM_RAISED),
+    (SHOW_SENT, feedback.ALARM_SENT),
+    (SHOW_RECEIVED, feedback.ALARM_RECEIVED),
+    (SHOW_ACKNOWLEDGED, feedback.ALARM_ACKNOWLEDGED),
+    (SHOW_RESOLVED, feedback.ALARM_RESOLVED),
+)
+
+
+class AlarmControl:
+    """The alarm that is latched, named by `boot` and `counter` (0, 0 while there is none)."""
+
+    def __init__(self, display: "Feedback", storage: "Storage") -> None:
+        self._display = display
+        self._storage = storage
+        self._machine = Machine(TRANSITIONS, QUIET)
+        self._kept = False
+        self._pattern = feedback.ALARM_RESOLVED
+        self.boot = 0
+        self.counter = 0
+
+    @property
+    def state(self) -> int:
+        """A state of `lapel_protocol.alarm`; QUIET or RESOLVED when nothing is latched."""
+        return self._machine.state
+
+    @property
+    def latched(self) -> bool:
+        """Whether an alarm is waiting to be resolved by the gateway."""
+        return self._machine.state not in (QUIET, RESOLVED)
+
+    def raised(self, boot: int, counter: int, now_ms: int) -> None:
+        """A new alarm has been sealed and queued. Only while none is latched."""
+        self._machine = Machine(TRANSITIONS, QUIET)
+        self.boot = boot
+        self.counter = counter
+        self._kept = False
+        self._handle(RAISE, now_ms)
+
+    def show_again(self, now_ms: int) -> None:
+        """ALARM was held while one is latched: play its state from the beginning."""
+        self._display.show(self._pattern, now_ms)
+
+    def sent(self, now_ms: int) -> None:
+        """The broker acknowledged the publish."""
+        if self._machine.state == RAISED:
+            self._handle(BROKER_HAS_IT, now_ms)
+
+    def answer(self, event: int, boot: int, counter: int, now_ms: int) -> bool:
+        """RECEIPT, ACKNOWLEDGE or RESOLVE, by the gateway's authenticated word; False when another alarm is meant."""
+        if (boot, counter) != (self.boot, self.counter) or not self._machine.allows(event):
+            return False
+        self._handle(event, now_ms)
+        return True
+
+    def keep(self) -> None:
+        """Make the latch outlive a restart, if it does not yet; raises OSError when storage fails."""
+        if self._kept:
+            return
+        if self.latched:
+            body = struct.pack(_LAYOUT, self.boot, self.counter, self._machine.state)
+            file = self._storage.open(_LATCH_NEW_PATH, "wb")
+            try:
+                file.write(body + struct.pack(">I", crc32(body)))
+                file.flush()
+            finally:
+                file.close()
+            self._storage.rename(_LATCH_NEW_PATH, LATCH_PATH)
+        elif self._storage.size(LATCH_PATH) >= 0:
+            self._storage.remove(LATCH_PATH)
+        self._kept = True
+
+    def load(self, now_ms: int) -> bool:
+        """Latch again what a restart interrupted; returns whether there was an alarm. Raises OSError."""
+        if self._storage.size(LATCH_PATH) < 0:
+            return False
+        file = self._storage.open(LATCH_PATH, "rb")
+        try:
+            data = file.read(64)
+        finally:
+            file.close()
+        size = struct.calcsize(_LAYOUT)
+        if len(data) != size + 4 or struct.unpack_from(">I", data, size)[0] != crc32(data[:size]):
+            return False
+        boot, counter, state = struct.unpack_from(_LAYOUT, data, 0)
+        self.raised(boot, counter, now_ms)
+        # A broker of the boot before proves nothing now, so SENT starts again at RAISED.
+        if state >= RECEIVED:
+            self._handle(RECEIPT, now_ms)
+        if state == ACKNOWLEDGED:
+            self._handle(ACKNOWLEDGE, now_ms)
+        self._kept = True
+        return True
+
+    def _handle(self, event: int, now_ms: int) -> None:
+        before = self._machine.state
+        effects = self._machine.handle(event)
+        for effect, pattern in _SHOWN:
+            if effect in effects:
+                self._display.switch(self._pattern, False, now_ms)
+                self._display.show(pattern, now_ms)
+                self._pattern = pattern
+        if self._machine.state != before:
+            self._kept = False

@@ -1,0 +1,70 @@
+"""Storage on MicroPython's own file systems (littlefs, FAT, or the host's), under a root folder.
+
+`flush` on a MicroPython file reaches the medium: lfs_file_sync, f_sync or fsync, whichever is mounted; `close` does so
+on littlefs and FAT. A rename replaces; on FAT a power cut in it can leave both names.
+"""
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+_NOT_FOUND = 2  # ENOENT
+_EXISTS = 17  # EEXIST
+
+
+class VfsStorage:
+    """The `Storage` of a board whose file system is mounted at `root` ("" or "/sd", no slash at the end)."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+
+    def open(self, path: str, mode: str) -> "Any":
+        """Open in a binary mode; raises OSError."""
+        return open(self._root + path, mode)
+
+    def listdir(self, path: str) -> "Iterable[str]":
+        """Yield names one at a time: a folder of hundreds of clips is never a list on the heap."""
+        try:
+            entries = os.ilistdir(self._root + path)  # type: ignore[attr-defined]  # MicroPython's own
+        except OSError as error:
+            if error.errno != _NOT_FOUND:
+                raise
+            return
+        for entry in entries:
+            yield entry[0]
+
+    def remove(self, path: str) -> None:
+        """Delete a file; raises OSError."""
+        os.remove(self._root + path)
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename, replacing `new`; raises OSError."""
+        os.rename(self._root + old, self._root + new)
+
+    def mkdir(self, path: str) -> None:
+        """Make a folder unless it exists; raises OSError."""
+        try:
+            os.mkdir(self._root + path)
+        except OSError as error:
+            if error.errno != _EXISTS:
+                raise
+
+    def size(self, path: str) -> int:
+        """Bytes in a file, -1 when there is none."""
+        try:
+            return os.stat(self._root + path)[6]
+        except OSError:
+            return -1
+
+    def free_bytes(self) -> int:
+        """Bytes free; slow (littlefs walks the file system)."""
+        figures = os.statvfs(self._root or "/")
+        return figures[0] * figures[3]
+
+    def total_bytes(self) -> int:
+        """Bytes of the whole file system."""
+        figures = os.statvfs(self._root or "/")
+        return figures[1] * figures[2]

@@ -1,0 +1,131 @@
+"""Buttons to gestures: debounced levels, and presses, holds and double presses read from them.
+
+Rules that hold here:
+
+- A press is delivered when the button is let go before the hold time; a hold as soon as its time is reached,
+  and letting go afterwards means nothing. So one push is one gesture, never two.
+- A double press is a gesture of its own. Only while `defer_single` is set (a visit is on, where it means
+  "check in") does a single press wait to see whether a second follows.
+- Gestures are bits, because two buttons can complete theirs in the same sample.
+- Times are milliseconds that never wrap. A sample that comes late delays a gesture; a hold needs a sample
+  that still shows the button down, so a stalled loop cannot turn a short press into a hold.
+"""
+
+RECORD_BUTTON = 0x01
+ALARM_BUTTON = 0x02
+
+NO_GESTURE = 0
+RECORD_PRESS = 0x01
+RECORD_HOLD = 0x02
+RECORD_DOUBLE = 0x04
+ALARM_HOLD = 0x08
+
+DEBOUNCE_MS = 30
+"""Contacts of the tact switches used settle within 10 ms; a level must hold this long to count."""
+
+RECORD_HOLD_MS = 1500
+ALARM_HOLD_MS = 2000
+"""Long enough that a fall or a hug on a recessed button does not raise an alarm."""
+
+DOUBLE_PRESS_MS = 400
+"""From letting go of the first press to pushing the second."""
+
+
+class Debouncer:
+    """Raw levels in, settled levels out, each button on its own."""
+
+    def __init__(self, buttons: int) -> None:
+        """`buttons`: how many low bits of the mask are buttons (1 to 8).
+
+        `since_ms` says when each took its present raw level, so that a hold counts from the push itself.
+        """
+        self.settled = 0
+        self.since_ms = [0] * buttons
+        self._raw = 0
+
+    def sample(self, mask: int, now_ms: int) -> int:
+        """The settled levels after this sample, as a mask like `mask`."""
+        changed = mask ^ self._raw
+        self._raw = mask
+        for index in range(len(self.since_ms)):
+            bit = 1 << index
+            if changed & bit:
+                self.since_ms[index] = now_ms
+            elif (mask ^ self.settled) & bit and now_ms - self.since_ms[index] >= DEBOUNCE_MS:
+                self.settled ^= bit
+        return self.settled
+
+
+class Gestures:
+    """Reads gestures from samples of the raw button mask (bit 0 RECORD, bit 1 ALARM)."""
+
+    def __init__(self) -> None:
+        self.defer_single = False
+        self._debouncer = Debouncer(2)
+        self._record_down_ms = -1
+        self._record_held = False
+        self._alarm_down_ms = -1
+        self._alarm_held = False
+        self._last_press_ms = -1
+        self._second_push = False
+        self._single_pending = False
+
+    def sample(self, mask: int, now_ms: int) -> int:
+        """The gestures completed by this sample, as bits (NO_GESTURE = none). Call every 10 to 20 ms."""
+        levels = self._debouncer.sample(mask, now_ms)
+        return self._record(levels, mask, now_ms) | self._alarm(levels, mask, now_ms)
+
+    def _alarm(self, levels: int, mask: int, now_ms: int) -> int:
+        if not levels & ALARM_BUTTON:
+            self._alarm_down_ms = -1
+            self._alarm_held = False
+            return NO_GESTURE
+        if self._alarm_down_ms < 0:
+            self._alarm_down_ms = self._debouncer.since_ms[1]
+        if self._alarm_held or not mask & ALARM_BUTTON or now_ms - self._alarm_down_ms < ALARM_HOLD_MS:
+            return NO_GESTURE
+        self._alarm_held = True
+        return ALARM_HOLD
+
+    def _record(self, levels: int, mask: int, now_ms: int) -> int:
+        if levels & RECORD_BUTTON:
+            return self._record_is_down(mask, now_ms)
+        if self._record_down_ms >= 0:
+            return self._record_was_let_go(now_ms)
+        if self._single_pending and now_ms - self._last_press_ms > DOUBLE_PRESS_MS + DEBOUNCE_MS:
+            self._single_pending = False
+            return RECORD_PRESS
+        return NO_GESTURE
+
+    def _record_is_down(self, mask: int, now_ms: int) -> int:
+        if self._record_down_ms < 0:
+            self._record_down_ms = self._debouncer.since_ms[0]
+            self._record_held = False
+            self._second_push = (
+                self._last_press_ms >= 0 and self._record_down_ms - self._last_press_ms <= DOUBLE_PRESS_MS
+            )
+        if self._record_held or not mask & RECORD_BUTTON or now_ms - self._record_down_ms < RECORD_HOLD_MS:
+            return NO_GESTURE
+        self._record_held = True
+        # A press that was kept back for a second one is overtaken by the hold: one push more, one gesture.
+        self._single_pending = False
+        self._last_press_ms = -1
+        return RECORD_HOLD
+
+    def _record_was_let_go(self, now_ms: int) -> int:
+        # Let go in fact when the raw level fell; the debounced level is a little later.
+        released_ms = self._debouncer.since_ms[0]
+        self._record_down_ms = -1
+        if self._record_held:
+            self._record_held = False
+            return NO_GESTURE
+        if self._second_push:
+            self._second_push = False
+            self._single_pending = False
+            self._last_press_ms = -1
+            return RECORD_DOUBLE
+        self._last_press_ms = released_ms
+        if self.defer_single:
+            self._single_pending = True
+            return NO_GESTURE
+        return RECORD_PRESS

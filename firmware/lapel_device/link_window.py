@@ -1,0 +1,58 @@
+"""How many bytes may be unacknowledged on this link, so that an alarm does not wait behind a video.
+
+An alarm that is published now waits until everything before it is through: unacknowledged bytes / link rate, less what
+is already travelling. The window keeps that wait near DELAY_MS:
+
+    rate   = bytes in flight when a message was sent / (its round trip - the round trip of a small message alone)
+    window = rate * (small round trip + DELAY_MS), at least one segment, at most what the board allows
+
+Counting the small round trip in keeps a slow-to-answer but wide link full; those bytes travel and delay nothing.
+"""
+
+DELAY_MS = 150
+PROBE_MS = 30_000  # clips pause this often for one small round trip, so that its length is known as it is now
+_FIRST_BASE_MS = 50
+_MAX_RATE = 1 << 24  # bytes a second: beyond it the board's own limit decides anyway
+
+
+class LinkWindow:
+    """The window of one connection. `limit_bytes` is in force; `rate` (bytes a second) is 0 until it was measured.
+
+    `base_ms` is the round trip of a small message that had the link to itself.
+    """
+
+    def __init__(self, least_bytes: int, most_bytes: int) -> None:
+        self._least_bytes = least_bytes
+        self._most_bytes = max(least_bytes, most_bytes)
+        self._probed_ms = 0
+        self.base_ms = _FIRST_BASE_MS
+        self.rate = 0
+        self.limit_bytes = least_bytes
+
+    def reset(self, now_ms: int) -> None:
+        """A new connection: nothing is known of it, so it starts with the least."""
+        self._probed_ms = now_ms
+        self.base_ms = _FIRST_BASE_MS
+        self.rate = 0
+        self.limit_bytes = self._least_bytes
+
+    def probe_due(self, now_ms: int) -> bool:
+        """Whether the small round trip should be measured again, with nothing else in flight."""
+        return now_ms - self._probed_ms >= PROBE_MS
+
+    def probed(self, round_trip_ms: int, now_ms: int) -> None:
+        """A small message that had the link to itself was answered."""
+        self._probed_ms = now_ms
+        self.base_ms = round_trip_ms
+
+    def acked(self, in_flight_bytes: int, round_trip_ms: int) -> None:
+        """A message was acknowledged; `in_flight_bytes`, itself included, were unacknowledged when it was sent."""
+        self.base_ms = min(self.base_ms, round_trip_ms)
+        sample = min(_MAX_RATE, in_flight_bytes * 1000 // max(1, round_trip_ms - self.base_ms))
+        self.rate = sample if not self.rate else (3 * self.rate + sample) // 4
+        wanted = self.rate * (self.base_ms + DELAY_MS) // 1000
+        self.limit_bytes = max(self._least_bytes, min(wanted, self._most_bytes))
+
+    def chunk_segments(self, segment_bytes: int, most: int) -> int:
+        """Segments to put into one message: two messages fill the window, so that one travels while one is answered."""
+        return max(1, min(most, self.limit_bytes // (2 * segment_bytes)))

@@ -1,0 +1,165 @@
+"""What a device is told at provisioning (/config.json) and what the gateway changes later (SPEC section 8.7).
+
+Rules that hold here:
+
+- The configuration is not secret and not trusted blindly: every field is checked once, here.
+- Settings are accepted as a whole or not at all; a repeat of the version in force changes nothing. What the
+  gateway set is kept in /settings.bin and outlives a restart; a torn or spoilt file falls back to /config.json.
+"""
+
+import json
+import struct
+
+from lapel_protocol.crypto import crc32
+from lapel_protocol.errors import Malformed
+from lapel_protocol.limits import DEVICE_ID_BYTES, RSA_BYTES
+from lapel_protocol.orders import SettingsChange, decode_settings
+from lapel_protocol.wrap import key_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .boards.contract import Storage
+
+CONFIG_PATH = "/config.json"
+SETTINGS_PATH = "/settings.bin"
+_SETTINGS_NEW_PATH = "/settings.new"
+_MAX_CONFIG_BYTES = 4096
+_MAX_HOST_CHARS = 253  # RFC 1035
+_NAMES = (
+    "notice_policy",
+    "delete_level",
+    "notice_timeout_ms",
+    "frame_interval_ms",
+    "heartbeat_s",
+    "silent",
+    "audio",
+    "clip_limit_s",
+)
+
+
+class ConfigError(Exception):
+    """/config.json is missing or wrong: the device must be provisioned. The message names the field."""
+
+
+class Config:
+    """/config.json, checked: `device` 8 bytes, `modulus` 384, `key_id` 8, `build_ms` Unix milliseconds."""
+
+    def __init__(self, fields: "dict[str, object]") -> None:
+        self.device = _hex(fields, "device", DEVICE_ID_BYTES)
+        self.modulus = _hex(fields, "org_modulus", RSA_BYTES)
+        self.key_id = _hex(fields, "key_id", 8)
+        self.host = _text(fields, "host")
+        self.port = _number(fields, "port", 1, 65535)
+        self.tls = bool(fields.get("tls", True))
+        self.server_hostname = _text(fields, "server_hostname") if self.tls else ""
+        self.build_ms = _number(fields, "build_ms", 0, 1 << 43)
+        try:
+            good = key_id(self.modulus) == self.key_id
+        except ValueError:
+            good = False
+        if not good:
+            raise ConfigError("org_modulus is not the key that key_id names")
+        self.settings = SettingsChange()
+        overrides = fields.get("settings", {})
+        if not isinstance(overrides, dict):
+            raise ConfigError("settings is not an object")
+        for name in overrides:
+            if name not in _NAMES:
+                raise ConfigError("unknown setting %s" % name)
+            setattr(self.settings, name, _number(overrides, name, 0, 65535))
+        try:
+            decode_settings(self.settings.encode())
+        except Malformed:
+            raise ConfigError("a setting is out of range")
+
+
+def load_config(storage: "Storage") -> Config:
+    """Read and check /config.json; raises ConfigError, or OSError when the medium fails."""
+    size = storage.size(CONFIG_PATH)
+    if size < 0:
+        raise ConfigError("%s is missing" % CONFIG_PATH)
+    if size > _MAX_CONFIG_BYTES:
+        raise ConfigError("%s is longer than %d bytes" % (CONFIG_PATH, _MAX_CONFIG_BYTES))
+    file = storage.open(CONFIG_PATH, "rb")
+    try:
+        data = file.read(_MAX_CONFIG_BYTES)
+    finally:
+        file.close()
+    try:
+        fields = json.loads(data)
+    except ValueError:
+        raise ConfigError("%s is not JSON" % CONFIG_PATH)
+    if not isinstance(fields, dict):
+        raise ConfigError("%s is not a JSON object" % CONFIG_PATH)
+    return Config(fields)
+
+
+class Settings:
+    """The settings in force, as `current`."""
+
+    def __init__(self, storage: "Storage", provisioned: SettingsChange) -> None:
+        self._storage = storage
+        self.current = provisioned
+
+    def load(self) -> None:
+        """Take what the gateway set before, if a good copy of it is there."""
+        try:
+            if self._storage.size(SETTINGS_PATH) < 0:
+                return
+            file = self._storage.open(SETTINGS_PATH, "rb")
+            try:
+                data = file.read(256)
+            finally:
+                file.close()
+        except OSError:
+            return
+        body = data[:-4]
+        if len(data) < 4 or struct.unpack(">I", data[-4:])[0] != crc32(body):
+            return
+        try:
+            self.current = decode_settings(body)
+        except Malformed:
+            return
+
+    def change(self, wanted: SettingsChange) -> bool:
+        """Put checked settings in force and keep them; False when they are the ones in force already.
+
+        Raises OSError when they cannot be kept; they are in force all the same, until the next restart.
+        """
+        # Freshness is the command's: a gateway restored from a backup counts its versions from a lower one.
+        if wanted.version == self.current.version:
+            return False
+        self.current = wanted
+        body = wanted.encode()
+        file = self._storage.open(_SETTINGS_NEW_PATH, "wb")
+        try:
+            file.write(body + struct.pack(">I", crc32(body)))
+            file.flush()
+        finally:
+            file.close()
+        self._storage.rename(_SETTINGS_NEW_PATH, SETTINGS_PATH)
+        return True
+
+
+def _hex(fields: "dict[str, object]", name: str, size: int) -> bytes:
+    value = fields.get(name)
+    if not isinstance(value, str) or len(value) != 2 * size:
+        raise ConfigError("%s is not %d hexadecimal digits" % (name, 2 * size))
+    try:
+        return bytes.fromhex(value)
+    except ValueError:
+        raise ConfigError("%s is not hexadecimal" % name)
+
+
+def _text(fields: "dict[str, object]", name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= _MAX_HOST_CHARS:
+        raise ConfigError("%s is missing or too long" % name)
+    return value
+
+
+def _number(fields: "dict[str, object]", name: str, low: int, high: int) -> int:
+    value = fields.get(name)
+    if not isinstance(value, int) or not low <= value <= high:
+        raise ConfigError("%s is not a number from %d to %d" % (name, low, high))
+    return int(value)

@@ -1,0 +1,1 @@
+"""Code of the firmware tests that runs on the real MicroPython."""

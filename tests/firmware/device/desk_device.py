@@ -1,0 +1,252 @@
+"""Runs on the real MicroPython: the whole firmware on a board whose storage is a folder and whose clock runs fast.
+
+`test_on_micropython.py` starts it, reads what it prints (one JSON object a line), and opens the clips that it left.
+"""
+
+import gc
+import hashlib
+import json
+import sys
+import time
+
+from lapel_device.application import Application
+from lapel_device.boards.vfs import VfsStorage
+from lapel_device.keystore import provision_sectors
+from lapel_device.matroska import MatroskaWriter
+from lapel_device.runtime import Runtime
+
+FRAME_BYTES = 16384
+SPEED = 8
+"""Device milliseconds in one of the host's."""
+
+_RECORD = 1
+
+
+def tell(**fields: object) -> None:
+    """Print one line for the test."""
+    print(json.dumps(fields))  # noqa: T201 - the console is how this device talks to its test
+
+
+def fill_frame(view: memoryview, number: int, size: int) -> None:
+    """The bytes of frame `number`, which the test makes again by itself."""
+    block = hashlib.sha256(b"frame %d" % number).digest()
+    at = 0
+    while at < size:
+        piece = min(32, size - at)
+        view[at : at + piece] = block[:piece]
+        at += piece
+
+
+def frame_size(number: int) -> int:
+    """How large frame `number` is: from small to as large as the buffer."""
+    return 500 + number * 1201 % (FRAME_BYTES - 500)
+
+
+class Profile:
+    name = "desk"
+    hardware_id = "desk-device"
+    max_frame_bytes = FRAME_BYTES
+    frame_width = 320
+    frame_height = 240
+    frame_interval_ms = 100
+    audio_rate_hz = 16000
+    audio_block_bytes = 3200
+    chunk_segments = 4
+    window_bytes = 65536
+    storage_reserve_bytes = 262144
+    sync_segments = 4
+
+
+class Clock:
+    def ticks_ms(self) -> int:
+        return int(time.ticks_ms() * SPEED) & 0x3FFFFFFF  # type: ignore[attr-defined,unused-ignore]
+
+    def rtc_ms(self) -> int:
+        return 0
+
+    def set_rtc_ms(self, unix_ms: int) -> None:
+        """TLS is not used here."""
+
+
+class Buttons:
+    """Holds RECORD twice, in device time, then ends the run."""
+
+    def __init__(self) -> None:
+        self.runtime: Runtime | None = None
+
+    def read(self) -> int:
+        runtime = self.runtime
+        if runtime is None:
+            return 0
+        now_ms = runtime.now()
+        runtime.stopped = now_ms > 8000
+        return _RECORD if 1000 < now_ms < 2800 or 5500 < now_ms < 7300 else 0
+
+
+class Indicator:
+    def set(self, rgb: int, vibrate: bool, buzzer_hz: int) -> None:
+        """Nobody looks."""
+
+
+class Camera:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._view = memoryview(bytearray(FRAME_BYTES))
+        self.given = 0
+
+    def start(self, width: int, height: int) -> None:
+        """Always on."""
+
+    def stop(self) -> None:
+        """Always on."""
+
+    def take(self) -> memoryview:
+        size = frame_size(self.given)
+        fill_frame(self._view, self.given, size)
+        self.given += 1
+        return self._view[:size]
+
+    async def capture(self) -> "tuple[memoryview, int, int, int]":
+        return self.take(), self._clock.ticks_ms(), 320, 240
+
+
+class Microphone:
+    def start(self, rate_hz: int) -> None:
+        """Always on."""
+
+    def stop(self) -> None:
+        """Always on."""
+
+    def readinto(self, buffer: memoryview) -> int:
+        return 0
+
+
+class Battery:
+    def read(self) -> "tuple[int, int]":
+        return 80, 300
+
+
+class Sectors:
+    count = 2
+    size_bytes = 4096
+
+    def __init__(self) -> None:
+        self._data = [bytearray(b"\xff" * 128), bytearray(b"\xff" * 128)]  # the store uses no more
+
+    def read(self, index: int, offset: int, buffer: memoryview) -> None:
+        buffer[:] = self._data[index][offset : offset + len(buffer)]
+
+    def erase(self, index: int) -> None:
+        self._data[index][:] = b"\xff" * 128
+
+    def program(self, index: int, offset: int, data: bytes) -> None:
+        for at in range(len(data)):
+            self._data[index][offset + at] &= data[at]
+
+
+class Network:
+    def is_up(self) -> bool:
+        return False
+
+    def open(self, host: str, port: int, tls: object) -> None:
+        raise OSError(113)
+
+
+class Watchdog:
+    fed = 0
+
+    def feed(self) -> None:
+        self.fed += 1
+
+
+class Board:
+    def __init__(self, root: str) -> None:
+        self.profile = Profile()
+        self.clock = Clock()
+        self.buttons = Buttons()
+        self.indicator = Indicator()
+        self.camera = Camera(self.clock)
+        self.microphone = Microphone()
+        self.battery = Battery()
+        self.sectors = Sectors()
+        self.storage = VfsStorage(root)
+        self.network = Network()
+        self.watchdog = Watchdog()
+        self._drawn = 0
+
+    def entropy(self, size: int) -> bytes:
+        self._drawn += 1
+        return (hashlib.sha256(b"entropy %d" % self._drawn).digest() * 2)[:size]
+
+    def log(self, line: str) -> None:
+        tell(log=line)
+
+    def reset(self) -> None:
+        tell(reset=True)
+
+
+def heap(phase: str) -> None:
+    """Live and free bytes after a collection."""
+    gc.collect()
+    tell(phase=phase, live=gc.mem_alloc(), free=gc.mem_free())  # type: ignore[attr-defined,unused-ignore]
+
+
+def record(board: Board, application: Application) -> None:
+    """One clip of 60 frames with audio, by hand, in invented time."""
+    now_ms = 0
+    samples = memoryview(bytearray(3200))
+    while now_ms < 12000:
+        now_ms += 20
+        application.sample_buttons(_RECORD if 1000 < now_ms < 2800 or 10000 < now_ms < 11800 else 0, now_ms)
+        if application.wants_camera and now_ms % 100 == 0:
+            application.frame(board.camera.take(), now_ms, 320, 240, now_ms)
+        if application.wants_audio and now_ms % 100 == 0:
+            application.audio(samples, now_ms)
+        application.poll(now_ms)
+        if now_ms == 6000:
+            heap("recording")
+
+
+class Nowhere:
+    """A sink that keeps nothing."""
+
+    def write(self, data: "bytes | bytearray | memoryview") -> None:
+        """Forget it."""
+
+
+def measure_writer(view: memoryview) -> None:
+    """What the Matroska writer allocates for ten frames."""
+    writer = MatroskaWriter(Nowhere())
+    writer.begin(320, 240, 16000, 0)
+    writer.frame(view, 0)
+    gc.disable()
+    before = gc.mem_alloc()  # type: ignore[attr-defined,unused-ignore]
+    for at_ms in range(100, 1100, 100):
+        writer.frame(view, at_ms)
+    allocated = gc.mem_alloc() - before  # type: ignore[attr-defined,unused-ignore]
+    gc.enable()
+    tell(phase="ten frames", allocated=allocated)
+
+
+def main() -> None:
+    """Arguments: the storage folder, CK_0 and P_0 in hex, and "hand" or "runtime"."""
+    root, chain_key, pool, how = sys.argv[1:5]
+    board = Board(root)
+    provision_sectors(board.sectors, bytes.fromhex(chain_key), bytes.fromhex(pool))  # type: ignore[arg-type]
+    heap("imported")
+    measure_writer(board.camera.take())
+    board.camera.given = 0
+    application = Application(board)  # type: ignore[arg-type]
+    if how == "hand":
+        application.boot(0)
+        heap("booted")
+        record(board, application)
+    else:
+        runtime = Runtime(board, application)  # type: ignore[arg-type]
+        board.buttons.runtime = runtime
+        import asyncio
+
+        asyncio.run(runtime.run())
+    heap("done")
+    status = application.status()
+    tell(fault=status.fault, clip=status.clip, frames=status.frames, given=board.camera.given, fed=board.watchdog.fed)

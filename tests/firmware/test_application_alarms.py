@@ -1,0 +1,179 @@
+"""Alarms from the button to their resolution: the whole application against a gateway in memory."""
+
+from lapel_device import feedback
+from lapel_protocol import alarm, command, event, recording
+from lapel_protocol.clip import (
+    NOTICE_ALARM,
+)
+from lapel_protocol.orders import (
+    RESOLVED_TRUE,
+    AlarmAck,
+    AlarmResolved,
+)
+from lapel_protocol.report_decoders import (
+    decode_alarm_raised,
+    decode_heartbeat,
+)
+from lapel_protocol.reports import (
+    HEART_RECORDING,
+)
+from tests.firmware.desk import DeskBoard, spoil
+from tests.firmware.pair import DevicePair
+
+
+def test_an_alarm_goes_out_before_anything_is_stepped_or_written() -> None:
+    pair = DevicePair().run(3000)
+    epoch = pair.app._keystore.epoch
+    operations = pair.board.storage.operations
+    pair.board.buttons.mask = 2
+    while not pair.app.status().alarm:
+        at_ms = pair.now_ms
+        pair.now_ms += 20
+        pair.board.clock.ticks = pair.now_ms
+        pair.app.sample_buttons(2, pair.now_ms)
+        pair.gateway.network.move(1 << 20, 1 << 20)
+    assert at_ms >= 4900
+    assert len(pair.gateway.alarms) == 1
+    assert pair.app._keystore.epoch == epoch
+    assert pair.board.storage.operations == operations
+    raised = decode_alarm_raised(pair.gateway.reported(event.ALARM_RAISED)[0].payload)
+    pair.run(500)
+    assert pair.app.status().recording == recording.RECORDING
+    assert raised.clip == pair.app.status().clip == epoch
+
+
+def test_the_wearer_sees_an_alarm_sent_received_acknowledged_and_resolved() -> None:
+    pair = DevicePair().run(3000)
+    pair.gateway.receipts_alarms = False
+    pair.hold_alarm().run(1000)
+    assert pair.app.status().alarm == alarm.SENT
+    assert pair.shows(feedback.ALARM_SENT)
+    pair.gateway.receipts_alarms = True
+    pair.run(4000)
+    assert pair.app.status().alarm == alarm.RECEIVED
+    assert pair.shows(feedback.ALARM_RECEIVED)
+    assert pair.shows(feedback.RECORDING)
+    assert len(set(pair.gateway.alarms)) == 1
+    assert len(pair.gateway.alarms) > 1
+    raised = pair.gateway.reported(event.ALARM_RAISED)[0]
+    pair.gateway.say(command.ALARM_ACK, AlarmAck(raised.boot, raised.counter, 0, "Ada"))
+    pair.run(200)
+    assert pair.app.status().alarm == alarm.ACKNOWLEDGED
+    assert pair.shows(feedback.ALARM_ACKNOWLEDGED)
+    pair.hold().run(500)
+    assert pair.app.status().recording == recording.IDLE
+    assert pair.shows(feedback.ALARM_ACKNOWLEDGED)
+    pair.gateway.say(command.ALARM_RESOLVED, AlarmResolved(raised.boot, raised.counter, RESOLVED_TRUE))
+    pair.run(200)
+    assert pair.app.status().alarm == alarm.RESOLVED
+    assert not pair.shows(feedback.ALARM_ACKNOWLEDGED)
+    (clip,) = pair.gateway.clips.values()
+    opened = clip.opened()
+    assert (opened.header.notice, opened.header.alarm_counter) == (NOTICE_ALARM, raised.counter)
+    assert "alarm: acknowledged by Ada" in opened.texts
+
+
+def test_a_sent_alarm_repeats_byte_for_byte_until_its_receipt() -> None:
+    pair = DevicePair().run(3000)
+    pair.gateway.receipts_alarms = False
+    pair.hold_alarm().run(30_000)
+    repeats = len(pair.gateway.alarms)
+    assert repeats >= 4
+    assert len(set(pair.gateway.alarms)) == 1
+    pair.gateway.receipts_alarms = True
+    pair.run(15_000)
+    after = len(pair.gateway.alarms)
+    pair.run(30_000)
+    assert len(pair.gateway.alarms) == after == repeats + 1
+
+
+def test_an_alarm_without_a_link_is_latched_recorded_and_sent_when_the_link_is_back() -> None:
+    pair = DevicePair(connected=False).run(3000)
+    pair.hold_alarm().run(3000)
+    assert pair.app.status().alarm == alarm.RAISED
+    assert pair.app.status().recording == recording.RECORDING
+    pair.link(True)
+    pair.run(5000)
+    assert pair.app.status().alarm == alarm.RECEIVED
+    assert len(pair.gateway.clips) == 1
+
+
+def test_an_alarm_during_a_clip_marks_it_and_goes_on_in_it() -> None:
+    pair = DevicePair().run(3000)
+    pair.hold().run(2000)
+    clip = pair.app.status().clip
+    pair.hold_alarm().run(1000)
+    assert (pair.app.status().recording, pair.app.status().clip) == (recording.RECORDING, clip)
+    assert pair.app._spool.clips()[0].alarm
+    raised = pair.gateway.reported(event.ALARM_RAISED)[0]
+    assert decode_alarm_raised(raised.payload).clip == clip
+    pair.hold().run(1000)
+    opened = pair.gateway.clips[clip].opened()
+    assert f"alarm: {raised.boot}/{raised.counter}" in opened.texts
+
+
+def test_an_alarm_outlives_a_power_cut_and_is_resolved_after_it() -> None:
+    pair = DevicePair(connected=False).run(3000)
+    pair.hold_alarm().run(2000)
+    pair.power_cut()
+    assert pair.app.status().alarm == alarm.RAISED
+    assert pair.app.status().boot == 2
+    pair.link(True)
+    pair.run(8000)
+    assert pair.app.status().alarm == alarm.RECEIVED
+    raised = pair.gateway.reported(event.ALARM_RAISED)[0]
+    assert raised.boot == 0
+    pair.gateway.say(command.ALARM_RESOLVED, AlarmResolved(raised.boot, raised.counter, RESOLVED_TRUE))
+    pair.run(1500)
+    assert not pair.app._alarm.latched
+    pair.power_cut()
+    assert pair.app.status().alarm == alarm.QUIET
+
+
+def test_a_latch_that_was_lost_is_found_again_in_the_journal() -> None:
+    pair = DevicePair(connected=False).run(3000)
+    pair.hold_alarm().run(2000)
+    spoil(pair.board.storage, "/alarm.bin", 3)
+    pair.power_cut()
+    assert pair.app.status().alarm == alarm.RAISED
+
+
+def test_holding_alarm_again_raises_no_second_alarm_but_records_again() -> None:
+    pair = DevicePair().run(3000)
+    pair.hold_alarm().run(1000).hold().run(1000)
+    assert pair.app.status().recording == recording.IDLE
+    pair.hold_alarm().run(1000)
+    assert len(pair.gateway.reported(event.ALARM_RAISED)) == 1
+    assert pair.app.status().recording == recording.RECORDING
+
+
+def test_an_alarm_goes_out_while_storage_fails() -> None:
+    pair = DevicePair().run(3000)
+    pair.board.storage.fail_after = 0
+    pair.hold_alarm().run(2000)
+    assert pair.app.status().alarm == alarm.RECEIVED
+    assert pair.app.status().recording == recording.IDLE
+    assert pair.shows(feedback.ALARM_RECEIVED)
+
+
+def test_heartbeats_tell_of_recording_and_of_the_latched_alarm() -> None:
+    pair = DevicePair(DeskBoard(settings={"heartbeat_s": 5})).run(3000)
+    pair.hold_alarm().run(12_000)
+    beat = decode_heartbeat(pair.gateway.reported(event.HEARTBEAT)[-1].payload)
+    raised = pair.gateway.reported(event.ALARM_RAISED)[0]
+    assert beat.flags & HEART_RECORDING
+    assert (beat.alarm_boot, beat.alarm_counter, beat.alarm_state) == (raised.boot, raised.counter, alarm.RECEIVED)
+    assert beat.challenge == b"challeng"
+
+
+def test_a_silent_device_shows_nothing_while_its_alarm_is_latched() -> None:
+    pair = DevicePair(DeskBoard(settings={"silent": 1})).run(3000)
+    pair.hold_alarm()
+    since = len(pair.board.desk_indicator.changes)
+    pair.run(5000)
+    assert pair.app.status().recording == recording.RECORDING
+    assert all(rgb == 0 and hz == 0 for _, rgb, _, hz in pair.board.desk_indicator.changes[since:])
+    raised = pair.gateway.reported(event.ALARM_RAISED)[0]
+    pair.gateway.say(command.ALARM_RESOLVED, AlarmResolved(raised.boot, raised.counter, RESOLVED_TRUE))
+    pair.run(2000)
+    assert any(rgb for _, rgb, _, _ in pair.board.desk_indicator.changes[-20:])

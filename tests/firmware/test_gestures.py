@@ -1,0 +1,154 @@
+"""Gestures read from raw button samples every 10 ms, with bouncing contacts."""
+
+import random
+
+import pytest
+
+from lapel_device import gestures
+from lapel_device.gestures import ALARM_BUTTON, ALARM_HOLD, RECORD_BUTTON, RECORD_DOUBLE, RECORD_HOLD, RECORD_PRESS
+
+STEP_MS = 10
+
+
+class Hands:
+    """Plays levels into Gestures and writes down what came out and when."""
+
+    def __init__(self, start_ms: int = 1000) -> None:
+        self.gestures = gestures.Gestures()
+        self.now_ms = start_ms
+        self.seen: list[tuple[int, int]] = []
+
+    def level(self, mask: int, duration_ms: int, step_ms: int = STEP_MS) -> "Hands":
+        end_ms = self.now_ms + duration_ms
+        while self.now_ms < end_ms:
+            found = self.gestures.sample(mask, self.now_ms)
+            if found:
+                self.seen.append((found, self.now_ms))
+            self.now_ms += step_ms
+        return self
+
+    @property
+    def names(self) -> list[int]:
+        return [found for found, _ in self.seen]
+
+
+def test_a_press_is_delivered_when_the_button_is_let_go() -> None:
+    hands = Hands(0)
+    hands.level(RECORD_BUTTON, 200)
+    assert hands.names == []
+    hands.level(0, 100)
+    assert hands.seen == [(RECORD_PRESS, 230)]
+
+
+def test_a_hold_is_delivered_once_at_its_time_and_letting_go_adds_nothing() -> None:
+    hands = Hands(0)
+    hands.level(RECORD_BUTTON, 5000).level(0, 1000)
+    assert hands.seen == [(RECORD_HOLD, gestures.RECORD_HOLD_MS)]
+
+
+def test_alarm_needs_two_seconds() -> None:
+    hands = Hands(0)
+    hands.level(ALARM_BUTTON, 1990).level(0, 500)
+    assert hands.names == []
+    start_ms = hands.now_ms
+    hands.level(ALARM_BUTTON, 4000).level(0, 500)
+    assert hands.seen == [(ALARM_HOLD, start_ms + gestures.ALARM_HOLD_MS)]
+
+
+def test_both_buttons_held_together_give_both_gestures() -> None:
+    hands = Hands()
+    hands.level(RECORD_BUTTON | ALARM_BUTTON, 3000).level(0, 100)
+    assert hands.names == [RECORD_HOLD, ALARM_HOLD]
+
+
+def test_gestures_completed_in_one_sample_are_both_delivered() -> None:
+    hands = Hands(0)
+    hands.level(RECORD_BUTTON, 500).level(RECORD_BUTTON | ALARM_BUTTON, 500)
+    late = hands.gestures.sample(RECORD_BUTTON | ALARM_BUTTON, 2500)
+    assert late == RECORD_HOLD | ALARM_HOLD
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_bouncing_contacts_give_one_press(seed: int) -> None:
+    chance = random.Random(seed)
+    hands = Hands()
+    for _ in range(6):
+        hands.level(chance.getrandbits(1), 2, step_ms=2)
+    hands.level(RECORD_BUTTON, 200, step_ms=5)
+    for _ in range(6):
+        hands.level(chance.getrandbits(1), 2, step_ms=2)
+    hands.level(0, 1000, step_ms=5)
+    assert hands.names == [RECORD_PRESS]
+
+
+def test_a_glitch_shorter_than_the_debounce_time_is_nothing() -> None:
+    hands = Hands()
+    hands.level(RECORD_BUTTON | ALARM_BUTTON, 20).level(0, 3000)
+    assert hands.names == []
+
+
+def test_a_glitch_during_a_hold_does_not_break_it() -> None:
+    hands = Hands(0)
+    hands.level(ALARM_BUTTON, 1000).level(0, 20).level(ALARM_BUTTON, 1500).level(0, 100)
+    assert hands.names == [ALARM_HOLD]
+
+
+def test_double_press_without_a_visit_delivers_the_first_press_at_once() -> None:
+    hands = Hands(0)
+    hands.level(RECORD_BUTTON, 100).level(0, 200).level(RECORD_BUTTON, 100).level(0, 1000)
+    assert hands.names == [RECORD_PRESS, RECORD_DOUBLE]
+    assert hands.seen[0][1] == 130
+
+
+def test_double_press_in_a_visit_is_one_gesture() -> None:
+    hands = Hands()
+    hands.gestures.defer_single = True
+    hands.level(RECORD_BUTTON, 100).level(0, 200).level(RECORD_BUTTON, 100).level(0, 1000)
+    assert hands.names == [RECORD_DOUBLE]
+
+
+def test_single_press_in_a_visit_comes_after_the_double_press_time() -> None:
+    hands = Hands(0)
+    hands.gestures.defer_single = True
+    hands.level(RECORD_BUTTON, 100).level(0, 1000)
+    assert hands.names == [RECORD_PRESS]
+    assert hands.seen[0][1] - 100 > gestures.DOUBLE_PRESS_MS
+
+
+def test_two_slow_presses_are_two_presses() -> None:
+    hands = Hands()
+    for _ in range(2):
+        hands.level(RECORD_BUTTON, 100).level(0, gestures.DOUBLE_PRESS_MS + 50)
+    assert hands.names == [RECORD_PRESS, RECORD_PRESS]
+
+
+def test_press_then_hold_in_a_visit_is_the_hold_alone() -> None:
+    hands = Hands()
+    hands.gestures.defer_single = True
+    hands.level(RECORD_BUTTON, 100).level(0, 200).level(RECORD_BUTTON, 2000).level(0, 1000)
+    assert hands.names == [RECORD_HOLD]
+
+
+def test_a_third_press_starts_anew_after_a_double_press() -> None:
+    hands = Hands()
+    for _ in range(3):
+        hands.level(RECORD_BUTTON, 100).level(0, 150)
+    hands.level(0, 1000)
+    assert hands.names == [RECORD_PRESS, RECORD_DOUBLE, RECORD_PRESS]
+
+
+def test_a_stalled_loop_does_not_turn_a_press_into_a_hold() -> None:
+    hands = Hands(0)
+    hands.level(RECORD_BUTTON | ALARM_BUTTON, 100)
+    hands.now_ms = 4000
+    hands.level(0, 1000)
+    assert RECORD_HOLD not in hands.names
+    assert ALARM_HOLD not in hands.names
+
+
+def test_a_stalled_loop_loses_no_hold_that_is_still_held() -> None:
+    hands = Hands(0)
+    hands.level(ALARM_BUTTON, 100)
+    hands.now_ms = 4000
+    hands.level(ALARM_BUTTON, 50)
+    assert hands.seen == [(ALARM_HOLD, 4000)]

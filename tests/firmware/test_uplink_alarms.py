@@ -1,0 +1,163 @@
+"""Alarms on the uplink: first, at once, and byte for byte until the gateway has them."""
+
+from lapel_device.alarm_lane import MAX_REPEAT_MS, REPEAT_MS
+from lapel_protocol import command as commands
+from lapel_protocol.orders import (
+    AlarmAck,
+)
+from lapel_protocol.topics import topic
+
+from .clipkit import DEVICE
+from .shore import WALL_MS
+from .uplinkkit import World
+
+
+def test_an_alarm_is_on_the_link_before_anything_is_written_for_it() -> None:
+    world = World().run(1_000)
+    world.board.storage.trace.clear()
+    record = world.raise_alarm()
+    assert record in bytes(world.link.to_broker)
+    assert world.board.storage.trace == []
+    world.run(10)
+    assert world.journal.count == 1
+
+
+def test_an_alarm_goes_before_events_and_clips_that_waited_longer() -> None:
+    world = World()
+    world.record(5, 8)
+    world.note()
+    record = world.raise_alarm()
+    world.run(500)
+    assert world.shore.published[0][1] == record
+    assert world.shore.lanes()[:2] == ["alarm", "event"]
+
+
+def test_clips_stop_until_the_broker_has_the_alarm() -> None:
+    world = World()
+    world.record(5, 200)
+    world.run(100)
+    world.shore.puback = False
+    world.shore.receipts = False
+    world.raise_alarm()
+    world.shore.carry(world.now_ms)
+    world.shore.published.clear()
+    world.run(2_000)
+    assert "clip" not in world.shore.lanes()
+    world.shore.puback = True
+    world.lose_link()
+    world.run(5_000)
+    assert "clip" in world.shore.lanes()
+
+
+def test_an_alarm_is_repeated_byte_for_byte_until_the_gateways_receipt_and_no_longer() -> None:
+    world = World().run(1_000)
+    world.shore.receipts = False
+    record = world.raise_alarm()
+    world.run(60_000)
+    copies = [payload for name, payload, _, _ in world.shore.published if name.endswith("/alarm")]
+    assert set(copies) == {record}
+    assert 60_000 // MAX_REPEAT_MS <= len(copies) <= 60_000 // MAX_REPEAT_MS + 3
+    assert len(world.host.sent) == 1
+    world.shore.receipts = True
+    world.run(MAX_REPEAT_MS + 100)
+    world.shore.published.clear()
+    world.run(60_000)
+    assert "alarm" not in world.shore.lanes()
+    assert world.journal.count == 0
+
+
+def test_an_alarm_raised_without_a_link_goes_out_at_once_when_there_is_one() -> None:
+    world = World()
+    world.board.network.up = False
+    world.run(1_000)
+    record = world.raise_alarm()
+    world.run(5_000)
+    world.board.network.up = True
+    world.run(100)
+    assert world.shore.published[0][1] == record
+
+
+def test_an_alarm_survives_a_restart_byte_for_byte() -> None:
+    world = World()
+    world.board.network.up = False
+    world.run(100)
+    record = world.raise_alarm()
+    world.run(100)
+    world.board.storage.power_cut()
+    world.boot()
+    world.run(500)
+    assert (topic(DEVICE, "alarm"), record) in [p[:2] for p in world.shore.published]
+    assert world.journal.count == 0
+
+
+def test_the_wearer_learns_that_the_broker_has_it_and_that_the_gateway_has_it() -> None:
+    world = World().run(1_000)
+    world.shore.receipts = False
+    world.raise_alarm()
+    name = (0, world.identity.counter)
+    assert not world.uplink.alarm_sent(*name)
+    world.run(50)
+    assert world.uplink.alarm_sent(*name)
+    assert world.host.sent == [name]
+    world.shore.receipts = True
+    world.run(REPEAT_MS + 100)
+    received = [body for kind, body in world.host.commands if kind == commands.ALARM_RECEIPT]
+    assert [(body.boot, body.counter) for body in received] == [name]
+
+
+def test_a_humans_acknowledgement_stops_the_repeats_even_if_the_receipt_was_lost() -> None:
+    world = World().run(1_000)
+    world.shore.receipts = False
+    world.raise_alarm()
+    world.run(100)
+    world.shore.tell(commands.ALARM_ACK, AlarmAck(0, world.identity.counter, WALL_MS, "Ann").encode())
+    world.run(100)
+    world.shore.published.clear()
+    world.run(30_000)
+    assert "alarm" not in world.shore.lanes()
+    assert world.journal.count == 0
+
+
+def test_ten_alarms_without_a_receipt_all_arrive() -> None:
+    world = World()
+    world.board.network.up = False
+    world.run(10)
+    records = []
+    for _ in range(10):
+        records.append(world.raise_alarm())
+        world.run(20)
+    world.board.network.up = True
+    world.run(30_000)
+    assert {payload for name, payload, _, _ in world.shore.published if name.endswith("/alarm")} == set(records)
+    assert world.journal.count == 0
+
+
+def test_alarms_that_found_no_room_follow_when_others_are_receipted() -> None:
+    world = World()
+    world.board.network.up = False
+    for _ in range(10):
+        world.raise_alarm()
+        world.run(20)
+    world.boot()
+    world.shore.receipts = False
+    world.run(5_000)
+    assert len(set(alarms_of(world))) == 8
+    world.shore.receipts = True
+    world.run(30_000)
+    assert len(set(alarms_of(world))) == 10
+    assert world.journal.count == 0
+
+
+def alarms_of(world: World) -> list[bytes]:
+    return [payload for name, payload, _, _ in world.shore.published if name.endswith("/alarm")]
+
+
+def test_an_alarm_that_storage_does_not_take_still_goes_out_and_is_repeated() -> None:
+    world = World().run(1_000)
+    world.board.storage.failing = True
+    world.shore.receipts = False
+    record = world.raise_alarm()
+    world.run(30_000)
+    copies = [payload for name, payload, _, _ in world.shore.published if name.endswith("/alarm")]
+    assert len(copies) > 3
+    assert set(copies) == {record}
