@@ -1,0 +1,1 @@
+"""The Linux side of Lapel: alarms, ingest, delivery and the operators' API."""

@@ -1,0 +1,217 @@
+"""The alarm role's core, and what humans do with alarms.
+
+Rules that hold here
+- The device's receipt follows the commit that makes its alarm durable.
+- Only a named human acknowledges; the first one counts.
+- Traffic on the alarm lane that cannot be verified becomes one notice in a while, never silence.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import sqlalchemy as sa
+import structlog
+
+from lapel_gateway import steps
+from lapel_gateway.alarm_book import (
+    RESOLVED,
+    AlarmError,
+    answers,
+    enter_alarm,
+    get_alarm,
+    next_state,
+    note_step,
+    tell,
+)
+from lapel_gateway.downlink import Order, Outcome, seal_order
+from lapel_gateway.ledger import reading, writing
+from lapel_gateway.ledger.devices import record_seen
+from lapel_gateway.ledger.epochs import record_epochs
+from lapel_gateway.ledger.outgoing import add_notice, add_tallies
+from lapel_gateway.ledger.schema import EPOCH_BOOT, alarm
+from lapel_gateway.log import printable
+from lapel_gateway.registry import Registry
+from lapel_gateway.verify import Trust, Verifier
+from lapel_protocol import alarm as protocol_alarm
+from lapel_protocol.errors import Malformed, ProtocolError, Replayed
+from lapel_protocol.event import ALARM_KINDS, Event
+from lapel_protocol.names import RESOLVED_NAMES
+from lapel_protocol.topics import LANE_ALARM, parse_topic
+
+__all__ = ["AlarmCore", "AlarmError", "acknowledge", "notifying", "resolve"]
+
+NOTICE_WINDOW_MS = 300_000
+"""One notice of unverifiable traffic for each device in this time."""
+
+NOTICES_IN_WINDOW = 20
+"""Above this many such notices in one window, further ones become a single one that names no device."""
+
+TALLY_MS = 1_000
+"""Counts of refused traffic are written at most so often; a kill loses that much of them, and nothing else."""
+
+SEVERAL = "several devices"
+
+_UNTOLD = sa.select(alarm.c.id).where(alarm.c.untold).limit(1)
+_log = structlog.get_logger("lapel.alarms")
+
+
+class AlarmCore:
+    """Takes the alarm lane, one message at a time; every call is one commit."""
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        registry: Registry,
+        verifier: Verifier | None = None,
+        notice_window_ms: int = NOTICE_WINDOW_MS,
+    ) -> None:
+        self._engine = engine
+        self._registry = registry
+        self._verifier = verifier or Verifier()
+        self._notice_window_ms = notice_window_ms
+        self._window = -1
+        self._told: set[str] = set()
+        self._tallies: Counter[tuple[str, str]] = Counter()
+        self._tallied_ms = 0
+
+    def handle(self, topic: str, payload: bytes, now_ms: int) -> Outcome:
+        """Take one message of the alarm lane. Raises what the ledger raises; it is to be handed in again then."""
+        device = b""
+        trust: Trust | None = None
+        try:
+            device, lane = parse_topic(topic)
+            if lane != LANE_ALARM:
+                raise Malformed("not the alarm lane")
+            with reading(self._engine) as connection:
+                trust = self._registry.trust(connection, [device]).get(device)
+            found = self._verifier.event(trust, device, payload, now_ms)
+            if trust is None or found.kind not in ALARM_KINDS:
+                raise Malformed(f"event kind {found.kind} on the alarm lane")
+            if found.boot < trust.boot_floor:
+                raise Replayed("event of a boot that was closed")
+            orders = self._enter(trust, found, payload, now_ms)
+        except ProtocolError as error:
+            self._unverified(device.hex(), trust is not None, topic, error, now_ms)
+            return Outcome([0])
+        steps.reach("alarms.committed")
+        return Outcome([0], [seal_order(self._verifier, trust, order) for order in orders])
+
+    def fault(self, topic: str, now_ms: int) -> None:
+        """A message of the alarm lane met an error of this program: somebody may be pressing all the same."""
+        self._unverified("", False, topic, ProtocolError("internal error"), now_ms)
+
+    def untold(self, now_ms: int) -> list[tuple[str, bytes]]:
+        """Downlinks for alarms that a human answered since the last call, in whichever process that happened.
+
+        Called a few times a second; also writes what was counted meanwhile.
+        """
+        self._write_tallies(now_ms)
+        with reading(self._engine) as connection:
+            if connection.execute(_UNTOLD).first() is None:
+                return []
+        downlinks = []
+        with writing(self._engine) as connection:
+            rows = connection.execute(sa.select(alarm).where(alarm.c.untold)).all()
+            trusts = self._registry.trust(connection, {bytes.fromhex(row.device) for row in rows})
+            connection.execute(sa.update(alarm).where(alarm.c.untold).values(untold=False))
+            for row in rows:
+                trust = trusts[bytes.fromhex(row.device)]
+                downlinks += [seal_order(self._verifier, trust, order) for order in answers(row)]
+        return downlinks
+
+    def _enter(self, trust: Trust, found: Event, record: bytes, now_ms: int) -> list[Order]:
+        with writing(self._engine) as connection:
+            orders = enter_alarm(connection, trust, found, record, now_ms)
+            record_seen(connection, trust, found.boot)
+            record_epochs(connection, [(trust.name, found.boot, EPOCH_BOOT, True)], now_ms)
+            steps.reach("alarms.written")
+        return orders
+
+    def _unverified(self, name: str, known: bool, topic: str, error: ProtocolError, now_ms: int) -> None:
+        """Somebody may be pressing an alarm that this gateway cannot verify: tell the operators, not too often.
+
+        What is not told is only counted, and written later: a flood must not keep the ledger from a true alarm.
+        """
+        self._tallies[name if known else "", f"alarm_{error.reason}"] += 1
+        subject = self._fresh(name or printable(topic), now_ms)
+        if not subject:
+            return
+        _log.warning(
+            "unverified alarm", subject=subject, topic=printable(topic), reason=error.reason, detail=str(error)
+        )
+        detail = f"traffic on the alarm lane could not be verified ({error.reason}): somebody may need help"
+        key = f"{subject}-{self._window}"
+        with writing(self._engine) as connection:
+            add_notice(connection, "unverified_alarm", key, name, subject, detail, now_ms)
+        self._write_tallies(now_ms)
+
+    def _fresh(self, subject: str, now_ms: int) -> str:
+        """Whom a notice is to be about now: the subject, several at once, or "" = it was told of in this window."""
+        window = now_ms // self._notice_window_ms
+        if window != self._window:
+            self._window, self._told = window, set()
+        if subject not in self._told and len(self._told) >= NOTICES_IN_WINDOW:
+            subject = SEVERAL
+        if subject in self._told:
+            return ""
+        self._told.add(subject)
+        return subject
+
+    def _write_tallies(self, now_ms: int) -> None:
+        if self._tallies and now_ms - self._tallied_ms >= TALLY_MS:
+            with writing(self._engine) as connection:
+                add_tallies(connection, self._tallies, now_ms)
+            self._tallies.clear()
+            self._tallied_ms = now_ms
+
+
+def notifying(connection: sa.Connection, identifier: str, who: str, now_ms: int) -> None:
+    """Somebody is being told of the alarm through the channel `who`; harmless to repeat."""
+    row = get_alarm(connection, identifier)
+    state = next_state(row.state, protocol_alarm.NOTIFY)
+    if state != row.state:
+        connection.execute(sa.update(alarm).where(alarm.c.id == identifier).values(state=state))
+        note_step(connection, identifier, "notifying", who, "", now_ms)
+
+
+def acknowledge(engine: sa.Engine, identifier: str, user: str, now_ms: int) -> bool:
+    """`user` has seen the alarm. Returns False when somebody had acknowledged it before; raises AlarmError."""
+    with writing(engine) as connection:
+        row = get_alarm(connection, identifier)
+        if row.acknowledged_by is not None or row.state == RESOLVED:
+            note_step(connection, identifier, "acknowledged again", user, "", now_ms)
+            return False
+        state = next_state(row.state, protocol_alarm.ACKNOWLEDGE)
+        values = {"state": state, "acknowledged_ms": now_ms, "acknowledged_by": user, "untold": True}
+        connection.execute(sa.update(alarm).where(alarm.c.id == identifier).values(values))
+        note_step(connection, identifier, "acknowledged", user, "", now_ms)
+        tell(connection, identifier, "acknowledged", now_ms)
+    steps.reach("alarms.acknowledged")
+    _log.info("alarm acknowledged", id=identifier, by=user, after_ms=now_ms - row.received_ms)
+    return True
+
+
+def resolve(engine: sa.Engine, identifier: str, user: str, resolution: str, note: str, now_ms: int) -> bool:
+    """`user` closes the alarm as "true", "false" or "test". Returns False when it was closed; raises AlarmError."""
+    if resolution not in RESOLVED_NAMES[1:]:
+        raise AlarmError(f"an alarm is resolved as {', '.join(RESOLVED_NAMES[1:])}, not as {resolution!r}")
+    with writing(engine) as connection:
+        row = get_alarm(connection, identifier)
+        if row.state == RESOLVED:
+            note_step(connection, identifier, "resolved again", user, resolution, now_ms)
+            return False
+        values = {
+            "state": next_state(row.state, protocol_alarm.RESOLVE),
+            "resolved_ms": now_ms,
+            "resolved_by": user,
+            "resolution": resolution,
+            "note": note,
+            "untold": True,
+        }
+        connection.execute(sa.update(alarm).where(alarm.c.id == identifier).values(values))
+        note_step(connection, identifier, "resolved", user, f"{resolution}: {note}" if note else resolution, now_ms)
+        tell(connection, identifier, "resolved", now_ms)
+    steps.reach("alarms.acknowledged")
+    _log.info("alarm resolved", id=identifier, by=user, resolution=resolution, after_ms=now_ms - row.received_ms)
+    return True

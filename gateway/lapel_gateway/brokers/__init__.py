@@ -1,0 +1,52 @@
+"""MQTT brokers: the one that the settings ask for, and how the gateway's connections reach it."""
+
+from __future__ import annotations
+
+from lapel_gateway.brokers.broker import GATEWAY_CONNECTIONS, Broker, BrokerAccess, BrokerError
+from lapel_gateway.brokers.embedded import EmbeddedBroker
+from lapel_gateway.brokers.mosquitto import MosquittoProcess
+from lapel_gateway.config import Config
+from lapel_gateway.pki import ROLE_PREFIX, Pki, TlsFiles
+
+__all__ = ["GATEWAY_CONNECTIONS", "Broker", "BrokerAccess", "BrokerError", "make_broker", "server_names"]
+
+
+def make_broker(config: Config, now_ms: int) -> tuple[Broker | None, dict[str, BrokerAccess]]:
+    """The broker to start (None when someone else runs it), and the access of each of the gateway's connections.
+
+    Makes or renews the certificates that Mosquitto needs. Raises BrokerError and PkiError.
+    """
+    settings = config.broker
+    if settings.kind == "embedded":
+        embedded = EmbeddedBroker(settings.port, settings.host)
+        return embedded, _accesses(embedded.host, embedded.port, dict.fromkeys(GATEWAY_CONNECTIONS))
+    if settings.kind == "mosquitto":
+        pki = Pki.ensure(config.pki_dir, config.gateway.organisation)
+        own = pki.ensure_broker(server_names(config), now_ms)
+        mosquitto = MosquittoProcess(config.broker_dir, settings.host, settings.port, own, settings.program)
+        files = {role: pki.ensure_role(role, now_ms) for role in GATEWAY_CONNECTIONS}
+        return mosquitto, _accesses(mosquitto.host, mosquitto.port, {**files})
+    return None, _accesses(
+        settings.host, settings.port, {role: external_tls(config, role) for role in GATEWAY_CONNECTIONS}
+    )
+
+
+def server_names(config: Config) -> list[str]:
+    """Names and addresses that the broker's certificate carries: what devices connect to, and this machine."""
+    names = [config.broker.server_name or config.broker.host, config.broker.host, "localhost", "127.0.0.1", "::1"]
+    return [name for name in dict.fromkeys(names) if name not in ("0.0.0.0", "::")]
+
+
+def external_tls(config: Config, role: str) -> TlsFiles | None:
+    """Certificate files of one connection to a broker that someone else runs; None: plain TCP."""
+    settings = config.broker
+    if settings.ca_file is None or settings.certificate_file is None or settings.key_file is None:
+        return None
+    certificate, key = (
+        path.with_name(path.name.replace("{role}", role)) for path in (settings.certificate_file, settings.key_file)
+    )
+    return TlsFiles(settings.ca_file, certificate, key)
+
+
+def _accesses(host: str, port: int, tls: dict[str, TlsFiles | None]) -> dict[str, BrokerAccess]:
+    return {role: BrokerAccess(host, port, f"{ROLE_PREFIX}{role}", files) for role, files in tls.items()}

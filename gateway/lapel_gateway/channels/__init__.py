@@ -1,0 +1,1 @@
+"""Ways out of the gateway: where alarms and finished clips are delivered."""

@@ -1,0 +1,237 @@
+"""``lapel gateway check-config``: what would go wrong with settings that are each valid by themselves.
+
+The checks look at this machine (files, modes, programs, disks) and change nothing but a probe file in the data folder.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from lapel_gateway.brokers.mosquitto import find_mosquitto
+from lapel_gateway.channels.webhook import SecretError, load_secret
+from lapel_gateway.config import Config, WebhookSection
+from lapel_gateway.keystore import KeyStore, KeyStoreError, OrganisationKey
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One remark: an ``error`` keeps the gateway from working as set, a ``warning`` is worth a thought."""
+
+    level: Literal["error", "warning"]
+    setting: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.level}: {self.setting}: {self.message}"
+
+
+def check_config(config: Config) -> list[Finding]:
+    """Every finding, in the order of the file's sections; no ``error`` among them means that the gateway can start."""
+    return [
+        *_data_dir(config),
+        *_keys(config),
+        *_broker(config),
+        *_ingest(config),
+        *(finding for hook in config.webhook for finding in _webhook(hook)),
+        *_webhook_names(config),
+        *_forward(config),
+        *_custody(config),
+        *_web(config),
+    ]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` can only be reached from this machine; names other than localhost are not looked up."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+_CONNECTIONS = {"alarms": ("alarms",), "ingest": ("events", "ingest")}
+"""Which connections to the broker each role holds."""
+
+
+def _error(setting: str, message: str) -> Finding:
+    return Finding("error", setting, message)
+
+
+def _warning(setting: str, message: str) -> Finding:
+    return Finding("warning", setting, message)
+
+
+def _data_dir(config: Config) -> Iterator[Finding]:
+    setting = "[gateway] data_dir"
+    fault = _unwritable(config.data_dir)
+    if fault:
+        yield _error(setting, fault)
+    elif config.data_dir.exists() and config.data_dir.stat().st_mode & stat.S_IWOTH:
+        yield _warning(setting, f"anyone may write to {config.data_dir}: chmod o-w {config.data_dir}")
+
+
+def _keys(config: Config) -> Iterator[Finding]:
+    master, organisation = config.master_key_file, config.organisation_key_file
+    if master.exists() or config.keys.master_key_file is not None:
+        try:
+            KeyStore.load(master)
+        except KeyStoreError as error:
+            yield _error("[keys] master_key_file", str(error))
+    private = config.keys.organisation_private_key_file
+    setting = "organisation_public_key_file" if private is None else "organisation_private_key_file"
+    named = private is not None or config.keys.organisation_public_key_file is not None
+    if organisation.exists() or named:
+        yield from _organisation_key(f"[keys] {setting}", organisation, private is not None)
+
+    if config.keys.copy_dir is not None:
+        yield from _existing_folder("[keys] copy_dir", config.keys.copy_dir)
+
+
+def _organisation_key(setting: str, path: Path, private: bool) -> Iterator[Finding]:
+    try:
+        key = OrganisationKey.load(path)
+    except KeyStoreError as error:
+        yield _error(setting, str(error))
+        return
+    if private and not key.can_open:
+        yield _error(setting, f"{path} holds the public key only")
+    if key.can_open:
+        yield from _secret_mode(setting, path)
+        if not private:
+            yield _warning(setting, f"{path} holds the private key as well: name it organisation_private_key_file")
+
+
+def _broker(config: Config) -> Iterator[Finding]:
+    broker = config.broker
+    tls_files = {"ca_file": broker.ca_file, "certificate_file": broker.certificate_file, "key_file": broker.key_file}
+    if broker.kind != "external":
+        for key, path in tls_files.items():
+            if path is not None:
+                yield _error(f"[broker] {key}", f'is for kind = "external" only; this one is "{broker.kind}"')
+    if broker.kind == "embedded":
+        if not is_loopback(broker.host):
+            yield _error(
+                "[broker] host",
+                f"the embedded broker checks no certificates and must listen on 127.0.0.1, not {broker.host}; "
+                'for other machines set kind = "mosquitto"',
+            )
+    elif broker.kind == "mosquitto":
+        if find_mosquitto(broker.program) is None:
+            yield _error("[broker] program", f"{broker.program} is not installed: apt install mosquitto")
+    else:
+        yield from _external_broker(config)
+
+
+def _external_broker(config: Config) -> Iterator[Finding]:
+    broker = config.broker
+    if broker.ca_file is None:
+        if not is_loopback(broker.host):
+            yield _error("[broker] ca_file", f"without TLS only a broker on this machine is safe; {broker.host} is not")
+    elif not _readable(broker.ca_file):
+        yield _error("[broker] ca_file", f"{broker.ca_file} cannot be read")
+    for key, template in (("certificate_file", broker.certificate_file), ("key_file", broker.key_file)):
+        if template is None:
+            continue
+        if "{role}" not in template.name:
+            yield _error(f"[broker] {key}", "needs {role} in its name: every connection has its own certificate")
+            continue
+        for connection in (name for role in config.gateway.roles for name in _CONNECTIONS.get(role, ())):
+            path = template.with_name(template.name.replace("{role}", connection))
+            if not _readable(path):
+                yield _error(f"[broker] {key}", f"{path} cannot be read")
+            elif key == "key_file":
+                yield from _secret_mode("[broker] key_file", path)
+
+
+def _ingest(config: Config) -> Iterator[Finding]:
+    existing = _nearest_existing(config.data_dir)
+    free = shutil.disk_usage(existing).free if existing else 0
+    if existing and free < config.ingest.reserve_bytes:
+        yield _error(
+            "[ingest] reserve_bytes",
+            f"{existing} has {free >> 20} MiB free, less than the reserve: no clip would be taken",
+        )
+
+
+def _webhook(hook: WebhookSection) -> Iterator[Finding]:
+    name = f"[[webhook]] {hook.name}"
+    address = urlsplit(hook.url)
+    if address.scheme == "http" and not is_loopback(address.hostname or ""):
+        yield _warning(name, "url is plain http: anyone on the way can read the alarms")
+    try:
+        load_secret(hook.secret_file)
+    except SecretError as error:
+        yield _error(name, str(error))
+
+
+def _webhook_names(config: Config) -> Iterator[Finding]:
+    names = [hook.name for hook in config.webhook]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield _error("[[webhook]] name", f"{name} is used more than once")
+
+
+def _forward(config: Config) -> Iterator[Finding]:
+    directory = config.forward.directory
+    if directory is not None:
+        yield from _existing_folder("[forward] directory", directory)
+
+
+def _custody(config: Config) -> Iterator[Finding]:
+    if config.custody.delete_level == "opened" and config.keys.organisation_private_key_file is None:
+        yield _error(
+            "[custody] delete_level",
+            '"opened" needs [keys] organisation_private_key_file: no device would ever be allowed to delete a clip',
+        )
+
+
+def _web(config: Config) -> Iterator[Finding]:
+    if not is_loopback(config.web.host):
+        yield _warning(
+            "[web] host", f"{config.web.host}: tokens travel in plain HTTP unless a TLS proxy stands before it"
+        )
+    if config.web.port == config.broker.port and config.broker.kind != "external":
+        yield _error("[web] port", f"{config.web.port} is the broker's port as well")
+
+
+def _readable(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.R_OK)
+
+
+def _secret_mode(setting: str, path: Path) -> Iterator[Finding]:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        yield _error(setting, f"{path} can be read by others (mode {mode:04o}): chmod 600 {path}")
+
+
+def _nearest_existing(path: Path) -> Path | None:
+    return next((folder for folder in (path, *path.parents) if folder.is_dir()), None)
+
+
+def _existing_folder(setting: str, folder: Path) -> Iterator[Finding]:
+    """A folder that is never made: a share that is not mounted must not be mistaken for an empty one."""
+    if not folder.is_dir():
+        yield _error(setting, f"{folder} is not there: make the folder, or mount the share that it stands for")
+    elif fault := _unwritable(folder):
+        yield _error(setting, fault)
+
+
+def _unwritable(folder: Path) -> str | None:
+    """Why no file can be made in ``folder`` (which may not exist yet), or None."""
+    existing = _nearest_existing(folder)
+    if existing is None or (folder.exists() and existing != folder):
+        return f"{folder} is not a folder"
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return None
+    except OSError as error:
+        return f"{existing} cannot be written to: {error.strerror}"

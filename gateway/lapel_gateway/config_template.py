@@ -1,0 +1,82 @@
+"""The commented ``lapel.toml`` that ``lapel gateway init`` writes, made from the settings so that it cannot drift."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from lapel_gateway.config import Config, ConfigError, Section, WebhookSection
+
+_HEAD = """\
+# Lapel gateway. Every setting is shown with its default; lines that start with `#` and a name are unset.
+# Any of them can be given in the environment instead: LAPEL_SECTION__KEY, as in LAPEL_BROKER__PORT=8883.
+# Relative paths start at the folder of this file. `lapel gateway check-config` says what is wrong.
+"""
+_WEBHOOK_EXAMPLE = {
+    "name": "control-room",
+    "url": "https://example.org/lapel",
+    "secret_file": "secrets/control-room.txt",
+}
+
+
+def render_template(overrides: dict[str, dict[str, Any]] | None = None) -> str:
+    """The text of a default file; ``overrides`` gives other values, as in ``{"broker": {"kind": "mosquitto"}}``."""
+    overrides = overrides or {}
+    parts = [_HEAD]
+    defaults = Config.model_construct()
+    for name in Config.model_fields:
+        default = getattr(defaults, name)
+        if isinstance(default, Section):
+            parts.append(_table(name, default, overrides.get(name, {})))
+        else:
+            parts.append(_webhook_example())
+    return "\n".join(parts)
+
+
+def write_template(path: Path, overrides: dict[str, dict[str, Any]] | None = None) -> None:
+    """Write the default file to ``path``. Raises ConfigError when it exists or cannot be written."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(render_template(overrides))
+    except FileExistsError:
+        raise ConfigError(f"{path} exists and is not replaced: remove it, or name another file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _table(name: str, default: Section, overrides: dict[str, Any]) -> str:
+    lines = [*_comment(type(default).__doc__ or ""), f"[{name}]"]
+    for key, field in type(default).model_fields.items():
+        lines += _comment(field.description or "")
+        value = overrides.get(key, getattr(default, key))
+        if value is None:
+            lines.append(f"#{key} = {_toml((field.examples or [''])[0])}")
+        else:
+            lines.append(f"{key} = {_toml(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _webhook_example() -> str:
+    lines = [*_comment(WebhookSection.__doc__ or ""), "#[[webhook]]"]
+    for key, field in WebhookSection.model_fields.items():
+        lines += [f"#{key} = {_toml(_WEBHOOK_EXAMPLE[key])}  # {_one_line(field)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _one_line(field: FieldInfo) -> str:
+    return " ".join((field.description or "").split())
+
+
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(" ".join(text.split()), 110, initial_indent="# ", subsequent_indent="#   ")
+
+
+def _toml(value: object) -> str:
+    """A TOML value; JSON's spelling of strings, numbers, booleans and lists is TOML's too."""
+    if isinstance(value, Path):
+        value = str(value)
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,190 @@
+"""The deliver role: threads that empty the outbox.
+
+Rules that hold here
+- Every channel has its own thread, and one parcel at a time: a channel that hangs delays nobody else. The assembly of
+  clips is such a channel too, so that an alarm never waits for an encoder.
+- One more thread gives out what is due. It never waits for a channel.
+- A kill at any moment loses nothing: what was claimed is claimed again after the restart.
+- An error is logged when it appears or changes, and its end when it goes; not at every attempt in between.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+import sqlalchemy as sa
+import structlog
+
+from lapel_gateway.alarms import notifying
+from lapel_gateway.assembly import Assembler, ClipFiles, Views, mark_delivered
+from lapel_gateway.channels.contract import Channel, Parcel
+from lapel_gateway.channels.directory import DirectoryChannel
+from lapel_gateway.channels.webhook import WebhookChannel, load_secret
+from lapel_gateway.config import Config
+from lapel_gateway.keystore import OrganisationKey
+from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_FORWARD
+from lapel_gateway.outbox import DELIVERED, RETRY, Follow, Outbox, Outcome, RetryPolicy
+from lapel_gateway.registry import Registry
+from lapel_gateway.unseal import KeyRing, keys_from_registry
+from lapel_gateway.vault import Vault
+
+POLL_S = 0.1
+"""How soon a row is seen that another process made; rows of this process are announced with `wake`."""
+
+VIEWS_FOLDER = "views"
+"""Below the gateway's data_dir: the opened clips."""
+
+LEDGER_WAIT_S = 2.0
+"""Between two looks while the ledger cannot be used (locked, disk full)."""
+
+_log = structlog.get_logger("lapel.deliver")
+
+
+def wall_ms() -> int:
+    """Unix time in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def build_role(
+    config: Config, engine: sa.Engine, registry: Registry, organisation: OrganisationKey | None
+) -> DeliverRole:
+    """The deliver role as configured: assembly, the webhooks, the forward directory. Raises SecretError."""
+    vault = Vault(config.vault_dir, config.ingest.reserve_bytes)
+    views = Views(config.data_dir / VIEWS_FOLDER)
+    keys = KeyRing(keys_from_registry(engine, registry), organisation)
+    channels: list[Channel] = [Assembler(engine, vault, views, keys)]
+    for hook in config.webhook:
+        signer = load_secret(hook.secret_file)
+        channels.append(WebhookChannel(hook.name, hook.url, signer, config.deliver.timeout_s))
+    if config.forward.directory is not None:
+        channels.append(DirectoryChannel(config.forward.directory, ClipFiles(vault, views)))
+    policy = RetryPolicy(round(config.deliver.retry_first_s * 1000), round(config.deliver.retry_max_s * 1000))
+    return DeliverRole(Outbox(engine, channels, policy, random.random, FOLLOW))
+
+
+def _told(connection: sa.Connection, parcel: Parcel, last: bool, now_ms: int) -> None:
+    notifying(connection, parcel.subject, parcel.channel, now_ms)
+
+
+FOLLOW: Mapping[str, Follow] = {OUTBOX_ALARM: _told, OUTBOX_FORWARD: mark_delivered}
+"""What the ledger says once something was delivered: an alarm is being told of, a clip is at its destinations."""
+
+
+class DeliverRole:
+    """Runs an outbox until it is stopped."""
+
+    def __init__(self, outbox: Outbox, now_ms: Callable[[], int] = wall_ms) -> None:
+        self.outbox = outbox
+        self._now_ms = now_ms
+        self._wake = threading.Event()
+        self._stopping = False
+        self._lock = threading.Lock()
+        self._busy: set[str] = set()
+        self._work: dict[str, queue.SimpleQueue[Parcel | None]] = {
+            name: queue.SimpleQueue() for name in outbox.channels
+        }
+        self._last_error: dict[str, str] = {}
+        # Daemons: a channel that hangs must not keep the process from ending, and a kill loses nothing.
+        self._workers = [
+            threading.Thread(target=self._deliver, args=(name,), name=f"deliver {name}", daemon=True)
+            for name in outbox.channels
+        ]
+        self._dispatcher = threading.Thread(target=self._dispatch, name="deliver", daemon=True)
+
+    def start(self) -> None:
+        """Start the threads. Raises what the ledger raises when it cannot be used at all."""
+        released = self.outbox.release()
+        if released:
+            _log.info("deliveries that were under way at the last stop are repeated", rows=released)
+        for channel, rows in self.outbox.stranded().items():
+            _log.warning("deliveries wait for a channel that is not configured", channel=channel, rows=rows)
+        for thread in (*self._workers, self._dispatcher):
+            thread.start()
+
+    def wake(self) -> None:
+        """Look at once: something was put into the outbox."""
+        self._wake.set()
+
+    def stop(self, timeout_s: float = 5.0) -> bool:
+        """Give out nothing more and wait for what is under way; False when a channel did not end in time."""
+        self._stopping = True
+        self._wake.set()
+        deadline = time.monotonic() + timeout_s
+        self._dispatcher.join(max(0.0, deadline - time.monotonic()))
+        for work in self._work.values():
+            work.put(None)
+        for worker in self._workers:
+            worker.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in (*self._workers, self._dispatcher))
+
+    def _dispatch(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            wait_s = POLL_S
+            try:
+                with self._lock:
+                    free = [name for name in self._work if name not in self._busy]
+                for parcel in self.outbox.claim(self._now_ms(), free):
+                    with self._lock:
+                        self._busy.add(parcel.channel)
+                    self._work[parcel.channel].put(parcel)
+                self._report("ledger", "")
+            except sa.exc.SQLAlchemyError as error:
+                self._report("ledger", _first_line(error))
+                wait_s = LEDGER_WAIT_S
+            except Exception:  # noqa: BLE001 - were this thread to end, no alarm would leave any more
+                _log.exception("giving out deliveries failed unexpectedly and is tried again")
+                wait_s = LEDGER_WAIT_S
+            self._wake.wait(wait_s)
+
+    def _deliver(self, channel: str) -> None:
+        while (parcel := self._work[channel].get()) is not None:
+            try:
+                self._deliver_one(parcel)
+            except Exception:  # noqa: BLE001 - were this thread to end, its channel would be dead
+                _log.exception("settling a delivery failed unexpectedly", channel=channel, subject=parcel.subject)
+            finally:
+                with self._lock:
+                    self._busy.discard(channel)
+                self._wake.set()
+
+    def _deliver_one(self, parcel: Parcel) -> None:
+        started = time.monotonic()
+        try:
+            outcome = self.outbox.attempt(parcel, self._now_ms())
+        except Exception as error:  # noqa: BLE001 - a fault in one channel must not end its thread
+            _log.exception("delivery failed unexpectedly", channel=parcel.channel, subject=parcel.subject)
+            outcome = Outcome(RETRY, f"internal error: {type(error).__name__}")
+        took_ms = round((time.monotonic() - started) * 1000)
+        self._log_outcome(parcel, outcome, took_ms)
+        try:
+            self.outbox.settle(
+                parcel, Outcome(outcome.outcome, outcome.detail, took_ms, outcome.retry_after_ms), self._now_ms()
+            )
+        except sa.exc.SQLAlchemyError as error:
+            # The row stays claimed; it is delivered again, under the same key, when the lease ends or at a restart.
+            self._report("ledger", _first_line(error))
+
+    def _log_outcome(self, parcel: Parcel, outcome: Outcome, took_ms: int) -> None:
+        if outcome.outcome == DELIVERED:
+            attempts = parcel.attempts + 1
+            _log.info("delivered", channel=parcel.channel, subject=parcel.subject, attempts=attempts, took_ms=took_ms)
+        self._report(parcel.channel, outcome.detail, subject=parcel.subject)
+
+    def _report(self, what: str, error: str, **context: str) -> None:
+        """Log an error once, when it appears or changes, and once when it is over."""
+        with self._lock:
+            before = self._last_error.get(what, "")
+            self._last_error[what] = error
+        if error and error != before:
+            _log.warning("delivery is failing and is tried again", channel=what, error=error, **context)
+        elif before and not error:
+            _log.info("delivery works again", channel=what)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -1,0 +1,377 @@
+"""Ingest: batches of messages become durable evidence, and only then acknowledgements and receipts.
+
+Order of one batch, each arrow a named step:
+    verify -> place in the vault -> make the vault durable -> write the ledger -> commit -> acknowledge and tell devices
+A kill anywhere leaves vault bytes that the ledger does not claim (they are verified anew at the next start) or a ledger
+that is right and has told nobody (its words are issued again). When the disk is full, nothing of the clip lane is
+acknowledged and credit is 0 until there is room; events are still taken.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+import structlog
+
+from lapel_gateway import steps
+from lapel_gateway.batch import Batch, ClipKey, Notice
+from lapel_gateway.conversation import Entropy, credit_order, receipts_of, take_heartbeat, take_hello
+from lapel_gateway.credit import ALARM_WINDOW_BYTES, WINDOW_BYTES, CreditBook
+from lapel_gateway.custody import Custody, VaultDamaged
+from lapel_gateway.downlink import Outcome, seal_order
+from lapel_gateway.journal import take_event, write_events
+from lapel_gateway.keystore import OrganisationKey
+from lapel_gateway.ledger import reading, writing
+from lapel_gateway.ledger.clips import (
+    held_clips,
+    load_tracks,
+    mark_receipted,
+    recoverable_clips,
+    save_track,
+    unfinished_clips,
+)
+from lapel_gateway.ledger.devices import record_seen
+from lapel_gateway.ledger.epochs import record_epochs
+from lapel_gateway.ledger.outgoing import add_notice, add_outbox, add_tallies
+from lapel_gateway.ledger.schema import OUTBOX_ASSEMBLE
+from lapel_gateway.linking import link_alarm, link_clip
+from lapel_gateway.log import Repeats, printable
+from lapel_gateway.recovery import rebuild, stored_payloads, tail_is_sound
+from lapel_gateway.registry import Registry
+from lapel_gateway.tracks import ClipTrack
+from lapel_gateway.vault import Vault, VaultFull
+from lapel_gateway.verify import ClipRecord, Verifier, split_records
+from lapel_protocol.errors import Malformed, ProtocolError, UnknownDevice
+from lapel_protocol.topics import LANE_ALARM, LANE_CLIP, LANE_DOWN, LANE_EVENT, parse_topic, topic
+
+MAX_BATCH = 256
+"""Messages in one group commit."""
+
+BATCH_WINDOW_MS = 20
+"""How long a message waits for others, at most."""
+
+NOTICE_WINDOW_MS = 3_600_000
+"""Operators are told once in this time that the disk is full."""
+
+_log = structlog.get_logger("lapel.ingest")
+_Message = tuple[int, bytes, str, bytes]  # position in the batch, device, lane, payload
+
+
+class IngestCore:
+    """Takes the clip and event lanes in batches. Synchronous; time and entropy are arguments."""
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        vault: Vault,
+        registry: Registry,
+        organisation: OrganisationKey | None = None,
+        *,
+        verifier: Verifier | None = None,
+        window_bytes: int = WINDOW_BYTES,
+        alarm_window_bytes: int = ALARM_WINDOW_BYTES,
+        entropy: Entropy = os.urandom,
+    ) -> None:
+        self._engine = engine
+        self._vault = vault
+        self._registry = registry
+        self._organisation = organisation
+        self._verifier = verifier or Verifier()
+        self._entropy = entropy
+        self._custody = Custody(vault, self._verifier, organisation)
+        self._repeats = Repeats()
+        self._credit = CreditBook(window_bytes, alarm_window_bytes)
+
+    @property
+    def full(self) -> bool:
+        """Whether clips wait for room on the disk."""
+        return self._credit.closed
+
+    def handle(self, batch: Sequence[tuple[str, bytes]], now_ms: int) -> Outcome:
+        """Take a batch of (topic, payload) of the clip and event lanes; `now_ms` is Unix milliseconds.
+
+        What the outcome does not acknowledge is handed in again later. Raises what the ledger raises; then nothing of
+        the batch was taken.
+        """
+        messages = self._parse(batch, now_ms)
+        settled = set(range(len(batch))) - {message[0] for message in messages}
+        told: list[tuple[str, bytes]] = []
+        try:
+            if self.full:
+                self._vault.check_room(sum(len(payload) for _, payload in batch))
+                told = self._room_again(now_ms)
+            outcome = self._take(messages, now_ms)
+        except VaultFull as full:
+            self._no_room(full, now_ms)
+            messages = [message for message in messages if message[2] != LANE_CLIP]
+            outcome = self._take(messages, now_ms)
+        outcome.acknowledge = sorted(settled.union(message[0] for message in messages))
+        outcome.downlinks = told + outcome.downlinks
+        return outcome
+
+    def recover(self, now_ms: int) -> list[tuple[str, bytes]]:
+        """Make vault and ledger agree again; call once before the first batch. Returns downlinks that may be sent."""
+        downlinks: list[tuple[str, bytes]] = []
+        with reading(self._engine) as connection:
+            held = held_clips(connection)
+            unfinished = unfinished_clips(connection)
+        damaged = [(name, clip) for name, clip, size in held if self._vault.size(name, clip) < size]
+        damaged += [key for key in unfinished if not self._sound(key)]
+        for key in damaged:
+            downlinks += self._rebuild(key, now_ms).downlinks
+        claims = {(name, clip): size for name, clip, size in held}
+        known = set(unfinished)
+        for key in self._vault.clips():
+            if key not in claims:
+                track = self._load_one(key) if key in known else None
+                downlinks += self._adopt(key, track.sealed_bytes if track else 0, now_ms)
+        return downlinks
+
+    def close(self) -> None:
+        """Let go of the vault's files."""
+        self._vault.close()
+
+    def _parse(self, batch: Sequence[tuple[str, bytes]], now_ms: int) -> list[_Message]:
+        """The messages whose topic is one; others are counted and acknowledged."""
+        refused = Batch(now_ms, self._repeats)
+        messages: list[_Message] = []
+        for position, (name, payload) in enumerate(batch):
+            try:
+                device, lane = parse_topic(name)
+                if lane in (LANE_ALARM, LANE_DOWN):
+                    raise Malformed("a lane that is not ingest's")
+                messages.append((position, device, lane, payload))
+            except ProtocolError as error:
+                refused.refuse(b"", error, printable(name))
+        if refused.tallies:
+            self._write(refused)
+        return messages
+
+    def _take(self, messages: Sequence[_Message], now_ms: int) -> Outcome:
+        """Take messages whole; a clip whose vault file turns out damaged is rebuilt first, and they are taken again."""
+        downlinks: list[tuple[str, bytes]] = []
+        while True:
+            try:
+                outcome = self._take_once(messages, now_ms)
+            except VaultDamaged as damaged:
+                self._custody.forget()
+                downlinks += self._rebuild(damaged.key, now_ms).downlinks
+            except BaseException:
+                self._custody.forget()
+                raise
+            else:
+                outcome.downlinks = downlinks + outcome.downlinks
+                return outcome
+
+    def _take_once(self, messages: Sequence[_Message], now_ms: int) -> Outcome:
+        work = Batch(now_ms, self._repeats)
+        with reading(self._engine) as connection:
+            work.trusts = self._registry.trust(connection, {device for _, device, _, _ in messages})
+            for _, device, lane, payload in messages:
+                if lane == LANE_EVENT:
+                    take_event(work, self._verifier, self._organisation, device, payload)
+            arrived = [
+                (device, self._split(work, device, payload))
+                for _, device, lane, payload in messages
+                if lane == LANE_CLIP
+            ]
+            keys = {(device.hex(), record.clip) for device, records in arrived for record in records}
+            keys |= {(trust.name, cut.clip) for trust, _, cut in work.cuts}
+            keys |= {(trust.name, clip) for trust, clip in work.lost_clips}
+            self._custody.load(connection, work.trusts, keys)
+        for device, records in arrived:
+            if records:
+                self._credit.sending(device, now_ms)
+                self._custody.take_records(work, work.trusts[device], records)
+        for trust, event, cut in work.cuts:
+            self._custody.take_cut(work, trust, event, cut)
+        for trust, clip in work.lost_clips:
+            self._custody.take_lost(work, trust, clip)
+        steps.reach("ingest.verified")
+        return self._store(work)
+
+    def _split(self, work: Batch, device: bytes, payload: bytes) -> list[ClipRecord]:
+        """The whole records of a message of the clip lane; what is none is counted."""
+        records: list[ClipRecord] = []
+        try:
+            if device not in work.trusts:
+                raise UnknownDevice("device is not in the registry")
+            records.extend(split_records(payload))
+        except ProtocolError as error:
+            work.refuse(device, error, "clip message")
+        return records
+
+    def _store(self, work: Batch) -> Outcome:
+        """Everything from verified records to sealed downlinks."""
+        self._custody.place(work)
+        steps.reach("ingest.vault_placed")
+        self._custody.finish(work)
+        if work.runs or work.completed:
+            self._vault.sync()
+        steps.reach("ingest.vault_synced")
+        for track in work.touched.values():
+            self._custody.want(work, track)
+        if work.writes:
+            self._write(work)
+        for track in work.completed:
+            _log_held(track, work.now_ms)
+        # A hello and a completed clip in one batch may ask for the same receipt.
+        orders = dict.fromkeys(work.orders)
+        downlinks = [seal_order(self._verifier, work.trusts[order.device], order) for order in orders]
+        return Outcome(downlinks=downlinks)
+
+    def _write(self, work: Batch) -> None:
+        with writing(self._engine) as connection:
+            self._write_clips(connection, work)
+            record_epochs(connection, work.epochs, work.now_ms)
+            for device, boot in work.boots.items():
+                record_seen(connection, work.trusts[device], boot)
+            write_events(connection, work)
+            self._converse(connection, work)
+            untold = self._tell_progress(connection, work)
+            for notice in work.notices:
+                subject = printable(notice.subject)
+                add_notice(connection, notice.kind, notice.key, notice.device, subject, notice.detail, work.now_ms)
+            add_tallies(connection, work.tallies, work.now_ms)
+            steps.reach("ingest.ledger_written")
+        for track in work.touched.values():
+            track.new = track.changed = False
+            track.moving = track.unfinished
+        self._credit.told(untold)
+        steps.reach("ingest.ledger_committed")
+
+    def _write_clips(self, connection: sa.Connection, work: Batch) -> None:
+        for track in sorted(work.touched.values(), key=lambda track: (track.name, track.clip)):
+            if track.changed:
+                link_clip(connection, work, work.trusts[track.device], track)
+                save_track(connection, track)
+                link_alarm(connection, track)
+        for track in work.completed:
+            payload = {"device": track.name, "clip": track.clip}
+            # A clip that was taken back and completed again, as long as before, is assembled again.
+            key = f"assemble-{track.readable}-{track.contiguous}-{work.now_ms}"
+            add_outbox(connection, OUTBOX_ASSEMBLE, key, track.readable, payload, work.now_ms)
+        told = work.repeated | {(track.name, track.clip) for track in work.completed}
+        for trust in work.trusts.values():
+            numbers = frozenset(clip for name, clip in told if name == trust.name)
+            work.orders += receipts_of(connection, trust, numbers)
+            mark_receipted(connection, trust.name, numbers, work.now_ms)
+
+    def _converse(self, connection: sa.Connection, work: Batch) -> None:
+        """Hellos and heartbeats, with the batch's own clips already in the ledger."""
+        windows = self._credit.windows(work.now_ms)
+        for trust, event, hello in work.hellos:
+            try:
+                orders = take_hello(connection, trust, event, hello, windows, self._entropy, work.now_ms)
+            except ProtocolError as error:
+                work.refuse(trust.device, error, "hello")
+                continue
+            if orders is None:
+                work.tallies[trust.name, "replayed"] += 1
+            else:
+                work.orders += orders
+        for trust, event, beat in work.heartbeats:
+            orders = take_heartbeat(connection, trust, event, beat, windows, self._entropy, work.now_ms)
+            if orders is None:
+                work.tallies[trust.name, "replayed"] += 1
+            else:
+                work.orders += orders
+                keys = recoverable_clips(connection, trust.name)
+                self._custody.load(connection, work.trusts, keys)
+                tracks = [self._custody.track(trust, clip, work.now_ms) for _, clip in keys]
+                self._custody.look_after(work, tracks, beat)
+
+    def _tell_progress(self, connection: sa.Connection, work: Batch) -> dict[bytes, int]:
+        """Credit for devices of which enough has arrived; returns what is untold then."""
+        sizes: dict[bytes, int] = {}
+        for run in work.runs:
+            device = bytes.fromhex(run.key[0])
+            sizes[device] = sizes.get(device, 0) + run.end - run.offset
+        untold = self._credit.arrived(sizes, work.now_ms)
+        windows = self._credit.windows(work.now_ms)
+        for device in sorted(device for device, size in untold.items() if not size):
+            work.orders.append(credit_order(connection, work.trusts[device], None, windows))
+        return untold
+
+    def _no_room(self, full: VaultFull, now_ms: int) -> None:
+        if not self.full:
+            self._credit.closed = True
+            if self._repeats.tell(now_ms, "no room"):
+                _log.error("clips wait for room", reason=str(full), remedy="free space on the vault's disk")
+            notice = Batch(now_ms, self._repeats)
+            detail = f"{full}: clips are not taken until there is room; alarms are"
+            notice.notices.append(Notice("disk_full", str(now_ms // NOTICE_WINDOW_MS), "", "vault", detail))
+            self._write(notice)
+
+    def _room_again(self, now_ms: int) -> list[tuple[str, bytes]]:
+        """Clips are taken again: tell the devices that were sending."""
+        self._credit.closed = False
+        _log.info("there is room for clips")
+        windows = self._credit.windows(now_ms)
+        with reading(self._engine) as connection:
+            trusts = self._registry.trust(connection, self._credit.active)
+            known = [trust for trust in trusts.values() if trust.boot >= 0]
+            orders = [(trust, credit_order(connection, trust, None, windows)) for trust in known]
+        return [seal_order(self._verifier, trust, order) for trust, order in orders]
+
+    def _sound(self, key: ClipKey) -> bool:
+        """Whether the vault holds what the ledger claims of an unfinished clip; one without a header claims nothing."""
+        track = self._load_one(key)
+        if track is None or track.header_ms is None:
+            return track is not None
+        return tail_is_sound(self._vault, track)
+
+    def _load_one(self, key: ClipKey) -> ClipTrack | None:
+        """The track of a clip that the ledger knows; None when its vault file is damaged."""
+        with reading(self._engine) as connection:
+            trusts = self._registry.trust(connection, [bytes.fromhex(key[0])])
+            try:
+                self._custody.load(connection, trusts, [key])
+            except VaultDamaged:
+                return None
+            return self._custody.track(trusts[bytes.fromhex(key[0])], key[1], 0)
+
+    def _rebuild(self, key: ClipKey, now_ms: int) -> Outcome:
+        """Take a clip back to what the vault is proved to hold, and complete it if that is all of it."""
+        work = Batch(now_ms, self._repeats)
+        with reading(self._engine) as connection:
+            work.trusts = self._registry.trust(connection, [bytes.fromhex(key[0])])
+            track = load_tracks(connection, [key])[0]
+        trust = work.trusts[track.device]
+        rebuild(self._vault, self._verifier, trust, track)
+        work.touch(track)
+        readable = track.readable
+        detail = f"the vault did not hold what the ledger claimed; {track.contiguous} segments are authentic"
+        _log.error("vault damaged", id=readable, segments=track.contiguous)
+        work.notices.append(Notice("vault_damaged", f"{readable}-{now_ms}", track.name, readable, detail))
+        outcome = self._store(work)
+        self._custody.forget()
+        steps.reach("recovery.demoted")
+        return outcome
+
+    def _adopt(self, key: ClipKey, offset: int, now_ms: int) -> list[tuple[str, bytes]]:
+        """Verify bytes of the vault that the ledger does not claim, as if they had just arrived."""
+        try:
+            name = topic(bytes.fromhex(key[0]), LANE_CLIP)
+        except ValueError:
+            return []
+        downlinks: list[tuple[str, bytes]] = []
+        for payload in stored_payloads(self._vault, *key, offset):
+            downlinks += self._take(self._parse([(name, payload)], now_ms), now_ms).downlinks
+        return downlinks
+
+
+def _log_held(track: ClipTrack, now_ms: int) -> None:
+    _log.info(
+        "clip held",
+        id=track.readable,
+        person=track.person,
+        alarm=track.alarm,
+        settled_by=track.settled_by,
+        segments=track.receipt_segments,
+        bytes=track.sealed_bytes,
+        opening=track.opening,
+        took_ms=now_ms - (track.header_ms or now_ms),
+    )

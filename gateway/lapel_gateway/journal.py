@@ -1,0 +1,101 @@
+"""Events of the event lane: verified, read, written once for ever, receipted.
+
+An authentic journalled event is kept and receipted even when its payload cannot be read: its device would send it for
+ever otherwise, and its record is evidence as it stands.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from lapel_gateway.alarm_book import enter_alarm
+from lapel_gateway.batch import Batch, Notice
+from lapel_gateway.downlink import Order
+from lapel_gateway.keystore import OrganisationKey
+from lapel_gateway.ledger.schema import EPOCH_BOOT, event
+from lapel_gateway.verify import Trust, Verifier
+from lapel_protocol.command import EVENT_RECEIPT
+from lapel_protocol.errors import Malformed, ProtocolError, Replayed
+from lapel_protocol.event import ALARM_KINDS, CLIP_CUT, HEARTBEAT, HELLO, PROBE, Event
+from lapel_protocol.limits import MAX_EVENT_RECEIPTS
+from lapel_protocol.names import EVENT_KIND_NAMES
+from lapel_protocol.orders import EventReceipt
+from lapel_protocol.report_decoders import decode_clip_cut, decode_heartbeat, decode_hello, decode_probe
+from lapel_protocol.wrap import wrap_seed
+
+
+def take_event(
+    batch: Batch, verifier: Verifier, organisation: OrganisationKey | None, device: bytes, payload: bytes
+) -> None:
+    """Verify a message of the event lane and sort it into the batch; what is not acceptable is counted."""
+    trust = batch.trusts.get(device)
+    try:
+        found = verifier.event(trust, device, payload, batch.now_ms)
+        if trust is None or found.boot < trust.boot_floor:
+            raise Replayed("event of a boot that was closed")
+        batch.saw_boot(trust, found.boot)
+        batch.epochs.add((trust.name, found.boot, EPOCH_BOOT, True))
+        _sort(batch, trust, organisation, found, payload)
+    except ProtocolError as error:
+        batch.refuse(device, error, "event")
+
+
+def write_events(connection: sa.Connection, batch: Batch) -> None:
+    """Write the batch's journalled events and alarms; their receipts join the batch's orders."""
+    rows = [
+        {
+            "device": trust.name,
+            "boot": found.boot,
+            "counter": found.counter,
+            "kind": found.kind,
+            "wall_ms": found.wall_ms,
+            "mono_ms": found.mono_ms,
+            "trust": found.trust,
+            "received_ms": batch.now_ms,
+            "payload": found.payload,
+            "record": record,
+        }
+        for trust, found, record in batch.events
+    ]
+    if rows:
+        connection.execute(insert(event).on_conflict_do_nothing(), rows)
+    for trust, found, record in batch.alarms:
+        try:
+            batch.orders += enter_alarm(connection, trust, found, record, batch.now_ms)
+        except ProtocolError as error:
+            batch.refuse(trust.device, error, "alarm on the event lane")
+    for trust in batch.trusts.values():
+        named = [(found.boot, found.counter) for owner, found, _ in batch.events if owner is trust]
+        for start in range(0, len(named), MAX_EVENT_RECEIPTS):
+            receipt = EventReceipt(named[start : start + MAX_EVENT_RECEIPTS])
+            batch.orders.append(Order(trust.device, EVENT_RECEIPT, receipt.encode()))
+
+
+def _sort(batch: Batch, trust: Trust, organisation: OrganisationKey | None, found: Event, record: bytes) -> None:
+    if found.kind == HELLO:
+        batch.hellos.append((trust, found, decode_hello(found.payload)))
+    elif found.kind == HEARTBEAT:
+        batch.heartbeats.append((trust, found, decode_heartbeat(found.payload)))
+    elif found.kind in ALARM_KINDS:
+        batch.alarms.append((trust, found, record))
+    else:
+        batch.events.append((trust, found, record))
+        try:
+            if found.kind == CLIP_CUT:
+                batch.cuts.append((trust, found, decode_clip_cut(found.payload)))
+            elif found.kind == PROBE:
+                _check_probe(batch, trust, organisation, found)
+        except Malformed as error:
+            batch.refuse(trust.device, error, f"payload of {EVENT_KIND_NAMES[found.kind]}")
+
+
+def _check_probe(batch: Batch, trust: Trust, organisation: OrganisationKey | None, found: Event) -> None:
+    """Recompute the device's wrap byte for byte: it shows that clips will open where the private key is elsewhere."""
+    if organisation is None:
+        return
+    probe = decode_probe(found.payload)
+    if wrap_seed(probe.seed, probe.oaep_seed, organisation.modulus) != probe.wrapped:
+        detail = "its wrap of a test seed is not the one that the organisation's key gives: its clips would not open"
+        batch.notices.append(Notice("probe_failed", f"{trust.name}-{found.boot}", trust.name, trust.name, detail))
+        batch.tallies[trust.name, "probe_failed"] += 1

@@ -1,0 +1,226 @@
+"""The first schema."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "device",
+        sa.Column("device", sa.String(length=16), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("person", sa.Text(), nullable=False),
+        sa.Column("minimum_suite", sa.Integer(), nullable=False),
+        sa.Column("sealed_key", sa.LargeBinary(), nullable=False),
+        sa.Column("provisioned_ms", sa.BigInteger(), nullable=False),
+        sa.Column("ended_ms", sa.BigInteger(), nullable=True),
+        sa.Column("authenticated_epoch", sa.BigInteger(), nullable=False),
+        sa.Column("boot_floor", sa.BigInteger(), nullable=False),
+        sa.Column("ledger_to", sa.BigInteger(), nullable=False),
+        sa.Column("boot", sa.BigInteger(), nullable=True),
+        sa.Column("hello_counter", sa.BigInteger(), nullable=True),
+        sa.Column("nonce", sa.LargeBinary(), nullable=True),
+        sa.Column("command_counter", sa.BigInteger(), nullable=False),
+        sa.Column("challenge", sa.LargeBinary(), nullable=True),
+        sa.Column("challenge_ms", sa.BigInteger(), nullable=True),
+        sa.Column("last_challenge", sa.LargeBinary(), nullable=True),
+        sa.Column("contact_ms", sa.BigInteger(), nullable=True),
+        sa.Column("heartbeat_counter", sa.BigInteger(), nullable=True),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("settings", sa.Text(), nullable=False),
+        sa.CheckConstraint("state in ('active', 'retired', 'lost')", name=op.f("ck_device_state")),
+        sa.PrimaryKeyConstraint("device", name=op.f("pk_device")),
+    )
+    op.create_table(
+        "notice",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("device", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_notice")),
+    )
+    op.create_index("ix_notice_at_ms", "notice", ["at_ms"], unique=False)
+    op.create_table(
+        "outbox",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("channel", sa.String(length=64), nullable=False),
+        sa.Column("key", sa.String(length=160), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("payload", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("next_at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("leased_until_ms", sa.BigInteger(), nullable=True),
+        sa.Column("done_ms", sa.BigInteger(), nullable=True),
+        sa.Column("last_error", sa.Text(), nullable=False),
+        sa.CheckConstraint("state in ('waiting', 'done', 'failed')", name=op.f("ck_outbox_state")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
+        sa.UniqueConstraint("key", name=op.f("uq_outbox_key")),
+    )
+    op.create_index("ix_outbox_due", "outbox", ["state", "next_at_ms"], unique=False)
+    op.create_table(
+        "tally",
+        sa.Column("device", sa.String(length=16), nullable=False),
+        sa.Column("reason", sa.String(length=48), nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.Column("first_ms", sa.BigInteger(), nullable=False),
+        sa.Column("last_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("device", "reason", name=op.f("pk_tally")),
+    )
+    op.create_table(
+        "user",
+        sa.Column("name", sa.String(length=128), nullable=False),
+        sa.Column("token_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("disabled_ms", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_user")),
+        sa.UniqueConstraint("token_hash", name=op.f("uq_user_token_hash")),
+    )
+    op.create_table(
+        "alarm",
+        sa.Column("id", sa.String(length=48), nullable=False),
+        sa.Column("device", sa.String(length=16), nullable=False),
+        sa.Column("boot", sa.BigInteger(), nullable=False),
+        sa.Column("counter", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.Integer(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("person", sa.Text(), nullable=False),
+        sa.Column("device_state", sa.String(length=16), nullable=False),
+        sa.Column("clip", sa.BigInteger(), nullable=True),
+        sa.Column("raised_wall_ms", sa.BigInteger(), nullable=False),
+        sa.Column("raised_mono_ms", sa.BigInteger(), nullable=False),
+        sa.Column("trust", sa.Integer(), nullable=False),
+        sa.Column("battery_percent", sa.Integer(), nullable=False),
+        sa.Column("received_ms", sa.BigInteger(), nullable=False),
+        sa.Column("cancelled_ms", sa.BigInteger(), nullable=True),
+        sa.Column("acknowledged_ms", sa.BigInteger(), nullable=True),
+        sa.Column("acknowledged_by", sa.Text(), nullable=True),
+        sa.Column("resolved_ms", sa.BigInteger(), nullable=True),
+        sa.Column("resolved_by", sa.Text(), nullable=True),
+        sa.Column("resolution", sa.String(length=16), nullable=True),
+        sa.Column("note", sa.Text(), nullable=True),
+        sa.Column("device_shows", sa.String(length=16), nullable=True),
+        sa.Column("untold", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(["device"], ["device.device"], name=op.f("fk_alarm_device_device")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_alarm")),
+    )
+    op.create_index("ix_alarm_device", "alarm", ["device", "boot", "counter"], unique=True)
+    op.create_index("ix_alarm_state", "alarm", ["state"], unique=False)
+    op.create_index("ix_alarm_untold", "alarm", ["untold"], unique=False)
+    op.create_table(
+        "clip",
+        sa.Column("device", sa.String(length=16), nullable=False),
+        sa.Column("clip", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("boot", sa.BigInteger(), nullable=True),
+        sa.Column("person", sa.Text(), nullable=False),
+        sa.Column("device_state", sa.String(length=16), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("alarm", sa.Boolean(), nullable=False),
+        sa.Column("alarm_boot", sa.BigInteger(), nullable=True),
+        sa.Column("alarm_counter", sa.BigInteger(), nullable=True),
+        sa.Column("flags", sa.Integer(), nullable=True),
+        sa.Column("suite", sa.Integer(), nullable=True),
+        sa.Column("wall_ms", sa.BigInteger(), nullable=True),
+        sa.Column("mono_ms", sa.BigInteger(), nullable=True),
+        sa.Column("trust", sa.Integer(), nullable=True),
+        sa.Column("notice", sa.Integer(), nullable=True),
+        sa.Column("prompted_ms", sa.BigInteger(), nullable=True),
+        sa.Column("confirmed_ms", sa.BigInteger(), nullable=True),
+        sa.Column("codec", sa.Integer(), nullable=True),
+        sa.Column("key_id", sa.LargeBinary(), nullable=True),
+        sa.Column("previous_clip", sa.BigInteger(), nullable=True),
+        sa.Column("previous_head", sa.LargeBinary(), nullable=True),
+        sa.Column("chain", sa.String(length=16), nullable=False),
+        sa.Column("opening", sa.String(length=16), nullable=False),
+        sa.Column("contiguous", sa.BigInteger(), nullable=False),
+        sa.Column("head", sa.LargeBinary(), nullable=True),
+        sa.Column("extents", sa.LargeBinary(), nullable=False),
+        sa.Column("sealed_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("settled_by", sa.String(length=8), nullable=True),
+        sa.Column("settled_segments", sa.BigInteger(), nullable=True),
+        sa.Column("settled_head", sa.LargeBinary(), nullable=True),
+        sa.Column("cut_boot", sa.BigInteger(), nullable=True),
+        sa.Column("cut_counter", sa.BigInteger(), nullable=True),
+        sa.Column("cut_why", sa.Integer(), nullable=True),
+        sa.Column("end_record", sa.LargeBinary(), nullable=True),
+        sa.Column("end_reason", sa.Integer(), nullable=True),
+        sa.Column("duration_ms", sa.BigInteger(), nullable=True),
+        sa.Column("plain_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("end_wall_ms", sa.BigInteger(), nullable=True),
+        sa.Column("end_mono_ms", sa.BigInteger(), nullable=True),
+        sa.Column("frames", sa.BigInteger(), nullable=True),
+        sa.Column("frames_dropped", sa.BigInteger(), nullable=True),
+        sa.Column("receipt_segments", sa.BigInteger(), nullable=True),
+        sa.Column("receipt_ms", sa.BigInteger(), nullable=True),
+        sa.Column("first_ms", sa.BigInteger(), nullable=False),
+        sa.Column("header_ms", sa.BigInteger(), nullable=True),
+        sa.Column("verified_ms", sa.BigInteger(), nullable=True),
+        sa.Column("missing_ms", sa.BigInteger(), nullable=True),
+        sa.Column("assembled_ms", sa.BigInteger(), nullable=True),
+        sa.Column("assembly", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(["device"], ["device.device"], name=op.f("fk_clip_device_device")),
+        sa.PrimaryKeyConstraint("device", "clip", name=op.f("pk_clip")),
+    )
+    op.create_index("ix_clip_first_ms", "clip", ["first_ms"], unique=False)
+    op.create_index("ix_clip_state", "clip", ["state"], unique=False)
+    op.create_table(
+        "delivery",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("outbox_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("took_ms", sa.BigInteger(), nullable=False),
+        sa.Column("outcome", sa.String(length=16), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["outbox_id"], ["outbox.id"], name=op.f("fk_delivery_outbox_id_outbox")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_delivery")),
+    )
+    op.create_index("ix_delivery_outbox", "delivery", ["outbox_id", "id"], unique=False)
+    op.create_table(
+        "epoch",
+        sa.Column("device", sa.String(length=16), nullable=False),
+        sa.Column("epoch", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("used_for", sa.String(length=16), nullable=False),
+        sa.Column("proved", sa.Boolean(), nullable=False),
+        sa.Column("known_ms", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("used_for in ('boot', 'clip', 'burned', 'lost', 'unknown')", name=op.f("ck_epoch_used_for")),
+        sa.ForeignKeyConstraint(["device"], ["device.device"], name=op.f("fk_epoch_device_device")),
+        sa.PrimaryKeyConstraint("device", "epoch", name=op.f("pk_epoch")),
+    )
+    op.create_table(
+        "event",
+        sa.Column("device", sa.String(length=16), nullable=False),
+        sa.Column("boot", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("counter", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("kind", sa.Integer(), nullable=False),
+        sa.Column("wall_ms", sa.BigInteger(), nullable=False),
+        sa.Column("mono_ms", sa.BigInteger(), nullable=False),
+        sa.Column("trust", sa.Integer(), nullable=False),
+        sa.Column("received_ms", sa.BigInteger(), nullable=False),
+        sa.Column("payload", sa.LargeBinary(), nullable=False),
+        sa.Column("record", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["device"], ["device.device"], name=op.f("fk_event_device_device")),
+        sa.PrimaryKeyConstraint("device", "boot", "counter", name=op.f("pk_event")),
+    )
+    op.create_index("ix_event_received_ms", "event", ["received_ms"], unique=False)
+    op.create_table(
+        "alarm_log",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("alarm_id", sa.String(length=48), nullable=False),
+        sa.Column("at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("step", sa.String(length=32), nullable=False),
+        sa.Column("who", sa.Text(), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["alarm_id"], ["alarm.id"], name=op.f("fk_alarm_log_alarm_id_alarm")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_alarm_log")),
+    )
+    op.create_index("ix_alarm_log_alarm", "alarm_log", ["alarm_id", "id"], unique=False)

@@ -1,0 +1,202 @@
+"""Opening the ledger: SQLite settings, the schema's revision, upgrades after an automatic copy.
+
+An up-to-date database opens without importing alembic (the seeded fault suite restarts the gateway thousands of times).
+Writers use :func:`writing`, which takes SQLite's write lock at the start: a transaction that reads first and writes
+later would otherwise fail at once, whatever the busy timeout, when another role has written in between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.util import LRUCache
+
+from lapel_gateway.ledger.schema import SCHEMA_REVISION
+
+BUSY_TIMEOUT_MS = 10_000
+"""How long a writer waits for another role's commit; a commit takes milliseconds, so ten seconds is a stuck disk."""
+
+_BEGIN = "lapel_begin"
+
+
+class LedgerError(Exception):
+    """The ledger cannot be used; the message says why and what to do."""
+
+
+def ledger_path(url: str | Path) -> Path:
+    """Return the database file named by ``url``: a path, or an SQLAlchemy URL ``sqlite:///...``.
+
+    Raises LedgerError for any other database.
+    """
+    if isinstance(url, Path) or "://" not in url:
+        return Path(url)
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        raise LedgerError(
+            f"ledger {parsed.render_as_string()}: use a file, as in sqlite:////var/lib/lapel/ledger.sqlite"
+        )
+    return Path(parsed.database)
+
+
+def open_ledger(url: str | Path) -> sa.Engine:
+    """Open the ledger at ``url``, making or upgrading it where needed, and return its engine.
+
+    An older schema is first copied to ``<file>.before-<revision>`` and then upgraded in one transaction.
+    Raises LedgerError when the schema is newer than this program, the file is not a ledger, or it cannot be opened.
+    """
+    path = ledger_path(url)
+    try:
+        revision = _revision(path)
+        if revision != SCHEMA_REVISION:
+            _check_not_newer(path, revision)
+            with _upgrade_lock(path):
+                revision = _revision(path)
+                _check_not_newer(path, revision)
+                if revision != SCHEMA_REVISION:
+                    _upgrade(path, revision)
+    except (OSError, sqlite3.Error) as error:
+        raise LedgerError(f"ledger {path}: {error}") from error
+    return _engine(path)
+
+
+@contextlib.contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """One transaction that may write: committed at the end of the block, rolled back when it raises."""
+    with engine.connect() as plain:
+        connection = plain.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+        with connection.begin():
+            yield connection
+
+
+@contextlib.contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """One consistent view of the ledger; writers are not held up by it."""
+    with engine.connect() as connection, connection.begin():
+        yield connection
+
+
+def fresh_ledger(path: Path) -> None:
+    """Write a new, empty, up-to-date ledger at ``path`` quickly, from a template built once in each process.
+
+    The template itself is made by the migrations. For tests and simulations; ``path`` is overwritten.
+    """
+    path.write_bytes(_template())
+
+
+@functools.cache
+def _template() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "template.sqlite"
+        open_ledger(path).dispose()
+        connection = sqlite3.connect(path)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+        return path.read_bytes()
+
+
+_compiled: LRUCache[Any, Any] = LRUCache(1000)
+"""Statements compiled once a process, not once an engine: the gateway has a few hundred."""
+
+
+def _engine(path: Path) -> sa.Engine:
+    engine = sa.create_engine(
+        f"sqlite:///{path}",
+        connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
+        execution_options={"compiled_cache": _compiled},
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _record: Any) -> None:
+        # The driver must not open transactions by itself: "begin" below does.
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode=WAL").close()
+        connection.execute("PRAGMA synchronous=FULL").close()
+        connection.execute("PRAGMA foreign_keys=ON").close()
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
+
+    return engine
+
+
+def _revision(path: Path) -> str | None:
+    """The schema's revision: None = no database yet, or an empty one. Raises LedgerError for another program's file."""
+    if not path.exists():
+        return None
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000)
+    try:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if not tables:
+            return None
+        if "alembic_version" not in tables:
+            raise LedgerError(f"ledger {path}: this database was not made by Lapel; name another file")
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        return str(row[0]) if row else None
+    finally:
+        connection.close()
+
+
+def _check_not_newer(path: Path, revision: str | None) -> None:
+    if revision is not None and revision > SCHEMA_REVISION:
+        raise LedgerError(
+            f"ledger {path}: its schema {revision} is newer than this program's {SCHEMA_REVISION}; "
+            f"install the newer Lapel again, or restore the copy made before that upgrade"
+        )
+
+
+@contextlib.contextmanager
+def _upgrade_lock(path: Path) -> Iterator[None]:
+    """Roles started as separate processes upgrade once, not each."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{path}.upgrade-lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _upgrade(path: Path, revision: str | None) -> None:
+    if revision is not None:
+        _copy(path, path.with_name(f"{path.name}.before-{SCHEMA_REVISION}"))
+    from alembic import command
+    from alembic.config import Config
+
+    engine = _engine(path)
+    try:
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with writing(engine) as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, SCHEMA_REVISION)
+    except sa.exc.DBAPIError as error:
+        raise LedgerError(
+            f"ledger {path}: the upgrade to schema {SCHEMA_REVISION} failed and was undone: {error.orig}"
+        ) from error
+    finally:
+        engine.dispose()
+
+
+def _copy(path: Path, copy: Path) -> None:
+    """Copy a live database, durably; an earlier copy of the same name is kept beside it."""
+    if copy.exists():
+        number = 1
+        while (spare := copy.with_name(f"{copy.name}.{number}")).exists():
+            number += 1
+        shutil.move(copy, spare)
+    source, target = sqlite3.connect(path), sqlite3.connect(copy)
+    try:
+        source.backup(target)
+    finally:
+        target.close()
+        source.close()
+    with open(copy, "rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,66 @@
+"""What must leave the gateway or be told to its operators, written in the same commit as its cause."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from lapel_gateway.ledger import schema
+
+
+def add_outbox(
+    connection: sa.Connection, kind: str, key: str, subject: str, payload: Mapping[str, Any], now_ms: int
+) -> bool:
+    """Queue one thing to deliver, due at once. The same `key` is queued once for ever; returns whether it was new."""
+    statement = (
+        insert(schema.outbox)
+        .values(
+            kind=kind,
+            channel="",
+            key=key,
+            subject=subject,
+            payload=json.dumps(payload, sort_keys=True),
+            state=schema.OUTBOX_WAITING,
+            attempts=0,
+            created_ms=now_ms,
+            next_at_ms=now_ms,
+            last_error="",
+        )
+        .on_conflict_do_nothing(index_elements=["key"])
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def add_notice(
+    connection: sa.Connection, kind: str, key: str, device: str, subject: str, detail: str, now_ms: int
+) -> bool:
+    """Tell the operators something once for each `key`: a notice row and its outbox row. Returns whether it was new."""
+    payload = {"notice": kind, "device": device, "subject": subject, "detail": detail, "at_ms": now_ms}
+    if not add_outbox(connection, schema.OUTBOX_NOTICE, f"notice-{kind}-{key}", subject, payload, now_ms):
+        return False
+    connection.execute(
+        sa.insert(schema.notice).values(kind=kind, device=device, subject=subject, at_ms=now_ms, detail=detail)
+    )
+    return True
+
+
+def add_tallies(connection: sa.Connection, tallies: Mapping[tuple[str, str], int], now_ms: int) -> None:
+    """Add to the counters: {(device or "", reason): how many}."""
+    rows = [
+        {"device": device, "reason": reason, "count": count, "first_ms": now_ms, "last_ms": now_ms}
+        for (device, reason), count in sorted(tallies.items())
+    ]
+    if not rows:
+        return
+    statement = insert(schema.tally)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["device", "reason"],
+            set_={"count": schema.tally.c.count + statement.excluded.count, "last_ms": statement.excluded.last_ms},
+        ),
+        rows,
+    )

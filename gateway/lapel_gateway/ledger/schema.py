@@ -1,0 +1,314 @@
+"""The ledger's tables: what the gateway knows, and nothing that only a process remembers.
+
+Rules that hold here
+- Every time is Unix milliseconds (UTC) unless the name says otherwise. ``*_mono_ms`` counts from the device's boot.
+- A device is named by its 16 lower-case hex digits everywhere; a clip by (device, clip), an event or alarm by
+  (device, boot, counter). The readable names ``device-clip`` and ``device-boot-counter`` come from those.
+- An event is unique by (device, boot, counter) for ever: rows may be disposed of, ``device.boot_floor`` stays.
+- A clip's row never claims bytes that are not already durable in the vault.
+- Whatever has to leave the gateway is an ``outbox`` row committed together with its cause.
+
+A change of tables is a new file under ``migrations/versions`` and a new ``SCHEMA_REVISION``; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+SCHEMA_REVISION = "0001"
+"""The revision that this code reads and writes; revisions are four digits and grow by one."""
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only when the key is spelt INTEGER.
+RowNumber = BigInteger().with_variant(Integer, "sqlite")
+DeviceName = String(16)
+
+# --- device.state ---
+DEVICE_ACTIVE = "active"
+DEVICE_RETIRED = "retired"
+DEVICE_LOST = "lost"
+
+# --- epoch.used_for ---
+EPOCH_BOOT = "boot"
+EPOCH_CLIP = "clip"
+EPOCH_BURNED = "burned"
+EPOCH_LOST = "lost"
+EPOCH_UNKNOWN = "unknown"
+
+# --- clip.settled_by: what fixed the number of segments ---
+SETTLED_BY_END = "end"
+SETTLED_BY_CUT = "cut"
+SETTLED_BY_LOST = "lost"  # its device has lost it: what is here is all there will be
+
+# --- clip.opening: whether the organisation's private key has proved the clip's key ---
+OPENING_UNTRIED = "untried"
+OPENING_PROVED = "proved"
+OPENING_UNOPENABLE = "unopenable"
+
+# --- clip.chain ---
+CHAIN_UNKNOWN = "unknown"  # no header yet
+CHAIN_FIRST = "first"  # the device's first clip
+CHAIN_WAITING = "waiting"  # the clip before is not settled here yet
+CHAIN_LINKED = "linked"  # its header names the head that the clip before settled with
+CHAIN_UNSETTLED = "unsettled"  # the device did not know that head when this clip began
+CHAIN_BROKEN = "broken"  # the heads differ
+
+# --- outbox.state ---
+OUTBOX_WAITING = "waiting"
+OUTBOX_DONE = "done"
+OUTBOX_FAILED = "failed"
+
+# --- outbox.kind ---
+OUTBOX_ALARM = "alarm"
+OUTBOX_NOTICE = "notice"
+OUTBOX_ASSEMBLE = "assemble"
+OUTBOX_FORWARD = "forward"
+
+device = Table(
+    "device",
+    metadata,
+    Column("device", DeviceName, primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("name", Text, nullable=False),  # the hardware's own name: what is printed on its case
+    Column("person", Text, nullable=False),  # who wears it now; "" = nobody; copied into clips and alarms
+    Column("minimum_suite", Integer, nullable=False),
+    Column("sealed_key", LargeBinary, nullable=False),  # K_dev under the master key (keystore.py)
+    Column("provisioned_ms", BigInteger, nullable=False),
+    Column("ended_ms", BigInteger),  # when it was retired or marked lost
+    Column(
+        "authenticated_epoch", BigInteger, nullable=False
+    ),  # newest epoch that a genuine record proved; 0 = none but CK_0
+    Column("boot_floor", BigInteger, nullable=False),  # events of boots below this are refused for ever
+    Column("ledger_to", BigInteger, nullable=False),  # every epoch below this one is accounted for
+    Column("boot", BigInteger),  # the newest boot that a genuine record named; commands are sealed for it
+    Column("hello_counter", BigInteger),  # counter of the newest hello within that boot; NULL = none said yet
+    Column("nonce", LargeBinary),  # device's nonce of that hello; commands that change things carry it
+    Column("command_counter", BigInteger, nullable=False),  # last counter given to a changing command
+    Column("challenge", LargeBinary),  # the newest challenge sent; an answer to it is contact
+    Column("challenge_ms", BigInteger),
+    Column("last_challenge", LargeBinary),  # the one before, which a heartbeat on its way may still answer
+    Column("contact_ms", BigInteger),  # last answer to a recent challenge
+    Column("heartbeat_counter", BigInteger),  # counter of the newest heartbeat within that boot
+    Column("status", Text, nullable=False),  # JSON: last hello/heartbeat in words (versions, storage, battery)
+    Column("settings", Text, nullable=False),  # JSON: settings wanted on the device
+    CheckConstraint("state in ('active', 'retired', 'lost')", name="state"),
+)
+
+epoch = Table(
+    "epoch",
+    metadata,
+    Column("device", DeviceName, ForeignKey("device.device"), primary_key=True),
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    Column("used_for", String(16), nullable=False),
+    Column(
+        "proved", Boolean, nullable=False
+    ),  # by a record of the epoch itself, rather than by the device's later word
+    Column("known_ms", BigInteger, nullable=False),
+    CheckConstraint("used_for in ('boot', 'clip', 'burned', 'lost', 'unknown')", name="used_for"),
+)
+
+clip = Table(
+    "clip",
+    metadata,
+    Column("device", DeviceName, ForeignKey("device.device"), primary_key=True),
+    Column("clip", BigInteger, primary_key=True, autoincrement=False),
+    Column("boot", BigInteger),  # NULL until the header was verified, as are all columns that come from it
+    Column("person", Text, nullable=False),
+    Column("device_state", String(16), nullable=False),  # of the device when the header came
+    Column("state", String(16), nullable=False),  # protocol custody states, by name
+    Column("alarm", Boolean, nullable=False),
+    Column("alarm_boot", BigInteger),  # the alarm that started it; NULL where none did
+    Column("alarm_counter", BigInteger),
+    Column("flags", Integer),
+    Column("suite", Integer),
+    Column("wall_ms", BigInteger),
+    Column("mono_ms", BigInteger),
+    Column("trust", Integer),
+    Column("notice", Integer),  # notice outcome as in the header
+    Column("prompted_ms", BigInteger),  # before the start
+    Column("confirmed_ms", BigInteger),
+    Column("codec", Integer),
+    Column("key_id", LargeBinary),
+    Column("previous_clip", BigInteger),  # NULL = none known
+    Column("previous_head", LargeBinary),
+    Column("chain", String(16), nullable=False),  # how it follows the clip before: CHAIN_...
+    Column("opening", String(16), nullable=False),
+    Column("contiguous", BigInteger, nullable=False),  # authentic segments from the first, without a gap
+    Column("head", LargeBinary),  # head over the header and those segments
+    Column("extents", LargeBinary, nullable=False),  # authentic segments beyond the gap: pairs of u32 BE (first, count)
+    Column(
+        "sealed_bytes", BigInteger, nullable=False
+    ),  # length of the vault file as far as it has no gap, end included
+    Column("settled_by", String(8)),  # NULL while recording or unsettled
+    Column("settled_segments", BigInteger),
+    Column("settled_head", LargeBinary),
+    Column("cut_boot", BigInteger),  # the CUT event that settled it; a later one replaces it
+    Column("cut_counter", BigInteger),
+    Column("cut_why", Integer),
+    Column("end_record", LargeBinary),  # waits here until it can follow the last segment in the vault
+    Column("end_reason", Integer),
+    Column("duration_ms", BigInteger),
+    Column("plain_bytes", BigInteger),
+    Column("end_wall_ms", BigInteger),
+    Column("end_mono_ms", BigInteger),
+    Column("frames", BigInteger),  # as the device counted them in the end record
+    Column("frames_dropped", BigInteger),
+    Column(
+        "receipt_segments", BigInteger
+    ),  # what the newest receipt named; fewer than settled = a shorter authentic prefix
+    Column("receipt_ms", BigInteger),
+    Column("first_ms", BigInteger, nullable=False),  # first authentic record received, or noticed missing
+    Column("header_ms", BigInteger),
+    Column("verified_ms", BigInteger),
+    Column("missing_ms", BigInteger),  # named by the chain or the epoch ledger, its header not received yet
+    Column("assembled_ms", BigInteger),
+    Column("assembly", Text),  # JSON written by assembly: paths, frames, why sealed
+    Index("ix_clip_state", "state"),
+    Index("ix_clip_first_ms", "first_ms"),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("device", DeviceName, ForeignKey("device.device"), primary_key=True),
+    Column("boot", BigInteger, primary_key=True, autoincrement=False),
+    Column("counter", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", Integer, nullable=False),
+    Column("wall_ms", BigInteger, nullable=False),
+    Column("mono_ms", BigInteger, nullable=False),
+    Column("trust", Integer, nullable=False),
+    Column("received_ms", BigInteger, nullable=False),
+    Column("payload", LargeBinary, nullable=False),  # opened
+    Column("record", LargeBinary, nullable=False),  # sealed, byte for byte as it came
+    Index("ix_event_received_ms", "received_ms"),
+)
+
+alarm = Table(
+    "alarm",
+    metadata,
+    Column("id", String(48), primary_key=True),  # device-boot-counter
+    Column("device", DeviceName, ForeignKey("device.device"), nullable=False),
+    Column("boot", BigInteger, nullable=False),
+    Column("counter", BigInteger, nullable=False),
+    Column("kind", Integer, nullable=False),
+    Column("state", String(16), nullable=False),  # protocol alarm states of the gateway, by name
+    Column("person", Text, nullable=False),
+    Column("device_state", String(16), nullable=False),  # of the device when it came: a lost device's alarm says so
+    Column("clip", BigInteger),  # the clip recorded with it, once known
+    Column("raised_wall_ms", BigInteger, nullable=False),
+    Column("raised_mono_ms", BigInteger, nullable=False),
+    Column("trust", Integer, nullable=False),
+    Column("battery_percent", Integer, nullable=False),
+    Column("received_ms", BigInteger, nullable=False),
+    Column("cancelled_ms", BigInteger),  # the wearer's cancel as received; the alarm still wants a human
+    Column("acknowledged_ms", BigInteger),
+    Column("acknowledged_by", Text),
+    Column("resolved_ms", BigInteger),
+    Column("resolved_by", Text),
+    Column("resolution", String(16)),  # true, false, test
+    Column("note", Text),
+    Column("device_shows", String(16)),  # what the device last said it shows; NULL = not said
+    Column("untold", Boolean, nullable=False),  # acknowledged or resolved, and the device was not told yet
+    Index("ix_alarm_state", "state"),
+    Index("ix_alarm_untold", "untold"),
+    Index("ix_alarm_device", "device", "boot", "counter", unique=True),
+)
+
+alarm_log = Table(
+    "alarm_log",
+    metadata,
+    Column("id", RowNumber, primary_key=True, autoincrement=True),
+    Column("alarm_id", String(48), ForeignKey("alarm.id"), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("step", String(32), nullable=False),
+    Column("who", Text, nullable=False),  # a user's name, "device", or the part of the gateway that acted
+    Column("detail", Text, nullable=False),
+    Index("ix_alarm_log_alarm", "alarm_id", "id"),
+)
+
+notice = Table(
+    "notice",
+    metadata,
+    Column("id", RowNumber, primary_key=True, autoincrement=True),
+    Column("kind", String(32), nullable=False),  # unverified_alarm, unopenable, ...: what operators must be told
+    Column("device", Text, nullable=False),  # as claimed: it may name no device of ours
+    Column("subject", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("ix_notice_at_ms", "at_ms"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", RowNumber, primary_key=True, autoincrement=True),
+    Column("kind", String(16), nullable=False),
+    Column(
+        "channel", String(64), nullable=False
+    ),  # "" = every configured channel of the kind: the deliver role fans it out
+    Column("key", String(160), nullable=False, unique=True),  # idempotency: the same cause never makes two rows
+    Column("subject", Text, nullable=False),  # readable id of the alarm, clip or notice
+    Column("payload", Text, nullable=False),  # JSON
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("next_at_ms", BigInteger, nullable=False),
+    Column("leased_until_ms", BigInteger),  # a worker that died leaves a lease that runs out
+    Column("done_ms", BigInteger),
+    Column("last_error", Text, nullable=False),
+    Index("ix_outbox_due", "state", "next_at_ms"),
+    CheckConstraint("state in ('waiting', 'done', 'failed')", name="state"),
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("id", RowNumber, primary_key=True, autoincrement=True),
+    Column("outbox_id", RowNumber, ForeignKey("outbox.id"), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("took_ms", BigInteger, nullable=False),
+    Column("outcome", String(16), nullable=False),  # delivered, retry, refused
+    Column("detail", Text, nullable=False),
+    Index("ix_delivery_outbox", "outbox_id", "id"),
+)
+
+user = Table(
+    "user",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("token_hash", LargeBinary, nullable=False, unique=True),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("disabled_ms", BigInteger),
+)
+
+tally = Table(
+    "tally",
+    metadata,
+    Column("device", DeviceName, primary_key=True),  # "" = nobody we know
+    Column("reason", String(48), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("first_ms", BigInteger, nullable=False),
+    Column("last_ms", BigInteger, nullable=False),
+)

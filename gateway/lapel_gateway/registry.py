@@ -1,0 +1,300 @@
+"""The devices of this gateway: provisioning, retiring, losing, and what verification has to know of each.
+
+Rules that hold here
+- A device id is eight fresh random bytes at every provisioning; a recovered device is provisioned anew and never gets
+  its old id back. The hardware's own name is only a label.
+- A retired or lost device stays in the registry with its key: its alarms are still raised, and its evidence is still
+  taken, labelled so.
+- P_0 and the TLS key leave with the package and are kept nowhere; K_dev is kept sealed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+
+from lapel_gateway import steps
+from lapel_gateway.durable import write_file
+from lapel_gateway.keystore import KeyStore, KeyStoreError, OrganisationKey
+from lapel_gateway.ledger import reading, writing
+from lapel_gateway.ledger.schema import DEVICE_ACTIVE, DEVICE_LOST, DEVICE_RETIRED
+from lapel_gateway.ledger.schema import device as devices
+from lapel_gateway.log import printable
+from lapel_gateway.pki import DeviceIdentity
+from lapel_gateway.verify import Trust
+from lapel_protocol import SUITE_TINK_4KB
+from lapel_protocol.errors import Malformed
+from lapel_protocol.keys import chain_start
+from lapel_protocol.limits import DEVICE_ID_BYTES, KEY_BYTES
+from lapel_protocol.orders import SettingsChange, decode_settings
+
+MAX_LABEL_CHARACTERS = 80
+"""Of a device's or person's name: one line of a table."""
+
+# Built once: it is asked for every batch and every alarm.
+_TRUST = sa.select(
+    devices.c.device,
+    devices.c.state,
+    devices.c.person,
+    devices.c.minimum_suite,
+    devices.c.authenticated_epoch,
+    devices.c.boot_floor,
+    devices.c.boot,
+    devices.c.sealed_key,
+).where(devices.c.device.in_(sa.bindparam("names", expanding=True)))
+
+_log = structlog.get_logger("lapel.registry")
+
+
+class RegistryError(Exception):
+    """The request about a device cannot be met; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """What one device is given. The secrets are in memory only until whoever provisions has written them to it."""
+
+    device: bytes
+    name: str
+    config: Mapping[str, Any]
+    """The content of the device's ``/config.json``."""
+    identity: DeviceIdentity | None
+    """None where the broker asks for no certificate (the embedded one)."""
+    chain_key: bytes = field(repr=False)
+    """CK_0, for the key sectors."""
+    pool: bytes = field(repr=False)
+    """P_0, for the key sectors; the gateway does not keep it."""
+
+    def write(self, folder: Path) -> None:
+        """Write the device's files below ``folder``, which must not exist: config.json and, with TLS, tls/*.der.
+
+        The key sectors' image is not among them: its layout is the firmware's. Raises OSError.
+        """
+        folder.mkdir(parents=True)
+        write_file(folder / "config.json", json.dumps(self.config, indent=1).encode())
+        if self.identity is not None:
+            (folder / "tls").mkdir(mode=0o700)
+            write_file(folder / "tls" / "ca.der", self.identity.ca_der)
+            write_file(folder / "tls" / "cert.der", self.identity.certificate_der)
+            write_file(folder / "tls" / "key.der", self.identity.key_der, 0o600)
+
+
+@dataclass(frozen=True)
+class DeviceInfo:
+    """One device for lists. Times are Unix milliseconds."""
+
+    device: str
+    state: str
+    name: str
+    person: str
+    provisioned_ms: int
+    ended_ms: int | None
+    boot: int | None
+    contact_ms: int | None
+    status: Mapping[str, Any]
+
+
+class Registry:
+    """Devices in the ledger, their keys opened with the key store."""
+
+    def __init__(self, engine: sa.Engine, keystore: KeyStore, entropy: Callable[[int], bytes] = os.urandom) -> None:
+        self._engine = engine
+        self._keystore = keystore
+        self._entropy = entropy
+        self._k_dev: dict[str, tuple[bytes, bytes]] = {}
+        self._damaged: set[str] = set()
+
+    def provision(
+        self,
+        name: str,
+        person: str,
+        organisation: OrganisationKey,
+        host: str,
+        port: int,
+        server_hostname: str,
+        now_ms: int,
+        build_ms: int,
+        issue: Callable[[bytes, int], DeviceIdentity] | None = None,
+        settings: Mapping[str, int] | None = None,
+    ) -> Package:
+        """Enter a new device called ``name``, worn by ``person`` ("" = nobody yet), and return what it must be given.
+
+        ``issue`` makes its certificate (`Pki.issue_device`; None = no TLS); ``build_ms`` is the Unix time before which
+        its clock is certainly wrong; ``settings`` differ from the defaults. Raises RegistryError, KeyStoreError.
+        """
+        name, person = _label(name, "device"), _label(person, "person", empty=True)
+        _check_settings(settings or {})
+        device = self._entropy(DEVICE_ID_BYTES)
+        k_dev = self._entropy(KEY_BYTES)
+        values = {
+            "device": device.hex(),
+            "state": DEVICE_ACTIVE,
+            "name": name,
+            "person": person,
+            "minimum_suite": SUITE_TINK_4KB,
+            "sealed_key": self._keystore.seal(device, k_dev),
+            "provisioned_ms": now_ms,
+            "authenticated_epoch": 0,
+            "boot_floor": 0,
+            "ledger_to": 0,
+            "command_counter": 0,
+            "status": "{}",
+            "settings": "{}",
+        }
+        identity = issue(device, now_ms) if issue else None
+        with writing(self._engine) as connection:
+            if connection.execute(
+                sa.select(devices.c.device).where(devices.c.name == name, devices.c.state == DEVICE_ACTIVE)
+            ).first():
+                raise RegistryError(f"an active device is called {name!r}: retire it first, or choose another name")
+            connection.execute(sa.insert(devices).values(values))
+        steps.reach("registry.sealed")
+        config = {
+            "device": device.hex(),
+            "org_modulus": organisation.modulus.hex(),
+            "key_id": organisation.key_id.hex(),
+            "host": host,
+            "port": port,
+            "tls": identity is not None,
+            "server_hostname": server_hostname,
+            "build_ms": build_ms,
+            "settings": dict(settings or {}),
+        }
+        return Package(
+            device, name, config, identity, chain_key=chain_start(k_dev, device), pool=self._entropy(KEY_BYTES)
+        )
+
+    def list(self) -> list[DeviceInfo]:
+        """Every device that ever was, by name, then by age."""
+        query = sa.select(devices).order_by(devices.c.name, devices.c.provisioned_ms)
+        with reading(self._engine) as connection:
+            return [
+                DeviceInfo(
+                    row.device,
+                    row.state,
+                    row.name,
+                    row.person,
+                    row.provisioned_ms,
+                    row.ended_ms,
+                    row.boot,
+                    row.contact_ms,
+                    json.loads(row.status),
+                )
+                for row in connection.execute(query)
+            ]
+
+    def find(self, text: str) -> str:
+        """The id (16 hex digits) of the device that ``text`` names: its id, a beginning of it, or an active one's name.
+
+        Raises RegistryError when it names none, or several.
+        """
+        every = self.list()
+        found = [info.device for info in every if info.state == DEVICE_ACTIVE and info.name == text]
+        if not found and len(text) >= 4:
+            found = [info.device for info in every if info.device.startswith(text.lower())]
+        if len(found) != 1:
+            problem = "names several devices" if found else "names no device"
+            raise RegistryError(f"{text!r} {problem}: `lapel device list` shows them all")
+        return found[0]
+
+    def retire(self, device: str, now_ms: int) -> None:
+        """The device is out of service. Raises RegistryError."""
+        self._end(device, DEVICE_RETIRED, now_ms)
+
+    def mark_lost(self, device: str, now_ms: int) -> None:
+        """The device is missing or stolen. Raises RegistryError."""
+        self._end(device, DEVICE_LOST, now_ms)
+
+    def assign(self, device: str, person: str) -> None:
+        """``person`` wears the device from now on; clips and alarms before keep their name. Raises RegistryError."""
+        self._update(device, person=_label(person, "person", empty=True))
+
+    def change_settings(self, device: str, changes: Mapping[str, int]) -> None:
+        """Want other settings on the device; it is told after its next hello. Raises RegistryError."""
+        with writing(self._engine) as connection:
+            text = connection.execute(sa.select(devices.c.settings).where(devices.c.device == device)).scalar()
+            if text is None:
+                raise RegistryError(f"there is no device {device}")
+            wanted = {**json.loads(text), **changes}
+            wanted["version"] = wanted.get("version", 0) + 1
+            _check_settings(wanted)
+            connection.execute(sa.update(devices).where(devices.c.device == device).values(settings=json.dumps(wanted)))
+
+    def trust(self, connection: sa.Connection, names: Iterable[bytes]) -> dict[bytes, Trust]:
+        """What verification needs of each of these devices that is in the registry, fresh from the ledger."""
+        wanted = sorted({device.hex() for device in names})
+        if not wanted:
+            return {}
+        found = {}
+        for row in connection.execute(_TRUST, {"names": wanted}):
+            device = bytes.fromhex(row.device)
+            try:
+                k_dev = self._open(row.device, row.sealed_key)
+            except KeyStoreError as error:
+                # One damaged row must not stop the other devices; this one's records are refused as unknown.
+                if row.device not in self._damaged:
+                    self._damaged.add(row.device)
+                    _log.error("device cannot be verified", device=row.device, reason=str(error))
+                continue
+            found[device] = Trust(
+                device,
+                row.device,
+                row.state,
+                row.person,
+                row.minimum_suite,
+                row.authenticated_epoch,
+                row.boot_floor,
+                -1 if row.boot is None else row.boot,
+                k_dev,
+            )
+        return found
+
+    def check_keys(self) -> None:
+        """Raise KeyStoreError when the master key is not the one that this ledger's devices were sealed with."""
+        query = sa.select(devices.c.device, devices.c.sealed_key).order_by(devices.c.provisioned_ms.desc()).limit(1)
+        with reading(self._engine) as connection:
+            row = connection.execute(query).one_or_none()
+        if row is not None:
+            self._open(row.device, row.sealed_key)
+
+    def _open(self, name: str, sealed: bytes) -> bytes:
+        known = self._k_dev.get(name)
+        if known is None or known[0] != sealed:
+            known = self._k_dev[name] = (sealed, self._keystore.open(bytes.fromhex(name), sealed))
+        return known[1]
+
+    def _end(self, device: str, state: str, now_ms: int) -> None:
+        self._update(device, state=state, ended_ms=now_ms)
+
+    def _update(self, device: str, **values: object) -> None:
+        with writing(self._engine) as connection:
+            change = sa.update(devices).where(devices.c.device == device).values(values)
+            if connection.execute(change).rowcount != 1:
+                raise RegistryError(f"there is no device {device}: `lapel device list` shows them all")
+
+
+def _label(text: str, what: str, *, empty: bool = False) -> str:
+    text = " ".join(text.split())
+    if not (text or empty) or len(text) > MAX_LABEL_CHARACTERS or printable(text) != text:
+        raise RegistryError(f"a {what}'s name is 1 to {MAX_LABEL_CHARACTERS} printable characters")
+    return text
+
+
+def _check_settings(settings: Mapping[str, int]) -> None:
+    change = SettingsChange()
+    for name, value in settings.items():
+        if name not in vars(change):
+            raise RegistryError(f"there is no device setting {name!r}: they are {', '.join(sorted(vars(change)))}")
+        setattr(change, name, value)
+    try:
+        decode_settings(change.encode())
+    except (Malformed, struct.error):
+        raise RegistryError("a device setting is out of range") from None

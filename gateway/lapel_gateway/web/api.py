@@ -1,0 +1,192 @@
+"""The gateway's HTTP API: what there is, and what a named human does about it.
+
+Rules that hold here
+- Every request but the health check carries a user's token; every change is made in that user's name.
+- The first acknowledgement of an alarm counts. A second one is told who was first, and is noted too.
+- Answers are the words of ``describe``; errors are problem details. Neither shows a secret.
+- Plain HTTP, for loopback or behind a TLS proxy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Annotated, Any, Literal
+
+import sqlalchemy as sa
+import structlog
+from fastapi import Depends, FastAPI, Header, Query, Request
+from fastapi.responses import FileResponse, JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from lapel_gateway import alarms, describe, users
+from lapel_gateway.assembly import MATROSKA, MP4, VTT, Views
+from lapel_gateway.ledger import reading
+from lapel_gateway.ledger.schema import alarm as alarm_table
+from lapel_gateway.ledger.schema import alarm_log, delivery, outbox
+from lapel_gateway.ledger.schema import clip as clip_table
+from lapel_gateway.ledger.schema import device as device_table
+from lapel_gateway.web import problems
+from lapel_gateway.web.problems import BodyLimit, Problem
+
+MAX_PAGE = 500
+"""Rows in one answer."""
+
+MAX_BODY_BYTES = 16_384
+"""Of a request: a resolution with the longest note. Bodies are read before the token is looked at."""
+
+MEDIA = {"mp4": (MP4, "video/mp4"), "mkv": (MATROSKA, "video/x-matroska"), "vtt": (VTT, "text/vtt; charset=utf-8")}
+
+_log = structlog.get_logger("lapel.web")
+
+
+class Resolution(BaseModel):
+    """How an alarm ended."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Literal["true", "false", "test"]
+    note: Annotated[str, Field(max_length=2000)] = ""
+
+
+def user_of(request: Request, authorization: Annotated[str, Header()] = "") -> str:
+    """Name of the user whose token the request carries. Raises Problem when it carries none that is good."""
+    scheme, _, token = authorization.partition(" ")
+    name = users.authenticate(request.app.state.engine, token.strip()) if scheme.lower() == "bearer" else None
+    if name is None:
+        raise Problem(
+            HTTPStatus.UNAUTHORIZED,
+            "send a user's token as Authorization: Bearer; `lapel user add NAME` makes one",
+            {"WWW-Authenticate": "Bearer"},
+        )
+    return name
+
+
+User = Annotated[str, Depends(user_of)]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
+Media = Literal["mp4", "mkv", "vtt"]
+
+
+def build_app(engine: sa.Engine, views: Views, now_ms: Callable[[], int]) -> FastAPI:
+    """The API over a ledger and a view area."""
+    app = FastAPI(title="Lapel gateway", version="1", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    problems.install(app)
+    app.state.engine = engine
+
+    @app.get("/healthz")
+    def health() -> JSONResponse:
+        try:
+            with reading(engine) as connection:
+                connection.execute(sa.select(sa.literal(1))).scalar_one()
+        except sa.exc.SQLAlchemyError:
+            return problems.answer(HTTPStatus.SERVICE_UNAVAILABLE, "the ledger cannot be read")
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/api/v1/alarms")
+    def list_alarms(user: User, state: str | None = None, limit: Limit = 100) -> dict[str, Any]:
+        query = sa.select(alarm_table).order_by(alarm_table.c.received_ms.desc(), alarm_table.c.id).limit(limit)
+        if state is not None:
+            query = query.where(alarm_table.c.state == state)
+        return {"alarms": [describe.alarm_words(row) for row in _rows(engine, query)]}
+
+    @app.get("/api/v1/alarms/{alarm_id}")
+    def show_alarm(user: User, alarm_id: str) -> dict[str, Any]:
+        return _alarm(engine, alarm_id)
+
+    @app.post("/api/v1/alarms/{alarm_id}/acknowledge")
+    def acknowledge(user: User, alarm_id: str) -> dict[str, Any]:
+        before = _alarm(engine, alarm_id)
+        if not alarms.acknowledge(engine, alarm_id, user, now_ms()):
+            after = _alarm(engine, alarm_id)
+            first = after["acknowledged"] or after["resolved"] or before["acknowledged"]
+            what = "acknowledged" if after["acknowledged"] else "resolved"
+            raise Problem(HTTPStatus.CONFLICT, f"{first['by']} {what} this alarm at {first['utc']}", alarm=after)
+        return _alarm(engine, alarm_id)
+
+    @app.post("/api/v1/alarms/{alarm_id}/resolve")
+    def resolve(user: User, alarm_id: str, resolution: Resolution) -> dict[str, Any]:
+        _alarm(engine, alarm_id)
+        note = describe.one_line(resolution.note)
+        if not alarms.resolve(engine, alarm_id, user, resolution.reason, note, now_ms()):
+            after = _alarm(engine, alarm_id)
+            first = after["resolved"]
+            words = f"{first['by']} resolved this alarm as {after['resolution']} at {first['utc']}"
+            raise Problem(HTTPStatus.CONFLICT, words, alarm=after)
+        return _alarm(engine, alarm_id)
+
+    @app.get("/api/v1/clips")
+    def list_clips(
+        user: User, device: str | None = None, state: str | None = None, limit: Limit = 100
+    ) -> dict[str, Any]:
+        columns = clip_table.c
+        query = sa.select(clip_table).order_by(columns.first_ms.desc(), columns.device, columns.clip.desc())
+        if device is not None:
+            query = query.where(columns.device == device)
+        if state is not None:
+            query = query.where(columns.state == state)
+        return {"clips": [describe.clip_words(row) for row in _rows(engine, query.limit(limit))]}
+
+    @app.get("/api/v1/clips/{clip_id}")
+    def show_clip(user: User, clip_id: str) -> dict[str, Any]:
+        return _clip(engine, clip_id)
+
+    @app.get("/api/v1/clips/{clip_id}/media/{kind}")
+    def media(user: User, clip_id: str, kind: Media) -> FileResponse:
+        clip = _clip(engine, clip_id)
+        name, media_type = MEDIA[kind]
+        assembly = clip["assembly"]
+        if assembly is None:
+            raise Problem(HTTPStatus.CONFLICT, f"clip {clip_id} is {clip['state']}: it is not assembled yet")
+        if name not in assembly["files"]:
+            why = assembly.get("reason") or "it has nothing to see or hear"
+            raise Problem(HTTPStatus.NOT_FOUND, f"clip {clip_id} has no {kind}: {why}")
+        path = views.path(clip["device"], clip["clip"], name)
+        if not path.is_file():
+            raise Problem(HTTPStatus.NOT_FOUND, f"the {kind} of clip {clip_id} is missing from the view area")
+        _log.info("clip fetched", id=clip_id, media=kind, by=user)
+        return FileResponse(
+            path, media_type=media_type, filename=f"{clip_id}.{kind}", content_disposition_type="inline"
+        )
+
+    @app.get("/api/v1/devices")
+    def list_devices(user: User) -> dict[str, Any]:
+        query = sa.select(device_table).order_by(device_table.c.name, device_table.c.provisioned_ms)
+        return {"devices": [describe.device_words(row) for row in _rows(engine, query)]}
+
+    return app
+
+
+def _rows(engine: sa.Engine, query: sa.Select[Any]) -> list[sa.RowMapping]:
+    with reading(engine) as connection:
+        return list(connection.execute(query).mappings())
+
+
+def _alarm(engine: sa.Engine, alarm_id: str) -> dict[str, Any]:
+    """One alarm with its log and what was sent of it. Raises Problem when there is none."""
+    found = _rows(engine, sa.select(alarm_table).where(alarm_table.c.id == alarm_id))
+    if not found:
+        raise Problem(HTTPStatus.NOT_FOUND, "there is no such alarm")
+    log = _rows(engine, sa.select(alarm_log).where(alarm_log.c.alarm_id == alarm_id).order_by(alarm_log.c.id))
+    sent = _rows(
+        engine,
+        sa.select(outbox.c.channel, delivery.c.at_ms, delivery.c.outcome, delivery.c.detail)
+        .join(delivery, delivery.c.outbox_id == outbox.c.id)
+        .where(outbox.c.subject == alarm_id)
+        .order_by(delivery.c.id.desc())
+        .limit(MAX_PAGE),
+    )
+    return {
+        **describe.alarm_words(found[0]),
+        "log": [describe.log_words(row) for row in log],
+        "deliveries": [describe.delivery_words(row) for row in reversed(sent)],
+    }
+
+
+def _clip(engine: sa.Engine, clip_id: str) -> dict[str, Any]:
+    named = describe.parse_clip_name(clip_id)
+    if named is not None:
+        here = sa.and_(clip_table.c.device == named[0], clip_table.c.clip == named[1])
+        for row in _rows(engine, sa.select(clip_table).where(here)):
+            return describe.clip_words(row)
+    raise Problem(HTTPStatus.NOT_FOUND, "there is no such clip")

@@ -1,0 +1,93 @@
+"""The web role: the API served by uvicorn in a thread of its own, with a clean end."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+
+import sqlalchemy as sa
+import structlog
+import uvicorn
+
+from lapel_gateway.assembly import Views
+from lapel_gateway.config import Config
+from lapel_gateway.deliver import VIEWS_FOLDER, wall_ms
+from lapel_gateway.web.api import build_app
+
+MAX_HEAD_BYTES = 16_384
+"""Of one request's head: far above any token, far below what hurts."""
+
+MAX_CONNECTIONS = 200
+"""More than a control room has; beyond it the answer is 503, and the rest of the process keeps its memory."""
+
+KEEP_ALIVE_S = 15
+STOP_S = 3
+"""How long running requests may take to end when the role is stopped."""
+
+_log = structlog.get_logger("lapel.web")
+
+
+class WebError(Exception):
+    """The API cannot be served; the message says why and what to do."""
+
+
+class WebRole:
+    """Serves the API on one address until it is stopped."""
+
+    def __init__(
+        self, engine: sa.Engine, views: Views, host: str, port: int, now_ms: Callable[[], int] = wall_ms
+    ) -> None:
+        """``port`` 0 takes a free one; `port` says which."""
+        self._host = host
+        self.port = port
+        config = uvicorn.Config(
+            build_app(engine, views, now_ms),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=STOP_S,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+            limit_concurrency=MAX_CONNECTIONS,
+            lifespan="off",
+        )
+        self._server = uvicorn.Server(config)
+        self._socket: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Listen and serve. Raises WebError when the address cannot be had."""
+        try:
+            self._socket = socket.create_server((self._host, self.port), backlog=128)
+        except OSError as error:
+            raise WebError(
+                f"web address {self._host}:{self.port}: {os.strerror(error.errno or 0)}; change [web] in lapel.toml"
+            ) from None
+        self.port = self._socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="web", daemon=True)
+        self._thread.start()
+        _log.info("web", url=self.url)
+
+    def stop(self, timeout_s: float = 5.0) -> bool:
+        """Stop listening, let running requests end; False when they did not in time."""
+        self._server.should_exit = True
+        alive = False
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+            alive = self._thread.is_alive()
+        if self._socket is not None:
+            self._socket.close()
+        return not alive
+
+    @property
+    def url(self) -> str:
+        """Where the API is."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self.port}"
+
+
+def build_role(config: Config, engine: sa.Engine) -> WebRole:
+    """The web role as configured."""
+    return WebRole(engine, Views(config.data_dir / VIEWS_FOLDER), config.web.host, config.web.port)

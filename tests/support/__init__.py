@@ -1,0 +1,1 @@
+"""What several rings of tests use: protocol-true devices, and a gateway joined to them."""
