@@ -1,0 +1,1 @@
+"""A hardware stand-in: a board for the real firmware and the world around it."""

@@ -1,0 +1,1 @@
+"""The scenarios that the simulator brings, one module each; see lapel_sim.scenario."""

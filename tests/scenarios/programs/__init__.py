@@ -1,0 +1,1 @@
+"""Small MicroPython programs that tests run on a simulated board in the firmware's place."""

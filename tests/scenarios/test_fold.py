@@ -1,0 +1,100 @@
+"""Folding of integer constants: what changes, what must not, and that line numbers stay."""
+
+import ast
+
+import pytest
+
+from lapel_sim.build import board_sources
+from lapel_sim.fold import fold
+
+
+def folded(**files: str) -> dict[str, str]:
+    """Fold modules of a package `p`, given by name."""
+    sources = {"p/__init__.py": ""} | {f"p/{name}.py": text for name, text in files.items()}
+    return {path.removeprefix("p/").removesuffix(".py"): text for path, text in fold(sources).items()}
+
+
+def run(files: dict[str, str], module: str) -> dict[str, object]:
+    """Names that a folded module without imports has after it ran."""
+    names: dict[str, object] = {}
+    exec(compile(files[module], module, "exec"), names)
+    return names
+
+
+def test_a_constant_is_put_where_it_is_used_in_other_modules_too() -> None:
+    made = folded(
+        limits="SIZE = 4\nTOTAL = SIZE * 3 + 1\nNONE = -1\n",
+        user="from .limits import NONE, SIZE, TOTAL\n\ndef f(n):\n    return n * TOTAL - NONE + SIZE\n",
+    )
+    assert "import" not in made["user"]
+    assert "SIZE" not in made["limits"] + made["user"]
+    function = run(made, "user")["f"]
+    assert callable(function)
+    assert function(2) == 2 * 13 + 1 + 4
+
+
+def test_a_constant_reached_through_its_module_is_folded_and_the_import_dropped_with_its_last_use() -> None:
+    made = folded(
+        limits="SIZE = 4\ndef g():\n    return SIZE\n",
+        one="from . import limits\nx = limits.SIZE\n",
+        two="from . import limits as l\nx = l.SIZE + l.g()\n",
+    )
+    assert made["one"] == "pass\nx = 4\n"
+    assert made["two"] == "from . import limits as l\nx = 4 + l.g()\n"
+
+
+def test_names_that_are_bound_twice_or_in_another_scope_are_left_alone() -> None:
+    text = "A = 1\nA = 2\nB = 3\n\ndef f(B):\n    return A + B\n"
+    assert folded(m=text)["m"] == text
+
+
+def test_what_is_not_an_integer_is_left_alone() -> None:
+    text = 'NAME = "x"\nFLAG = True\nTABLE = (1, 2)\nHALF = 1 / 2\n'
+    assert folded(m=text)["m"] == text
+
+
+def test_a_string_that_looks_like_a_constant_is_left_alone() -> None:
+    made = folded(m='SIZE = 4\nx = "SIZE"  # SIZE\n')
+    assert made["m"] == 'pass\nx = "SIZE"  # SIZE\n'
+
+
+def test_type_checking_blocks_vanish_and_lines_keep_their_numbers() -> None:
+    made = folded(
+        m=(
+            "TYPE_CHECKING = False\n"
+            "if TYPE_CHECKING:\n"
+            "    from typing import Any\n"
+            "\n"
+            "from .n import (\n"
+            "    A,\n"
+            "    b,\n"
+            ")\n"
+            "raise_here = b[A]\n"
+        ),
+        n="A = 1\nb = [1, 2]\n",
+    )
+    lines = made["m"].split("\n")
+    assert "typing" not in made["m"]
+    assert lines[4] == "from .n import b"
+    assert lines[8] == "raise_here = b[1]"
+
+
+def test_several_uses_on_one_line_with_wide_characters_come_out_right() -> None:
+    made = folded(m='AB = 7\nx = ("é‖", AB, "é", AB)\n')
+    assert made["m"] == 'pass\nx = ("é‖", 7, "é", 7)\n'
+
+
+def test_a_source_that_is_not_python_is_refused() -> None:
+    with pytest.raises(SyntaxError):
+        folded(m="def (:\n")
+
+
+def test_every_board_source_is_still_python_with_the_same_number_of_lines() -> None:
+    sources = {name: path.read_text() for name, path in board_sources()}
+    made = fold(sources)
+    assert made.keys() == sources.keys()
+    for name, text in made.items():
+        ast.parse(text)
+        assert text.count("\n") == sources[name].count("\n")
+    before = sum(len(ast.parse(text).body) for text in sources.values())
+    assert sum(not isinstance(node, ast.Pass) for text in made.values() for node in ast.parse(text).body) < before - 300
