@@ -1,0 +1,1 @@
+"""The `lapel` command and what technicians and evidence officers do with it."""

@@ -1,0 +1,128 @@
+"""``lapel clip``: finding, showing and exporting clips, on the gateway's machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+import typer
+
+from lapel_gateway.assembly import Views
+from lapel_gateway.describe import clip_words, parse_clip_name
+from lapel_gateway.export import ExportError, export_clip
+from lapel_gateway.ledger import reading
+from lapel_gateway.ledger.schema import clip as clips
+from lapel_gateway.unseal import KeyRing, keys_from_registry
+from lapel_gateway.vault import Vault
+from lapel_tools.console import (
+    FAILED,
+    NOT_FOUND,
+    CommandError,
+    ConfigOption,
+    JsonOption,
+    now_ms,
+    print_facts,
+    print_json,
+    print_table,
+    when,
+)
+from lapel_tools.site import Site
+
+app = typer.Typer(help="Clips that the gateway holds.", no_args_is_help=True)
+
+Clip = Annotated[str, typer.Argument(help="Id of the clip, DEVICE-NUMBER, or a beginning of it that fits one only.")]
+
+
+@app.command("list")
+def list_clips(
+    device: Annotated[str | None, typer.Option(help="Of this device only.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show clips, the newest first, those known of but not received included."""
+    site = Site(config)
+    query = sa.select(clips).order_by(clips.c.first_ms.desc(), clips.c.clip.desc()).limit(limit)
+    if device is not None:
+        query = query.where(clips.c.device == site.registry.find(device))
+    with reading(site.engine) as connection:
+        found = [clip_words(row) for row in connection.execute(query).mappings()]
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("clip", "started", "person", "state", "notice", "segments", "seconds"),
+        [_line(words) for words in found],
+        "no clips yet",
+    )
+
+
+@app.command()
+def show(clip: Clip, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show everything that is known of one clip."""
+    site = Site(config)
+    words = clip_words(_find(site, clip))
+    if as_json:
+        print_json(words)
+    else:
+        print_facts(words)
+
+
+@app.command()
+def export(
+    clip: Clip,
+    out: Annotated[Path, typer.Option(help="New or empty folder for the export.")],
+    with_key: Annotated[bool, typer.Option("--with-key", help="The clip's own key too: who has it reads it.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the sealed original, what can be opened of it, and a manifest that proves them."""
+    site = Site(config)
+    row = _find(site, clip)
+    keys = KeyRing(keys_from_registry(site.engine, site.registry), site.organisation)
+    vault, views = Vault(site.config.vault_dir), Views(site.config.views_dir)
+    try:
+        manifest = export_clip(site.engine, vault, keys, (row["device"], row["clip"]), out, with_key, now_ms(), views)
+    except ExportError as error:
+        raise CommandError(str(error), FAILED) from None
+    if as_json:
+        print_json(manifest)
+        return
+    for name, facts in manifest["files"].items():
+        typer.echo(f"{facts['sha256']}  {out / name}")
+    typer.echo(f"{manifest['form']}; check it anywhere with: lapel verify {out}")
+
+
+def _find(site: Site, text: str) -> sa.RowMapping:
+    """The row of the clip that ``text`` names. Raises CommandError when it names none, or several."""
+    exact = parse_clip_name(text)
+    query = sa.select(clips)
+    if exact is not None:
+        query = query.where(clips.c.device == exact[0], clips.c.clip == exact[1])
+    else:
+        device, _, number = text.partition("-")
+        query = query.where(clips.c.device.startswith(device, autoescape=True))
+        if number:
+            query = query.where(clips.c.clip == (int(number) if number.isdecimal() else -1))
+    with reading(site.engine) as connection:
+        rows = connection.execute(query.limit(2)).mappings().all()
+    if len(rows) != 1:
+        problem = "names several clips" if rows else "names no clip"
+        raise CommandError(f"{text} {problem}: `lapel clip list` shows them", NOT_FOUND)
+    return rows[0]
+
+
+def _line(words: dict[str, Any]) -> tuple[object, ...]:
+    segments = words["segments"]
+    settled = "?" if segments["settled"] is None else segments["settled"]
+    duration = words["duration_ms"]
+    return (
+        words["id"],
+        when(words["started"]),
+        words["person"],
+        f"{words['state']}{' (cut)' if words['cut'] else ''}{' ALARM' if words['alarm'] else ''}",
+        words["notice"]["outcome"],
+        f"{segments['authentic']}/{settled}",
+        None if duration is None else f"{duration / 1000:.1f}",
+    )

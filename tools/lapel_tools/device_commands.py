@@ -1,0 +1,156 @@
+"""``lapel device``: provisioning, listing and ending devices, on the gateway's machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import sqlalchemy as sa
+import typer
+
+from lapel_gateway.describe import device_words
+from lapel_gateway.ledger import reading
+from lapel_gateway.ledger.schema import device as devices
+from lapel_gateway.registry import RegistryError
+from lapel_tools.console import (
+    NOT_FOUND,
+    CommandError,
+    ConfigOption,
+    JsonOption,
+    now_ms,
+    print_json,
+    print_table,
+    warn,
+    when,
+)
+from lapel_tools.provisioning import provision_device
+from lapel_tools.site import Site
+
+app = typer.Typer(help="The devices of this gateway.", no_args_is_help=True)
+
+Device = Annotated[str, typer.Argument(help="Id of the device, a beginning of it, or the name of an active one.")]
+
+
+@app.command()
+def provision(
+    name: Annotated[str, typer.Argument(help="The hardware's own name, as printed on its case.")],
+    out: Annotated[
+        Path, typer.Option(help="New folder for the device's package; holds secrets: delete it afterwards.")
+    ],
+    person: Annotated[str, typer.Option(help="Who wears it.")] = "",
+    setting: Annotated[list[str] | None, typer.Option(help="A device setting unlike its default: KEY=NUMBER.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Enter a new device and write everything it must be given to a folder (for the simulator's board)."""
+    site = Site(config)
+    settings = dict(_parse_setting(text) for text in setting or [])
+    package = provision_device(site, name, person, out, now_ms(), settings)
+    copied = site.config.keys.copy_dir is not None
+    if as_json:
+        print_json({"device": package.device.hex(), "name": package.name, "package": str(out), "key_copied": copied})
+    else:
+        typer.echo(f"{package.device.hex()} {package.name}: package in {out}")
+    if not copied:
+        warn("the device's key has no copy off this machine: set [keys] copy_dir, or copy ledger and master key")
+
+
+@app.command("list")
+def list_devices(
+    every: Annotated[bool, typer.Option("--all", help="Retired and lost devices too.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the devices and when each was last in contact."""
+    site, at = Site(config), now_ms()
+    late_ms = site.config.alarms.heartbeat_late_s * 1000
+    with reading(site.engine) as connection:
+        rows = connection.execute(sa.select(devices).order_by(devices.c.name, devices.c.provisioned_ms)).mappings()
+        found = [
+            {**device_words(row), "in_contact": row["contact_ms"] is not None and at - row["contact_ms"] <= late_ms}
+            for row in rows
+            if every or row["state"] == "active"
+        ]
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("device", "name", "person", "state", "in contact", "last contact", "battery"),
+        [
+            (
+                words["device"],
+                words["name"],
+                words["person"],
+                words["state"],
+                words["in_contact"],
+                when(words["contact"]),
+                _percent((words["status"] or {}).get("battery_percent")),
+            )
+            for words in found
+        ],
+        "no devices yet: lapel device provision NAME --out DIR",
+    )
+
+
+@app.command()
+def retire(device: Device, config: ConfigOption = None) -> None:
+    """Take a device out of service. Its evidence stays; a recovered device is provisioned anew."""
+    site = Site(config)
+    found = _find(site, device)
+    site.registry.retire(found, now_ms())
+    typer.echo(f"{found} is retired")
+
+
+@app.command()
+def lost(device: Device, config: ConfigOption = None) -> None:
+    """Mark a device as missing or stolen. An alarm from it is still raised, and says so."""
+    site = Site(config)
+    found = _find(site, device)
+    site.registry.mark_lost(found, now_ms())
+    typer.echo(f"{found} is marked lost")
+
+
+@app.command()
+def assign(
+    device: Device,
+    person: Annotated[str, typer.Argument(help='Who wears it from now on; "" for nobody.')],
+    config: ConfigOption = None,
+) -> None:
+    """Say who wears a device. Clips and alarms before keep the name they had."""
+    site = Site(config)
+    found = _find(site, device)
+    site.registry.assign(found, person)
+    typer.echo(f"{found} is worn by {person or 'nobody'}")
+
+
+@app.command("set")
+def change_settings(
+    device: Device,
+    setting: Annotated[list[str], typer.Argument(help="KEY=NUMBER, such as heartbeat_s=60.")],
+    config: ConfigOption = None,
+) -> None:
+    """Want other settings on a device; it is told the next time it says hello."""
+    site = Site(config)
+    found = _find(site, device)
+    changes = dict(_parse_setting(text) for text in setting)
+    site.registry.change_settings(found, changes)
+    typer.echo(f"{found} will be told: {', '.join(f'{key} = {value}' for key, value in changes.items())}")
+
+
+def _find(site: Site, text: str) -> str:
+    try:
+        return site.registry.find(text)
+    except RegistryError as error:
+        raise CommandError(str(error), NOT_FOUND) from None
+
+
+def _parse_setting(text: str) -> tuple[str, int]:
+    key, _, value = text.partition("=")
+    try:
+        return key.strip(), int(value)
+    except ValueError:
+        raise CommandError(f"--setting {text}: write KEY=NUMBER") from None
+
+
+def _percent(value: object) -> str | None:
+    return None if value is None else f"{value} %"

@@ -1,0 +1,114 @@
+"""``lapel gateway``: setting up, checking and running the Linux side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from lapel_gateway import log, service
+from lapel_gateway.config import DEFAULT_NAME, ROLES, ConfigError, Role, load_config
+from lapel_gateway.config_check import check_config
+from lapel_gateway.config_template import write_template
+from lapel_gateway.keystore import KeyStore, OrganisationKey
+from lapel_gateway.pki import Pki, create_organisation_key
+from lapel_tools.console import FAILED, CommandError, ConfigOption, JsonOption, print_json, warn
+from lapel_tools.site import Site
+
+app = typer.Typer(help="The gateway: broker, alarms, clips and their delivery.", no_args_is_help=True)
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="The configuration to write.")] = Path(DEFAULT_NAME),
+    organisation: Annotated[str, typer.Option(help="Shown on exports and in certificates.")] = "My organisation",
+    data_dir: Annotated[Path, typer.Option(help="Where the gateway keeps everything.")] = Path("data"),
+    broker: Annotated[Literal["embedded", "mosquitto", "external"], typer.Option(help="Kind of broker.")] = "embedded",
+    host: Annotated[str, typer.Option(help="Address of the broker.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="Its port: 1883, with TLS 8883.", min=1, max=65535)] = None,
+    public_key: Annotated[
+        Path | None,
+        typer.Option(help="The organisation's public key, where the private key stays elsewhere."),
+    ] = None,
+) -> None:
+    """Write a commented configuration, and make the keys and certificates that a new gateway needs."""
+    if path.exists():
+        raise ConfigError(f"{path} exists and is not replaced: remove it, or name another file")
+    keys = (path.parent / data_dir / "keys").resolve()
+    sections: dict[str, dict[str, Any]] = {
+        "gateway": {"organisation": organisation, "data_dir": data_dir},
+        "broker": {"kind": broker, "host": host, "port": port or (1883 if broker == "embedded" else 8883)},
+    }
+    if not (keys / "master.key").exists():
+        KeyStore.create(keys / "master.key")
+    private = keys / "organisation-private.pem"
+    if public_key is not None:
+        OrganisationKey.load(public_key)
+        sections["keys"] = {"organisation_public_key_file": public_key.resolve()}
+    else:
+        if not private.exists():
+            create_organisation_key(private, keys / "organisation.pem")
+        sections["keys"] = {"organisation_private_key_file": data_dir / "keys" / private.name}
+    if broker != "embedded":
+        Pki.ensure(keys.parent / "pki", organisation)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_template(path, sections)
+    typer.echo(f"wrote {path}; keys are in {keys}")
+    warn(f"copy {keys / 'master.key'} off this machine now: without it no clip ever opens")
+    if public_key is None:
+        warn(f"{private} opens every clip: keep a copy elsewhere, or keep it only elsewhere")
+
+
+@app.command("check-config")
+def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Say what would go wrong with the configuration on this machine; status 1 if the gateway could not work."""
+    site = Site(config)
+    findings = check_config(site.config)
+    if as_json:
+        print_json(
+            {
+                "file": str(site.config_file),
+                "findings": [
+                    {"level": finding.level, "setting": finding.setting, "message": finding.message}
+                    for finding in findings
+                ],
+            }
+        )
+    else:
+        for finding in findings:
+            typer.echo(str(finding))
+        if not findings:
+            typer.echo(f"{site.config_file}: nothing to complain about")
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def run(
+    role: Annotated[list[str] | None, typer.Option(help=f"Only this role, repeatable: {', '.join(ROLES)}.")] = None,
+    json_log: Annotated[bool, typer.Option("--json-log", help="Log lines as JSON.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Run the gateway until SIGTERM or Ctrl-C: all roles of the configuration, or those of --role."""
+    site = Site(config)
+    errors = [finding for finding in check_config(site.config) if finding.level == "error"]
+    if errors:
+        raise CommandError("\n".join(str(finding) for finding in errors))
+    log.configure(json_lines=json_log)
+    raise typer.Exit(service.run(site.config, _roles(role or [])))
+
+
+@app.command("show-config")
+def show(config: ConfigOption = None) -> None:
+    """Print every setting in force, the environment included, as JSON. Settings hold no secrets."""
+    site = Site(config)
+    print_json({"file": str(site.config_file), **load_config(site.config_file).model_dump(mode="json")})
+
+
+def _roles(names: list[str]) -> list[Role]:
+    """The roles asked for, in the order in which they start. Raises CommandError."""
+    unknown = sorted(set(names) - set(ROLES))
+    if unknown:
+        raise CommandError(f"there is no role {', '.join(unknown)}; roles are {', '.join(ROLES)}")
+    return [role for role in ROLES if role in names]

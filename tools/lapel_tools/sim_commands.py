@@ -1,0 +1,136 @@
+"""``lapel sim``: scenarios with simulated devices that run the real firmware, and seeded fault schedules."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lapel_sim.device import DeviceFailed
+from lapel_sim.journal import Entry
+from lapel_sim.launcher import MicroPythonMissing
+from lapel_sim.scenario import Expectation, ScenarioError, devices_of, load, run_scenario, scenario_names
+from lapel_sim.world import Timeout
+from lapel_tools.console import FAILED, CommandError, ConfigOption, JsonOption, now_ms, print_json, print_table
+from lapel_tools.faults.schedule import Result
+from lapel_tools.provisioning import provision_device
+from lapel_tools.site import Site
+from lapel_tools.soak import soak as run_soak
+
+app = typer.Typer(help="Simulated devices that run the real firmware.", no_args_is_help=True)
+
+PROGRESS_SEEDS = 100
+
+_HIDDEN = ("at_ms", "unix_ms", "kind", "device", "ticks_ms")
+
+
+@app.command("list")
+def list_scenarios(as_json: JsonOption = False) -> None:
+    """Show the scenarios that come with the simulator."""
+    found = scenario_names()
+    if as_json:
+        print_json([{"name": name, "description": text} for name, text in found])
+    else:
+        print_table(("scenario", "what happens"), found, "no scenarios")
+
+
+@app.command()
+def run(
+    scenario: Annotated[str, typer.Argument(help="Name from `lapel sim list`, or a Python file.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for journal and images; otherwise new.")] = None,
+    with_gateway: Annotated[
+        bool, typer.Option("--with-gateway", help="Provision the devices at the gateway of --config, which must run.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of everything random in the world.")] = 1,
+    cost_scale: Annotated[float, typer.Option(min=0, help="1: as slow as the board; 0: as fast as this host.")] = 0.0,
+    footage: Annotated[Path | None, typer.Option(help="A video that the cameras see.", exists=True)] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Play a scenario and tell what happens. Status 1 if it does not end as it should."""
+    try:
+        packages = _packages(scenario, Site(config), out) if with_gateway else None
+        outcome = run_scenario(
+            scenario,
+            root=out,
+            packages=packages,
+            seed=seed,
+            cost_scale=cost_scale,
+            footage=footage,
+            narrate=None if as_json else _narrate,
+        )
+    except (ScenarioError, MicroPythonMissing) as error:
+        raise CommandError(str(error)) from None
+    except (Expectation, Timeout, DeviceFailed) as error:
+        raise CommandError(f"{scenario}: {error}", FAILED) from None
+    except Exception as error:
+        # A scenario is anybody's program; its mistakes are not this one's.
+        if os.environ.get("LAPEL_DEBUG"):
+            raise
+        raise CommandError(f"{scenario}: {type(error).__name__}: {error}", FAILED) from None
+    if as_json:
+        print_json(
+            {
+                "scenario": outcome.name,
+                "folder": str(outcome.root),
+                "devices": list(outcome.devices),
+                "seconds": outcome.seconds,
+            }
+        )
+    else:
+        typer.echo(f"{scenario} ended as it should after {outcome.seconds:.1f} s; journal and consoles: {outcome.root}")
+
+
+@app.command()
+def soak(
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 1000,
+    first: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; otherwise one a core.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run seeded fault schedules on the real cores of device and gateway. Status 1 if an invariant is broken."""
+    failing: list[Result] = []
+    totals = dict.fromkeys(("clips", "alarms", "cuts", "kills", "virtual_ms"), 0)
+    started = time.monotonic()
+    for number, result in enumerate(run_soak(first, seeds, jobs), 1):
+        for name in totals:
+            totals[name] += getattr(result, name)
+        if result.broken:
+            failing.append(result)
+            typer.echo(f"seed {result.seed}: {result.broken}", err=True)
+        if number % PROGRESS_SEEDS == 0 and not as_json:
+            typer.echo(f"{number} of {seeds} seeds, {number / (time.monotonic() - started):.1f} a second", err=True)
+    if as_json:
+        print_json({"first": first, "seeds": seeds, **totals, "failing": [vars(result) for result in failing]})
+    else:
+        for result in failing:
+            typer.echo(f"seed {result.seed}: {result.broken}; it needs only: {'; '.join(result.schedule)}")
+        facts = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in totals.items())
+        typer.echo(f"{seeds} seeds from {first}: {len(failing)} failing; {facts}")
+    if failing:
+        raise typer.Exit(FAILED)
+
+
+def _packages(scenario: str, site: Site, out: Path | None) -> dict[str, Path]:
+    """A package for each device of the scenario, provisioned at the gateway."""
+    if out is None:
+        raise CommandError("--with-gateway needs --out: the devices' packages hold secrets and stay there")
+    packages = {}
+    for name in devices_of(load(scenario)):
+        at = now_ms()
+        packages[name] = out / "packages" / name
+        provision_device(site, f"{name}-{at}", "", packages[name], at)
+    return packages
+
+
+def _narrate(entry: Entry) -> None:
+    facts = " ".join(f"{name}={_short(value)}" for name, value in entry.items() if name not in _HIDDEN)
+    typer.echo(f"{entry['at_ms'] / 1000:10.3f}  {entry.get('device', ''):12} {entry['kind']:16} {facts}")
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

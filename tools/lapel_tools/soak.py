@@ -1,0 +1,80 @@
+"""``lapel sim soak``: seeded fault schedules by the thousand, on every core of the machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import structlog
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from lapel_gateway.keystore import OrganisationKey
+from lapel_protocol.limits import RSA_BYTES
+from lapel_tools.faults.schedule import Result, run_seed, shorten
+
+CHUNK = 8
+"""Seeds handed to a process at a time: a second or two of work."""
+
+WATCHDOG_S = 120
+"""A seed that takes longer hangs: it is reported as failed, with its number."""
+
+_organisation: list[OrganisationKey] = []
+"""The key that a worker process was started with."""
+
+
+def soak(first: int, count: int, jobs: int | None = None) -> Iterator[Result]:
+    """Run seeds ``first`` to ``first + count - 1`` and yield each result, in the order of the seeds.
+
+    A failing one comes with as few steps as it needs. ``jobs`` is the number of processes (default: one a core).
+    """
+    jobs = min(jobs or os.cpu_count() or 1, max(1, count // CHUNK))
+    # Not forked: the parent may have threads by now.
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _begin, (throwaway_key(),)) as pool:
+        yield from pool.map(_run, range(first, first + count), chunksize=CHUNK)
+
+
+def _run(seed: int) -> Result:
+    signal.signal(signal.SIGALRM, _hang)
+    signal.alarm(WATCHDOG_S)
+    try:
+        result = run_seed(seed, _organisation[0])
+    except Hung:
+        return Result(seed, broken=f"hangs: not done after {WATCHDOG_S} s")
+    finally:
+        signal.alarm(0)
+    return shorten(result, _organisation[0]) if result.broken else result
+
+
+class Hung(BaseException):
+    """A seed does not come to an end. Not an Exception: no core may catch it."""
+
+
+def _hang(_number: int, _frame: object) -> None:
+    raise Hung
+
+
+def organisation_of(pem: bytes) -> OrganisationKey:
+    """Both halves of an organisation's key."""
+    key = serialization.load_pem_private_key(pem, None)
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise TypeError("an RSA key is needed")
+    return OrganisationKey(key.public_key(), key)
+
+
+def _begin(pem: bytes) -> None:
+    """Prepare a worker process: its key, and no log lines of thousands of gateways."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    _organisation[:] = [organisation_of(pem)]
+
+
+def throwaway_key() -> bytes:
+    """A private key (PEM) for test runs; a seed's course does not depend on it."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=RSA_BYTES * 8)
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
