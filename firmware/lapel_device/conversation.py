@@ -116,7 +116,7 @@ class Conversation:
         self.welcomed = False
         self._hello_at_ms = now_ms
         self._hello_delay_ms = HELLO_AGAIN_MS
-        self._beat_at_ms = now_ms + self.heartbeat_s * 1000
+        self._beat_at_ms = now_ms  # answers the welcome's challenge at once: contact is known before the first interval
 
     def hello(self, now_ms: int) -> "bytes | None":
         """A sealed hello with a fresh nonce when one is due, None when not."""
