@@ -157,3 +157,13 @@ def test_the_indicator_is_called_on_changes_only() -> None:
     shown = [change[1:] for change in observer.changes]
     assert all(a != b for a, b in itertools.pairwise(shown))
     assert len(shown) == 2
+
+
+def test_the_answer_to_a_press_is_seen_at_once_also_while_an_alarm_is_shown() -> None:
+    observer = Observer().on(feedback.ALARM_ACKNOWLEDGED).watch(1000)
+    pressed_ms = observer.now_ms
+    observer.feedback.show(feedback.STOPPED, pressed_ms)
+    observer.watch(1500)
+    lit = observer.colours(pressed_ms)
+    assert lit[0] == PATTERNS[feedback.STOPPED][COLOUR]
+    assert PATTERNS[feedback.ALARM_ACKNOWLEDGED][COLOUR] in lit, "and the alarm is shown again after it"

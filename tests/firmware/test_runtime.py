@@ -10,7 +10,7 @@ import pytest
 
 from lapel_device import runtime
 from lapel_device.application import Application
-from lapel_device.runtime import STALL_MS, Monotonic, Runtime
+from lapel_device.runtime import AUDIO_BLOCKS, AUDIO_MS, STALL_MS, Monotonic, Runtime
 from lapel_protocol.limits import TICKS_PERIOD
 from tests.firmware.desk import DeskBoard, OpenedClip, clip_files
 
@@ -115,6 +115,18 @@ def test_samples_are_carried_in_order_and_without_loss() -> None:
     life.at(3500, speak)
     life.run(8500)
     assert b"".join(payload for _, payload in life.clip().packets("audio")) == sound
+
+
+def test_a_backlog_of_samples_is_taken_in_one_turn() -> None:
+    life = Life()
+    life.hold(1000)
+    block = life.board.profile.audio_block_bytes
+    left: list[int] = []
+    microphone = life.board.desk_microphone
+    life.at(4000, lambda: microphone.waiting.extend(bytes(AUDIO_BLOCKS * block)))
+    life.at(4000 + 2 * AUDIO_MS, lambda: left.append(len(microphone.waiting)))
+    life.run(5000)
+    assert left == [0]
 
 
 def test_camera_and_microphone_are_off_until_they_are_wanted() -> None:
