@@ -110,15 +110,22 @@ class AlarmControl:
             finally:
                 file.close()
             self._storage.rename(_LATCH_NEW_PATH, LATCH_PATH)
-        elif self._storage.size(LATCH_PATH) >= 0:
-            self._storage.remove(LATCH_PATH)
+        else:
+            # The newer one first: a latch that is over must not come back from what a cut rename left.
+            for path in (_LATCH_NEW_PATH, LATCH_PATH):
+                if self._storage.size(path) >= 0:
+                    self._storage.remove(path)
         self._kept = True
 
     def load(self, now_ms: int) -> bool:
         """Latch again what a restart interrupted; returns whether there was an alarm. Raises OSError."""
-        if self._storage.size(LATCH_PATH) < 0:
-            return False
-        file = self._storage.open(LATCH_PATH, "rb")
+        path = LATCH_PATH
+        if self._storage.size(path) < 0:
+            # FAT has no rename that replaces: a power cut in the middle of one leaves the new file alone.
+            path = _LATCH_NEW_PATH
+            if self._storage.size(path) < 0:
+                return False
+        file = self._storage.open(path, "rb")
         try:
             data = file.read(64)
         finally:

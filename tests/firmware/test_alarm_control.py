@@ -104,6 +104,20 @@ def test_the_latch_outlives_a_power_cut(steps: int, state: int) -> None:
         assert (after.control.boot, after.control.counter, after.control.state) == (4, 7, state)
 
 
+def test_the_latch_outlives_a_rename_cut_in_the_middle_on_fat() -> None:
+    worn = Worn()
+    worn.control.raised(4, 7, 0)
+    worn.control.keep()
+    worn.storage.rename(LATCH_PATH, "/alarm.new")
+    worn.storage.power_cut()
+    after = Worn(worn.storage)
+    assert after.control.load(0)
+    assert (after.control.boot, after.control.counter) == (4, 7)
+    after.control.answer(RESOLVE, 4, 7, 1)
+    after.control.keep()
+    assert not Worn(worn.storage).control.load(0), "nor does what was left of it come back once it is resolved"
+
+
 def test_keeping_an_unchanged_latch_writes_nothing() -> None:
     worn = Worn()
     worn.control.raised(4, 7, 0)
