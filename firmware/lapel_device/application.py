@@ -59,6 +59,7 @@ NO_LINK_MS = 15_000
 """Without the gateway's answer for this long the wearer is told: longer than one reconnection takes."""
 
 _HOUSEKEEPING_MS = 1000
+_STAGE_AGAIN_MS = 5000
 _TLS_FILES = ("/tls/ca.der", "/tls/cert.der", "/tls/key.der")
 _MAX_TLS_FILE_BYTES = 4096
 
@@ -142,6 +143,7 @@ class Application:
         )
         self._alarm_clip_due = False
         self._probed = False
+        self._stage_ms = 0
         self._storage_complained = False
         self._source_complained = False
         self._answered_ms = now_ms
@@ -311,7 +313,12 @@ class Application:
         if self._recording.state != recording.IDLE or self._alarm_clip_due or self._mask:
             return
         if not self._seeds.ready:
-            self._seeds.stage()
+            if now_ms >= self._stage_ms:
+                try:
+                    self._seeds.stage()
+                except MemoryError:
+                    # A heap that is cut up now: no reason to restart, and none to try at every poll.
+                    self._stage_ms = now_ms + _STAGE_AGAIN_MS
         elif not self._probed:
             self._probed = True
             self.report(PROBE, Probe(*self._seeds.draw()).encode(), now_ms)

@@ -46,12 +46,6 @@ from lapel_gateway.verify import ClipRecord, Verifier, split_records
 from lapel_protocol.errors import Malformed, ProtocolError, UnknownDevice
 from lapel_protocol.topics import LANE_ALARM, LANE_CLIP, LANE_DOWN, LANE_EVENT, parse_topic, topic
 
-MAX_BATCH = 256
-"""Messages in one group commit."""
-
-BATCH_WINDOW_MS = 20
-"""How long a message waits for others, at most."""
-
 NOTICE_WINDOW_MS = 3_600_000
 """Operators are told once in this time that the disk is full."""
 

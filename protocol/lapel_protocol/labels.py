@@ -21,7 +21,6 @@ POOL_OAEP = b"oaep"
 POOL_SALT = b"salt"
 POOL_PREFIX = b"prefix"
 POOL_NONCE = b"nonce"
-POOL_JITTER = b"jitter"
 
 # under the clip's authentication key A
 SEAL_MAC_KEY = b"seal"

@@ -5,6 +5,7 @@ import errno
 import pytest
 
 from lapel_device import feedback
+from lapel_device.seeds import Seeds
 from lapel_protocol import alarm, event, recording
 from lapel_protocol.clip import (
     END_BATTERY,
@@ -211,3 +212,21 @@ def test_a_torn_clip_file_in_the_spool_does_not_stop_the_boot() -> None:
     pair.link(True)
     pair.run(3000)
     assert pair.app.status().welcomed
+
+
+def test_a_heap_too_full_to_wrap_a_seed_does_not_stop_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = 0
+
+    def no_room(self: Seeds) -> None:
+        nonlocal tried
+        tried += 1
+        raise MemoryError
+
+    stage = Seeds.stage
+    monkeypatch.setattr(Seeds, "stage", no_room)
+    pair = DevicePair()
+    pair.run(4_000)
+    assert tried == 1, "and it is not tried again at every poll"
+    monkeypatch.setattr(Seeds, "stage", stage)
+    pair.run(4_000)
+    assert pair.app._seeds.ready

@@ -146,13 +146,17 @@ class Watcher:
 
     def _check_frames(self, row: sa.Row[tuple[object, ...]], plain: bytes, given: int) -> int:
         found = at = 0
+        gap = False
         frames = self._device.frames
         for number in range(given, len(frames)):
-            where = plain.find(frames[number].jpeg, at)
+            where = plain.find(frames[number].jpeg)
             if where < 0:
-                if found:
-                    break
+                gap = gap or bool(found)
                 continue
+            if gap:
+                raise Broken(f"clip {row.clip}: a frame before frame {number} of those given is missing")
+            if where < at or plain.find(frames[number].jpeg, where + 1) >= 0:
+                raise Broken(f"clip {row.clip}: frame {number} of those given is out of order, or there twice")
             found += 1
             at = where + len(frames[number].jpeg)
             given = number + 1
