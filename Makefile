@@ -11,9 +11,10 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 VENV_STAMP := $(VENV)/.stamp-venv
 DEMO_STAMP := $(VENV)/.stamp-demo
 TEST_STAMP := $(VENV)/.stamp-test
+BENCH_STAMP := $(VENV)/.stamp-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt bench vectors vectors_check system-deps clean
+.PHONY: help setup demo test check fmt bench fuzz vectors vectors_check system-deps clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -37,8 +38,8 @@ fmt: $(TEST_STAMP) ## rewrite the sources as `make check` wants them
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(TEST_STAMP) ## measure the hot paths (benchmarks in bench/)
-	$(BIN)/python -m bench
+bench: $(BENCH_STAMP) ## measure everything side by side (BENCH="ingest alarms" for some of it, JSON=FILE to keep the figures)
+	$(BIN)/python -m bench $(BENCH) $(if $(JSON),--json $(JSON))
 
 vectors: $(TEST_STAMP) ## write protocol/vectors/*.json anew from the independent script
 	$(BIN)/python protocol/vectors/generate.py
@@ -75,3 +76,7 @@ $(DEMO_STAMP): pyproject.toml $(VENV_STAMP)
 $(TEST_STAMP): pyproject.toml $(VENV_STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@ $(DEMO_STAMP)
+
+$(BENCH_STAMP): pyproject.toml $(VENV_STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@ $(TEST_STAMP) $(DEMO_STAMP)

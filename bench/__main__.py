@@ -1,136 +1,42 @@
-"""Runs every measurement and prints one line for each."""
+"""``python -m bench [GROUP …]``: runs the measurements and prints a table; ``--json FILE`` writes it too.
+
+Every ratio is between two figures of the same run on the same machine. A missed bound is printed as such and does not
+fail the run: a benchmark is no test.
+"""
 
 from __future__ import annotations
 
-import os
-import socket
-import tempfile
-import time
-from collections.abc import Callable
+import argparse
+import importlib
 from pathlib import Path
 
-import paho.mqtt.client as mqtt
-import sqlalchemy as sa
-from paho.mqtt.enums import CallbackAPIVersion
+from bench.report import Report, machine
 
-from lapel_gateway.brokers.embedded import EmbeddedBroker
-from lapel_gateway.ledger import fresh_ledger, open_ledger, writing
-from lapel_gateway.ledger.schema import notice
-from lapel_gateway.vault import Vault
-from lapel_protocol.crypto import Mac
-from lapel_protocol.event import HEARTBEAT, Event, seal_event
-from lapel_protocol.keys import EpochKeys, chain_next
-from lapel_protocol.limits import MAX_MESSAGE_BYTES, NEXT_PLAIN_BYTES
-from lapel_protocol.opening import SegmentOpener, open_event, verify_segment
-from lapel_protocol.stream import SegmentSealer, StreamKeys, decode_segment_header, segment_body
-
-SHORTEST_S = 1.0
-"""A measurement repeats its work for at least this long."""
+GROUPS = ("paths",)
+"""Modules of this package with a `measure(report)`, in the order in which they run."""
 
 
 def main() -> None:
-    """Print every measurement."""
-    for measure in (_stream, _keys_and_events, _ledger, _vault, _broker):
-        measure()
-
-
-def _report(name: str, work: Callable[[], object], size_bytes: int = 0) -> None:
-    work()
-    times, started = 0, time.perf_counter()
-    while (spent := time.perf_counter() - started) < SHORTEST_S:
-        work()
-        times += 1
-    rate = f"{times * size_bytes / spent / 1e6:10.1f} MB/s" if size_bytes else ""
-    print(f"{name:44} {spent / times * 1e6:12.1f} µs {times / spent:12.0f}/s {rate}", flush=True)
-
-
-def _stream() -> None:
-    """Sealing as a device does it in CPython, verifying and opening as the gateway does."""
-    keys, device, prefix = StreamKeys(bytes(32), bytes(32), b"associated"), bytes(8), bytes(7)
-    plain = os.urandom(NEXT_PLAIN_BYTES)
-    sealer = SegmentSealer()
-    sealer.begin(device, 1, keys, prefix)
-
-    def seal() -> memoryview:
-        at = sealer.write(plain, 0)
-        while not sealer.full:
-            at += sealer.write(plain, at % len(plain))
-        return sealer.seal(False)
-
-    seal()
-    record = bytes(seal())
-    header = decode_segment_header(record)
-    body = segment_body(header, record)
-    mac, opener = Mac(keys.mac_key), SegmentOpener(keys, prefix)
-    _report("seal a segment", seal, len(plain))
-    _report("verify a segment", lambda: verify_segment(mac, prefix, header, body), len(plain))
-    _report("verify and open a segment", lambda: opener.open(header, body), len(plain))
-
-
-def _keys_and_events() -> None:
-    chain = bytes(32)
-    keys = EpochKeys(chain)
-    record = seal_event(keys, Event(HEARTBEAT, bytes(8), 1, 1, 0, 0, 0, bytes(64)))
-    _report("walk the chain by one epoch", lambda: chain_next(chain))
-    _report("derive an epoch's keys", lambda: EpochKeys(chain))
-    _report("open an event", lambda: open_event(keys, record))
-
-
-def _ledger() -> None:
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-        path = Path(folder) / "ledger.sqlite"
-        fresh_ledger(path)
-        engine = open_ledger(path)
-        row = {"kind": "bench", "device": "", "subject": "", "at_ms": 0, "detail": ""}
-
-        def commit(rows: int) -> None:
-            with writing(engine) as connection:
-                connection.execute(sa.insert(notice), [row] * rows)
-
-        _report("commit one row (SQLite, FULL)", lambda: commit(1))
-        _report("commit 256 rows together", lambda: commit(256))
-        engine.dispose()
-
-
-def _vault() -> None:
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-        vault = Vault(Path(folder), reserve_bytes=0)
-        chunk = os.urandom(16_384)
-        place = 0
-
-        def batch() -> None:
-            nonlocal place
-            for _ in range(64):
-                vault.place("0" * 16, 1, place % (64 << 20), chunk)
-                place += 16_384
-            vault.sync()
-
-        _report("place 64 chunks of 16 KiB and sync", batch, 64 * 16_384)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _broker() -> None:
-    """One publisher, one message at a time, to the embedded broker and its acknowledgement."""
-    broker = EmbeddedBroker(_free_port())
-    broker.start()
-    client = mqtt.Client(CallbackAPIVersion.VERSION2)
-    client.connect(broker.host, broker.port)
-    client.loop_start()
-    payload = os.urandom(MAX_MESSAGE_BYTES // 2)
-    topic = "lapel/v1/00/0000000000000000/clip"
-    _report(
-        "publish 16 KiB and have it acknowledged",
-        lambda: client.publish(topic, payload, qos=1).wait_for_publish(10),
-        len(payload),
-    )
-    client.disconnect()
-    client.loop_stop()
-    broker.stop()
+    """Run what is asked for."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Lapel side by side with its peers.")
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)} (default: all)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as JSON")
+    parser.add_argument("--quick", action="store_true", help="a short run, to see that everything works")
+    asked = parser.parse_args()
+    unknown = sorted(set(asked.groups) - set(GROUPS))
+    if unknown:
+        parser.error(f"no such group: {', '.join(unknown)}; groups are {', '.join(GROUPS)}")
+    report = Report(asked.quick)
+    where = machine()
+    print("{date}, {cores} cores, {memory_gib} GiB, {architecture}, Python {python}".format(**where))
+    for name in GROUPS:
+        if not asked.groups or name in asked.groups:
+            importlib.import_module(f"bench.{name}").measure(report)
+    for figure in report.missed():
+        print(f"missed: {figure.group}: {figure.name} {figure.value:.2f} {figure.unit}, wanted {figure.bound}")
+    if asked.json:
+        report.write(asked.json)
+        print(f"written to {asked.json}")
 
 
 if __name__ == "__main__":

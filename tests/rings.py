@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-RINGS = ("protocol", "firmware", "gateway", "tools", "scenarios", "e2e", "seeded")
+RINGS = ("protocol", "firmware", "gateway", "tools", "redteam", "fuzz", "scenarios", "e2e", "seeded")
 RING_NEEDS = {"scenarios": ("micropython",), "e2e": ("micropython",)}
 REMEDIES = {
     "micropython": "the test extra brings it on x86-64 Linux; elsewhere set LAPEL_MICROPYTHON to the program",
