@@ -1,15 +1,18 @@
 """How many bytes may be unacknowledged on this link, so that an alarm does not wait behind a video.
 
 An alarm that is published now waits until everything before it is through: unacknowledged bytes / link rate, less what
-is already travelling. The window keeps that wait near DELAY_MS:
+is already travelling. On a full link one message is always before it; the window keeps what else is near DELAY_MS:
 
-    rate   = bytes in flight when a message was sent / (its round trip - the round trip of a small message alone)
-    window = rate * (small round trip + DELAY_MS), at least one segment, at most what the board allows
+    rate   = the larger of: bytes in flight when a message was sent / its round trip   (a queue: the link is full)
+                            its own bytes / (its round trip - a small message's)       (no queue: it had the link alone)
+    window = rate * (small round trip + DELAY_MS) + one segment, at most what the board allows
 
-Counting the small round trip in keeps a slow-to-answer but wide link full; those bytes travel and delay nothing.
+Either estimate is at most the link's rate, and one of them is it. Counting the small round trip in keeps a
+slow-to-answer but wide link full; those bytes travel and delay nothing.
 """
 
-DELAY_MS = 150
+DELAY_MS = 15
+MESSAGE_MS = 30  # a segment by itself takes 33 on 1 Mbit/s, and is never cut
 PROBE_MS = 30_000  # clips pause this often for one small round trip, so that its length is known as it is now
 _FIRST_BASE_MS = 50
 _MAX_RATE = 1 << 24  # bytes a second: beyond it the board's own limit decides anyway
@@ -45,14 +48,15 @@ class LinkWindow:
         self._probed_ms = now_ms
         self.base_ms = round_trip_ms
 
-    def acked(self, in_flight_bytes: int, round_trip_ms: int) -> None:
+    def acked(self, size_bytes: int, in_flight_bytes: int, round_trip_ms: int) -> None:
         """A message was acknowledged; `in_flight_bytes`, itself included, were unacknowledged when it was sent."""
         self.base_ms = min(self.base_ms, round_trip_ms)
-        sample = min(_MAX_RATE, in_flight_bytes * 1000 // max(1, round_trip_ms - self.base_ms))
+        alone = size_bytes * 1000 // max(1, round_trip_ms - self.base_ms)
+        sample = min(_MAX_RATE, max(alone, in_flight_bytes * 1000 // max(1, round_trip_ms)))
         self.rate = sample if not self.rate else (3 * self.rate + sample) // 4
-        wanted = self.rate * (self.base_ms + DELAY_MS) // 1000
+        wanted = self.rate * (self.base_ms + DELAY_MS) // 1000 + self._least_bytes
         self.limit_bytes = max(self._least_bytes, min(wanted, self._most_bytes))
 
     def chunk_segments(self, segment_bytes: int, most: int) -> int:
-        """Segments to put into one message: two messages fill the window, so that one travels while one is answered."""
-        return max(1, min(most, self.limit_bytes // (2 * segment_bytes)))
+        """Segments to put into one message: an alarm waits for the whole of it, so it takes MESSAGE_MS at most."""
+        return max(1, min(most, self.rate * MESSAGE_MS // (1000 * segment_bytes)))

@@ -6,11 +6,13 @@ One keystream buffer serves all ciphers of the process, so use is strictly one c
 from cryptolib import aes  # type: ignore[import-not-found,unused-ignore]
 
 try:
-    from .xor_viper import fill_counters, xor_into
+    from .loops_viper import close_record, crypt
 except (ImportError, SyntaxError):  # no native emitter on this port
-    from .xor_plain import fill_counters, xor_into
+    from .loops_plain import close_record, crypt
 
-_PIECE_BYTES = 1024  # 64 blocks: a quarter segment, so that the keystream costs 1 KiB of heap and not 4
+__all__ = ["AesCtr", "close_record"]
+
+_PIECE_BYTES = 2032  # 127 blocks: half a segment, which has 254
 _keystream = bytearray(_PIECE_BYTES)
 _whole = memoryview(_keystream)
 _MODE_ECB = 1
@@ -20,17 +22,14 @@ class AesCtr:
     """AES-256 in counter mode (NIST SP 800-38A) with a 12-byte IV and a 32-bit big-endian block counter from 0."""
 
     def __init__(self, key: bytes) -> None:
-        self._ecb = aes(key, _MODE_ECB)
+        self._encrypt = aes(key, _MODE_ECB).encrypt
 
     def apply(self, iv: "bytes | bytearray | memoryview", data: memoryview) -> None:
-        """Encrypt or decrypt `data` in place. `iv` has at least 12 bytes; `data` starts on a word boundary."""
+        """Encrypt or decrypt `data` in place. `iv` has at least 12 bytes; both start on a word boundary."""
         size = len(data)
-        at = 0
-        while at < size:
-            piece = min(_PIECE_BYTES, size - at)
-            blocks = (piece + 15) >> 4
-            fill_counters(_keystream, iv, at >> 4, blocks)
-            stream = _whole[: blocks << 4]
-            self._ecb.encrypt(stream, stream)
-            xor_into(data[at : at + piece], _keystream, piece)
-            at += piece
+        stream = _whole if size > _PIECE_BYTES else _whole[: (size + 15) & ~15]
+        crypt(data, 0, 0, 0, size, iv, stream, self._encrypt)
+
+    def encrypt_record(self, record: bytearray, head: int, size: int, iv: "bytes | bytearray | memoryview") -> None:
+        """Encrypt `size` bytes from record[head + 4] on, in place, for `close_record`; `head` is a multiple of 4."""
+        crypt(record, 0, 0, head, size, iv, _whole, self._encrypt)

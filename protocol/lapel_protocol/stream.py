@@ -8,7 +8,7 @@ Rules that hold here:
 import struct
 
 from . import PROTOCOL_VERSION
-from .crypto import AesCtr, Mac, crc32, hkdf
+from .crypto import AesCtr, Mac, close_record, crc32, hkdf
 from .errors import Malformed, UnsupportedVersion
 from .limits import (
     CLIP_HEADER_BYTES,
@@ -31,6 +31,9 @@ RECORD_SEGMENT = 0x02
 _FLAG_LAST = 1
 # type, version, flags, zero, device, clip, index, body length | CRC-32 of these 24 bytes and the body
 _LAYOUT = ">BBBB8sIII"
+_FLAGS_AT = 2
+_INDEX_AT = 16
+_NONCE_LAST_AT = 11
 _CRC_AT = 24
 
 
@@ -129,12 +132,22 @@ class SegmentSealer:
     """Gathers plaintext and seals it in place, a segment at a time, in one buffer that is allocated once.
 
     `begin` a clip, `write` until `full`, `seal` to get the finished record, and so on; the clip's last segment is
-    sealed with last=True and may be empty.
+    sealed with last=True and may be empty. Views of whole segments are made once, so that sealing one allocates no more
+    than its two SHA-256 do.
     """
 
     def __init__(self) -> None:
-        self._record = bytearray(MAX_SEGMENT_RECORD_BYTES)
-        self._view = memoryview(self._record)
+        record = bytearray(MAX_SEGMENT_RECORD_BYTES)
+        view = memoryview(record)
+        self._record = record
+        self._view = view
+        self._nonce = bytearray(16)
+        # Plaintext and whole record of the first full segment, and of the others.
+        self._first = (
+            view[SEGMENT_HEADER_BYTES : FIRST_SEGMENT_RECORD_BYTES - TAG_BYTES],
+            view[:FIRST_SEGMENT_RECORD_BYTES],
+        )
+        self._next = (view[SEGMENT_HEADER_BYTES : MAX_SEGMENT_RECORD_BYTES - TAG_BYTES], view)
         self._used = 0
         self._ended = True
         self.room = 0
@@ -142,9 +155,8 @@ class SegmentSealer:
 
     def begin(self, device: bytes, clip: int, keys: StreamKeys, prefix: bytes) -> None:
         """Start the stream of `clip`; the previous one is forgotten."""
-        self._device = device
-        self._clip = clip
-        self._prefix = prefix
+        struct.pack_into(_LAYOUT, self._record, 0, RECORD_SEGMENT, PROTOCOL_VERSION, 0, 0, device, clip, 0, 0)
+        struct.pack_into(">7sIB", self._nonce, 0, prefix, 0, 0)
         self._cipher = AesCtr(keys.aes_key)
         self._mac = Mac(keys.mac_key)
         self.index = 0
@@ -166,7 +178,8 @@ class SegmentSealer:
         """Take as much of data[start:] as fits the segment; returns how many bytes were taken."""
         take = min(self.room, len(data) - start)
         at = SEGMENT_HEADER_BYTES + self._used
-        self._view[at : at + take] = memoryview(data)[start : start + take]
+        # Each view is an allocation, so the whole of `data` is taken without one.
+        self._view[at : at + take] = data if take == len(data) else memoryview(data)[start : start + take]
         self._used += take
         self.room -= take
         return take
@@ -177,26 +190,27 @@ class SegmentSealer:
         Raises ValueError when a segment that is not the last is not full, or the stream has ended: an index is
         never sealed twice. A failure half-way (MemoryError) ends the stream.
         """
-        if self._ended or self.index >= MAX_SEGMENTS or not (last or self.full):
+        index = self.index
+        if self._ended or index >= MAX_SEGMENTS or not (last or not self.room):
             raise ValueError("segment sealed out of order")
         self._ended = True  # until it is whole: sealing again after a failure half-way would undo the encryption
         size = self._used + TAG_BYTES
         end = SEGMENT_HEADER_BYTES + size
-        view = self._view
-        nonce = segment_nonce(self._prefix, self.index, last)
-        cipher_text = view[SEGMENT_HEADER_BYTES : SEGMENT_HEADER_BYTES + self._used]
-        if self._used:
-            self._cipher.apply(nonce, cipher_text)
-        view[end - TAG_BYTES : end] = self._mac.digest(nonce, cipher_text)
-        flags = _FLAG_LAST if last else 0
-        head = struct.pack(
-            _LAYOUT, RECORD_SEGMENT, PROTOCOL_VERSION, flags, 0, self._device, self._clip, self.index, size
-        )
-        view[:_CRC_AT] = head
-        crc = crc32(view[:_CRC_AT], view[SEGMENT_HEADER_BYTES:end])
-        view[_CRC_AT:SEGMENT_HEADER_BYTES] = struct.pack(">I", crc)
-        self.index += 1
+        record = self._record
+        nonce = self._nonce
+        struct.pack_into(">I", nonce, PREFIX_BYTES, index)
+        struct.pack_into(">II", record, _INDEX_AT, index, size)
+        if last:
+            nonce[_NONCE_LAST_AT] = record[_FLAGS_AT] = _FLAG_LAST
+        if self.room:
+            whole = self._view[:end]
+            cipher_text = whole[SEGMENT_HEADER_BYTES : end - TAG_BYTES]
+        else:
+            cipher_text, whole = self._next if index else self._first
+        self._cipher.encrypt_record(record, _CRC_AT, self._used, nonce)
+        close_record(record, 0, 0, _CRC_AT, end, self._mac.digest(nonce, cipher_text))
+        self.index = index + 1
         self._used = 0
         self._ended = last
         self.room = 0 if last else NEXT_PLAIN_BYTES
-        return view[:end]
+        return whole

@@ -32,6 +32,23 @@ def test_an_alarm_goes_before_events_and_clips_that_waited_longer() -> None:
     assert world.shore.lanes()[:2] == ["alarm", "event"]
 
 
+def test_an_alarm_raised_during_the_handshake_goes_out_first_once_the_broker_accepts() -> None:
+    world = World()
+    world.shore.accept = False
+    world.run(500)
+    world.record(5, 8)
+    world.note()
+    record = world.raise_alarm()
+    world.run(500)
+    assert world.shore.published == []
+    world.link.feed(b"\x20\x02\x00\x00")  # CONNACK, no session
+    world.run(10)
+    assert world.shore.published[0][1] == record
+    world.run(500)
+    assert world.shore.hellos
+    assert world.shore.lanes()[:2] == ["alarm", "event"]
+
+
 def test_clips_stop_until_the_broker_has_the_alarm() -> None:
     world = World()
     world.record(5, 200)

@@ -130,10 +130,11 @@ class SlowWorld(World):
         super().__init__()
         self.rate = rate
         self.delay_ms = delay_ms
+        self._late: list[tuple[int, bytes]] = []  # answers on their way
 
     def run(self, duration_ms: int, step_ms: int = 5) -> "World":
         end_ms = self.now_ms + duration_ms
-        late: list[tuple[int, bytes]] = []
+        late = self._late
         while self.now_ms < end_ms:
             self.uplink.poll(self.now_ms)
             link = self.shore.link

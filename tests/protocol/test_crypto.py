@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from lapel_protocol.crc_table import CRC_TABLE
 from lapel_protocol.crypto import AesCtr, Mac, crc32, equal, hkdf, sha256
 from lapel_protocol.keys import EpochKeys
 from lapel_protocol.wrap import key_id
@@ -68,6 +71,17 @@ def test_counter_mode_is_aes_of_the_iv_and_a_block_number_from_zero() -> None:
 def test_crc32_is_that_of_zip_files() -> None:
     assert crc32(b"123456789") == crc32(b"1234", b"56789") == 0xCBF43926
     assert crc32() == 0
+
+
+def test_the_table_of_the_crc_is_worked_out_from_its_polynomial() -> None:
+    tables: list[list[int]] = [[]]
+    for value in range(256):
+        for _ in range(8):
+            value = value >> 1 ^ (0xEDB88320 if value & 1 else 0)
+        tables[0].append(value)
+    for _ in range(3):
+        tables.append([tables[0][value & 255] ^ value >> 8 for value in tables[-1]])
+    assert b"".join(struct.pack("<256I", *table) for table in tables) == CRC_TABLE
 
 
 @pytest.mark.parametrize(
