@@ -5,7 +5,7 @@ Rules that hold here:
 - One alarm at a time. Holding ALARM again while one is latched raises no second one and says again how far it got.
 - Only commands that name this alarm's boot and counter move it; others are ignored, because the gateway repeats
   its answers after every hello.
-- The latch outlives a restart: which alarm it is and how far it got is kept in /alarm.bin until it is resolved.
+- The latch outlives a restart: which alarm it is and how far it got is kept, twice, until it is resolved.
 """
 
 import struct
@@ -27,18 +27,17 @@ from lapel_protocol.alarm import (
     SHOW_SENT,
     TRANSITIONS,
 )
-from lapel_protocol.crypto import crc32
 from lapel_protocol.machine import Machine
 
 from . import feedback
+from .twofold import TwofoldFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .boards.contract import Storage
     from .feedback import Feedback
 
-LATCH_PATH = "/alarm.bin"
-_LATCH_NEW_PATH = "/alarm.new"
+LATCH_PATH = "/alarm."
 _LAYOUT = ">IIB"
 
 # Pairs: (what the table wants shown, the pattern that shows it).
@@ -56,7 +55,7 @@ class AlarmControl:
 
     def __init__(self, display: "Feedback", storage: "Storage") -> None:
         self._display = display
-        self._storage = storage
+        self._latch = TwofoldFile(storage, LATCH_PATH)
         self._machine = Machine(TRANSITIONS, QUIET)
         self._kept = False
         self._pattern = feedback.ALARM_RESOLVED
@@ -102,38 +101,17 @@ class AlarmControl:
         if self._kept:
             return
         if self.latched:
-            body = struct.pack(_LAYOUT, self.boot, self.counter, self._machine.state)
-            file = self._storage.open(_LATCH_NEW_PATH, "wb")
-            try:
-                file.write(body + struct.pack(">I", crc32(body)))
-                file.flush()
-            finally:
-                file.close()
-            self._storage.rename(_LATCH_NEW_PATH, LATCH_PATH)
+            self._latch.write(struct.pack(_LAYOUT, self.boot, self.counter, self._machine.state))
         else:
-            # The newer one first: a latch that is over must not come back from what a cut rename left.
-            for path in (_LATCH_NEW_PATH, LATCH_PATH):
-                if self._storage.size(path) >= 0:
-                    self._storage.remove(path)
+            self._latch.remove()
         self._kept = True
 
     def load(self, now_ms: int) -> bool:
         """Latch again what a restart interrupted; returns whether there was an alarm. Raises OSError."""
-        path = LATCH_PATH
-        if self._storage.size(path) < 0:
-            # FAT has no rename that replaces: a power cut in the middle of one leaves the new file alone.
-            path = _LATCH_NEW_PATH
-            if self._storage.size(path) < 0:
-                return False
-        file = self._storage.open(path, "rb")
-        try:
-            data = file.read(64)
-        finally:
-            file.close()
-        size = struct.calcsize(_LAYOUT)
-        if len(data) != size + 4 or struct.unpack_from(">I", data, size)[0] != crc32(data[:size]):
+        record = self._latch.read()
+        if len(record) != struct.calcsize(_LAYOUT):
             return False
-        boot, counter, state = struct.unpack_from(_LAYOUT, data, 0)
+        boot, counter, state = struct.unpack(_LAYOUT, record)
         self.raised(boot, counter, now_ms)
         # A broker of the boot before proves nothing now, so SENT starts again at RAISED.
         if state >= RECEIVED:

@@ -16,6 +16,7 @@ from lapel_protocol import alarm as alarms
 from lapel_protocol import command as commands
 from lapel_protocol import recording
 from lapel_protocol.event import ALARM_RAISED, CLIP_CUT, PROBE
+from lapel_protocol.orders import WANT_END
 from lapel_protocol.reports import (
     ALARM_PANIC,
     EPOCH_BOOT,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
     from .boards.contract import Board, TlsIdentity
     from .settings import Config
+    from .spool import SpoolClip
 
 FIRMWARE = (0, 1, 0)
 
@@ -304,24 +306,28 @@ class Application:
     def _work(self, now_ms: int) -> None:
         cut = self._spool.work()
         if cut is not None:
-            report = ClipCut(cut.clip, cut.segments, cut.why, cut.head).encode()
             self._board.log("clip %d was cut; %d segments are whole" % (cut.clip, cut.segments))
-            if self._uplink.publish_event(self._identity.seal(CLIP_CUT, report, now_ms), now_ms):
+            if self._report_cut(cut, now_ms):
                 self._spool.settled(cut)
             return
         # Wrapping takes a third of a second: not while recording, and not while a button is being held.
         if self._recording.state != recording.IDLE or self._alarm_clip_due or self._mask:
             return
-        if not self._seeds.ready:
-            if now_ms >= self._stage_ms:
-                try:
-                    self._seeds.stage()
-                except MemoryError:
-                    # A heap that is cut up now: no reason to restart, and none to try at every poll.
-                    self._stage_ms = now_ms + _STAGE_AGAIN_MS
-        elif not self._probed:
-            self._probed = True
-            self.report(PROBE, Probe(*self._seeds.draw()).encode(), now_ms)
+        if now_ms < self._stage_ms:
+            return
+        try:
+            if not self._seeds.ready:
+                self._seeds.stage()
+            elif not self._probed:
+                self.report(PROBE, Probe(*self._seeds.draw()).encode(), now_ms)
+                self._probed = True
+        except MemoryError:
+            # A heap that is cut up now: no reason to restart, and none to try at every poll.
+            self._stage_ms = now_ms + _STAGE_AGAIN_MS
+
+    def _report_cut(self, cut: "SpoolClip", now_ms: int) -> bool:
+        report = ClipCut(cut.clip, cut.segments, cut.why, cut.head).encode()
+        return self._uplink.publish_event(self._identity.seal(CLIP_CUT, report, now_ms), now_ms)
 
     def _housekeep(self, now_ms: int) -> None:
         try:
@@ -387,6 +393,11 @@ class Application:
                 self._display.silent = False
         elif kind == commands.STOP_RECORDING:
             self._recording.remote(recording.STOP, body.clip, now_ms)
+        elif kind == commands.WANT and body.parts & WANT_END:
+            # A gateway that came back from an older backup: a cut clip has no end record but the report of its cut.
+            cut = self._spool.find(body.clip)
+            if cut is not None and cut.settled and not cut.ended:
+                self._report_cut(cut, now_ms)
         elif kind == commands.UNOPENABLE:
             self._board.log("clip %d cannot be opened by the gateway" % body.clip)
             self._recording.remote(recording.REPLACE, body.clip, now_ms)

@@ -46,7 +46,7 @@ class EpochLedger:
         self.first = max(0, last)
         for which in range(2):
             self._read(which)
-        if self.first > keys.epoch:  # the files are those of an earlier provisioning
+        if self.first + len(self._whats) > keys.epoch:  # the files are those of an earlier provisioning
             self.first = max(0, last)
             self._whats = bytearray()
         at = last - self.first
@@ -102,6 +102,9 @@ class EpochLedger:
         turn, first, count = struct.unpack_from(_LAYOUT, data, 0)
         end = _HEADER_BYTES + count
         if len(data) != end + 4 or struct.unpack_from(">I", data, end)[0] != crc32(data[:end]) or turn < self._turn:
+            return
+        # A CRC proves nothing: what no device writes would make its hellos unreadable, or its next turn impossible.
+        if turn >> 31 or max(data[_HEADER_BYTES:end], default=0) > EPOCH_LOST:
             return
         self._turn = turn
         self.first = first

@@ -4,25 +4,24 @@ Rules that hold here:
 
 - The configuration is not secret and not trusted blindly: every field is checked once, here.
 - Settings are accepted as a whole or not at all; a repeat of the version in force changes nothing. What the
-  gateway set is kept in /settings.bin and outlives a restart; a torn or spoilt file falls back to /config.json.
+  gateway set is kept twice and outlives a restart; where both copies are spoilt, /config.json holds.
 """
 
 import json
-import struct
 
-from lapel_protocol.crypto import crc32
 from lapel_protocol.errors import Malformed
 from lapel_protocol.limits import DEVICE_ID_BYTES, RSA_BYTES
 from lapel_protocol.orders import SettingsChange, decode_settings
 from lapel_protocol.wrap import key_id
+
+from .twofold import TwofoldFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .boards.contract import Storage
 
 CONFIG_PATH = "/config.json"
-SETTINGS_PATH = "/settings.bin"
-_SETTINGS_NEW_PATH = "/settings.new"
+SETTINGS_PATH = "/settings."
 _MAX_CONFIG_BYTES = 4096
 _MAX_HOST_CHARS = 253  # RFC 1035
 _NAMES = (
@@ -87,7 +86,7 @@ def load_config(storage: "Storage") -> Config:
         file.close()
     try:
         fields = json.loads(data)
-    except ValueError:
+    except (ValueError, RuntimeError):  # the latter for brackets nested too deep
         raise ConfigError("%s is not JSON" % CONFIG_PATH)
     if not isinstance(fields, dict):
         raise ConfigError("%s is not a JSON object" % CONFIG_PATH)
@@ -98,27 +97,16 @@ class Settings:
     """The settings in force, as `current`."""
 
     def __init__(self, storage: "Storage", provisioned: SettingsChange) -> None:
-        self._storage = storage
+        self._kept = TwofoldFile(storage, SETTINGS_PATH)
         self.current = provisioned
 
     def load(self) -> None:
         """Take what the gateway set before, if a good copy of it is there."""
         try:
-            if self._storage.size(SETTINGS_PATH) < 0:
-                return
-            file = self._storage.open(SETTINGS_PATH, "rb")
-            try:
-                data = file.read(256)
-            finally:
-                file.close()
-        except OSError:
-            return
-        body = data[:-4]
-        if len(data) < 4 or struct.unpack(">I", data[-4:])[0] != crc32(body):
-            return
-        try:
-            self.current = decode_settings(body)
-        except Malformed:
+            body = self._kept.read()
+            if body:
+                self.current = decode_settings(body)
+        except (OSError, Malformed):
             return
 
     def change(self, wanted: SettingsChange) -> bool:
@@ -130,14 +118,7 @@ class Settings:
         if wanted.version == self.current.version:
             return False
         self.current = wanted
-        body = wanted.encode()
-        file = self._storage.open(_SETTINGS_NEW_PATH, "wb")
-        try:
-            file.write(body + struct.pack(">I", crc32(body)))
-            file.flush()
-        finally:
-            file.close()
-        self._storage.rename(_SETTINGS_NEW_PATH, SETTINGS_PATH)
+        self._kept.write(wanted.encode())
         return True
 
 

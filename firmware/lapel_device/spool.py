@@ -7,7 +7,9 @@ clip, so that a restart need not read it through. Rules that hold here:
 - a clip is deleted only after `mark_receipted`, oldest first, when room is needed; the newest clip never, because the
   next one commits to its head;
 - only segments that are durable are offered for sending, so that what the gateway holds survives a power cut here;
-- a clip without a trustworthy note is read through from its start: segments count up to the first torn one (CRC).
+- a clip without a trustworthy note is read through from its start: segments count up to the first torn one (CRC);
+- file names are 8.3. A long name takes several entries of a FAT folder: where a power cut tore the folder's growth they
+  land behind its end, and the clip would be there and never be found.
 
 Heap: the state of MAX_LOADED unreceipted clips, oldest first, alarms' before them; of all others only the number.
 """
@@ -37,11 +39,11 @@ _FOLDER = "/spool"
 
 
 def _path(clip: int) -> str:
-    return _FOLDER + "/%08x.lapel" % clip
+    return _FOLDER + "/%08x.clp" % clip
 
 
 def _alarm_path(clip: int) -> str:
-    return _FOLDER + "/%08x.alarm" % clip
+    return _FOLDER + "/%08x.alm" % clip
 
 
 class Spool:
@@ -89,9 +91,9 @@ class Spool:
                 clip = int(name[:8], 16)
             except ValueError:
                 continue
-            if name == "%08x.lapel" % clip:
+            if name == "%08x.clp" % clip:
                 self._new.append(clip)
-            elif name == "%08x.alarm" % clip:
+            elif name == "%08x.alm" % clip:
                 self._alarms.append(clip)
         self._new.sort()
         self.total_bytes = self._storage.total_bytes()

@@ -280,7 +280,7 @@ class Uplink:
 
     def _acked(self, slot: "Slot", now_ms: int) -> None:
         if slot.lane == _CLIP:
-            self._window.acked(slot.in_flight, now_ms - slot.sent_ms)
+            self._window.acked(slot.size, slot.in_flight, now_ms - slot.sent_ms)
         if slot.lane == _ALARM and self._alarms.acked(slot.a, slot.b):
             self._host.on_alarm_sent(slot.a, slot.b, now_ms)
 

@@ -7,6 +7,7 @@ cut tears the one operation in progress.
 
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 _PAGE_BYTES = 512
@@ -21,7 +22,10 @@ class DiskFault(Exception):
 
 
 class BlockDisk:
-    """Image file of `blocks` blocks. Not thread-safe: one device's requests come one at a time."""
+    """Image file of `blocks` blocks. Not thread-safe: one device's requests come one at a time.
+
+    `on_sync` is called at the end of each sync, when `read` gives exactly what a power cut would leave.
+    """
 
     def __init__(self, path: Path, blocks: int, block_bytes: int, write_cache: bool) -> None:
         self.path = path
@@ -42,6 +46,7 @@ class BlockDisk:
         self._unsynced: list[Write] = []
         self._pending: dict[int, bytearray] = {}
         self.syncs = 0
+        self.on_sync: Callable[[], None] | None = None
 
     def _position(self, block: int, offset: int, size: int) -> int:
         position = block * self.block_bytes + offset
@@ -101,6 +106,8 @@ class BlockDisk:
         self._unsynced.clear()
         self._pending.clear()
         self.syncs += 1
+        if self.on_sync is not None:
+            self.on_sync()
 
     @property
     def unsynced_bytes(self) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .build import BoardCode, build
 from .rom import IMAGE_NAME, START_NAME
+from .tlsclock import START_VARIABLE
 
 # A Pico W has a 209 kB heap, 165 kB of it free once a mutual-TLS session stands. Pointers here are twice as wide, so
 # this is the harder test.
@@ -97,11 +98,14 @@ def start(
     pass_fds: Sequence[int],
     heap_bytes: int = HEAP_BYTES,
     extra_path: Path | None = None,
+    clock_start_s: int | None = None,
 ) -> "subprocess.Popen[bytes]":
     """Start `module` of the board's code in its own process; stdout and stderr come through one pipe.
 
     The PyPI program is a CPython script around a library: the process that is returned is the device itself, and
     SIGKILL is its power cut. `extra_path` is a folder of further modules (.py) that the board may import, for tests.
+    `clock_start_s`: TLS goes by a clock of the device's own, which shows this (Unix seconds) until the firmware sets
+    it; only the PyPI program can do that, others raise MicroPythonMissing.
     """
     found = find_micropython()
     code = build(found.march)
@@ -115,6 +119,10 @@ def start(
         if name in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
     }
     environment["MICROPYPATH"] = ":".join(folders)
+    if clock_start_s is not None:
+        if not in_place:
+            raise MicroPythonMissing("only the PyPI program can be given a clock of the device's own")
+        environment[START_VARIABLE] = str(clock_start_s)
     host = [sys.executable, "-m", "lapel_sim.romhost", str(code.folder / IMAGE_NAME)]
     command = host if in_place else [str(found.program)]
     return subprocess.Popen(

@@ -13,6 +13,7 @@ from . import launcher
 from .camera import CameraModel, MicrophoneModel
 from .disk import BlockDisk
 from .hardware import Hardware
+from .hostile import Loot, read_memory
 from .hosttime import TICKS_PERIOD, DeviceTicks, host_ms
 from .journal import Journal
 from .link import LinkProxy, LinkThread
@@ -59,7 +60,11 @@ class Machine:
         self.ticks = DeviceTicks(0)
         self.boots = 0
         self.module = FIRMWARE
+        self.address: tuple[str, int] | None = None  # the broker that its package names
         self.extra_path: Path | None = None
+        self.clock_start_s: int | None = (
+            None  # what its clock shows at power-on, also to TLS; None: TLS uses the host's
+        )
         self.ticks_before_wrap_ms = TICKS_BEFORE_WRAP_MS
         self._rng = rng
         self._cost_scale = cost_scale
@@ -144,6 +149,7 @@ class Machine:
                 (theirs.fileno(),),
                 heap_bytes=self.heap_bytes,
                 extra_path=self.extra_path,
+                clock_start_s=self.clock_start_s,
             )
         except Exception:
             ours.close()
@@ -179,6 +185,7 @@ class Machine:
             "block_bytes": hardware.disk.block_bytes,
             "unit_bytes": hardware.disk.unit_bytes,
             "world_entropy": self.bench.entropy is not None,
+            "tls_clock": self.clock_start_s is not None,
             "send_buffer_bytes": hardware.send_buffer_bytes,
             "costs": hardware.costs.on_board(self._cost_scale) if self._cost_scale else {},
         }
@@ -199,6 +206,25 @@ class Machine:
         or block_sync.
         """
         self.power.arm(step, after)
+
+    def steal(self, running: bool = False) -> Loot:
+        """Take the device as it is at this moment and read out its media: a power cut, unless it is off already.
+
+        `running`: the thief freezes it first and reads its memory too. Raises RuntimeError when that is wanted of a
+        device that is off.
+        """
+        with self._switching:
+            memory = b""
+            if running:
+                if self._process is None or not self.power.on:
+                    raise RuntimeError(f"{self.name} is off: there is no memory to read")
+                self._process.send_signal(signal.SIGSTOP)
+                memory = read_memory(self._process.pid)
+            if self.power.on:
+                self.power.cut("stolen")
+        self._join()
+        self.note("stolen", running=running)
+        return Loot(self.name, self.sectors.image(), self.disk.path.read_bytes(), memory)
 
     def wait_off(self, timeout_s: float = 30.0) -> None:
         """Wait until the device has no power (an armed cut). Raises DeviceFailed after `timeout_s`."""

@@ -40,6 +40,7 @@ class Package:
     device: str
     files: dict[str, bytes] = field(repr=False)
     sectors: bytes = field(repr=False)
+    broker: tuple[str, int] | None = None
 
 
 def read_package(folder: Path) -> Package:
@@ -48,7 +49,7 @@ def read_package(folder: Path) -> Package:
         config = (folder / CONFIG_NAME).read_bytes()
         sectors = (folder / SECTORS_NAME).read_bytes()
         facts = json.loads(config)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadPackage(f"{folder}: {error}") from error
     if not isinstance(facts, dict) or not isinstance(facts.get("device"), str):
         raise BadPackage(f"{folder / CONFIG_NAME} names no device")
@@ -63,7 +64,9 @@ def read_package(folder: Path) -> Package:
         raise BadPackage(
             f"{folder / SECTORS_NAME} has {len(sectors)} bytes, which are not whole sectors of {SECTOR_BYTES}"
         )
-    return Package(facts["device"], files, sectors)
+    host, port = facts.get("host"), facts.get("port")
+    broker = (host, port) if isinstance(host, str) and isinstance(port, int) else None
+    return Package(facts["device"], files, sectors, broker)
 
 
 class _MemorySectors:

@@ -32,6 +32,7 @@ def provision(device: SimDevice, folder: Path) -> None:
     if wrong:
         raise BadPackage(f"{device.name}: {', '.join(wrong)} did not read back as written")
     device.sectors.load(package.sectors)
+    device.address = package.broker
     device.note("provisioned", device_id=package.device, files=sorted(package.files))
 
 

@@ -4,7 +4,7 @@ and saw.
 
 import random
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,6 +12,7 @@ from typing import Self
 from .device import SimDevice
 from .footage import default_footage
 from .hardware import BOARDS, Hardware
+from .hostile import BrokerTap, Heard
 from .hosttime import host_ms
 from .journal import Journal
 from .link import LinkThread
@@ -48,6 +49,7 @@ class World:
         self.journal = Journal(self.root / "journal.jsonl")
         self.devices: dict[str, SimDevice] = {}
         self._links = LinkThread()
+        self._tap: BrokerTap | None = None
 
     def add_device(
         self,
@@ -80,6 +82,28 @@ class World:
         self.devices[name] = device
         return device
 
+    def tap(self) -> BrokerTap:
+        """Hear and keep every message at the devices' broker from now on; it must be one without certificates.
+
+        Raises ValueError when no device is known to have a broker, OSError when that one cannot be listened to.
+        """
+        if self._tap is None:
+            address = self.broker or next((d.address for d in self.devices.values() if d.address is not None), None)
+            if address is None:
+                raise ValueError("no device of this world was provisioned with a broker")
+            self._tap = BrokerTap(*address)
+        return self._tap
+
+    def replay(self, messages: Iterable[Heard]) -> int:
+        """Say again what the tap heard, in this order and now; returns how many messages the broker took.
+
+        Raises OSError when the broker does not take one.
+        """
+        said = list(messages)
+        count = self.tap().replay(said)
+        self.journal.write("replay", messages=count, lanes=sorted({message.lane for message in said}))
+        return count
+
     def wait_until(self, condition: Callable[[], object], timeout_s: float = 30.0, what: str = "") -> float:
         """Wait until `condition()` is true; returns the seconds it took. Raises Timeout, with `what` was waited for."""
         started = host_ms()
@@ -94,6 +118,8 @@ class World:
 
     def close(self) -> None:
         """Switch everything off."""
+        if self._tap is not None:
+            self._tap.close()
         for device in self.devices.values():
             device.close()
         self._links.close()

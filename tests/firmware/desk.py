@@ -263,7 +263,7 @@ def clip_files(board: DeskBoard) -> dict[int, bytes]:
     return {
         int(path.split("/")[-1][:8], 16): bytes(content)
         for path, content in sorted(board.storage.files.items())
-        if path.endswith(".lapel")
+        if path.endswith(".clp")
     }
 
 

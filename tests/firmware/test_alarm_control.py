@@ -104,18 +104,18 @@ def test_the_latch_outlives_a_power_cut(steps: int, state: int) -> None:
         assert (after.control.boot, after.control.counter, after.control.state) == (4, 7, state)
 
 
-def test_the_latch_outlives_a_rename_cut_in_the_middle_on_fat() -> None:
+@pytest.mark.parametrize("which", "01")
+def test_the_latch_outlives_one_spoilt_copy_and_does_not_come_back_once_it_is_resolved(which: str) -> None:
     worn = Worn()
     worn.control.raised(4, 7, 0)
     worn.control.keep()
-    worn.storage.rename(LATCH_PATH, "/alarm.new")
-    worn.storage.power_cut()
+    spoil(worn.storage, LATCH_PATH + which, 3)
     after = Worn(worn.storage)
     assert after.control.load(0)
     assert (after.control.boot, after.control.counter) == (4, 7)
     after.control.answer(RESOLVE, 4, 7, 1)
     after.control.keep()
-    assert not Worn(worn.storage).control.load(0), "nor does what was left of it come back once it is resolved"
+    assert not Worn(worn.storage).control.load(0)
 
 
 def test_keeping_an_unchanged_latch_writes_nothing() -> None:
@@ -134,7 +134,8 @@ def test_a_spoilt_latch_is_not_believed(at: int) -> None:
     worn = Worn()
     worn.control.raised(4, 7, 0)
     worn.control.keep()
-    spoil(worn.storage, LATCH_PATH, at)
+    for which in "01":
+        spoil(worn.storage, LATCH_PATH + which, at)
     after = Worn(worn.storage)
     assert not after.control.load(0)
     assert after.control.state == QUIET

@@ -133,7 +133,8 @@ def test_an_alarm_outlives_a_power_cut_and_is_resolved_after_it() -> None:
 def test_a_latch_that_was_lost_is_found_again_in_the_journal() -> None:
     pair = DevicePair(connected=False).run(3000)
     pair.hold_alarm().run(2000)
-    spoil(pair.board.storage, "/alarm.bin", 3)
+    spoil(pair.board.storage, "/alarm.0", 3)
+    spoil(pair.board.storage, "/alarm.1", 3)
     pair.power_cut()
     assert pair.app.status().alarm == alarm.RAISED
 

@@ -207,7 +207,7 @@ def test_the_console_never_shows_a_key() -> None:
 
 def test_a_torn_clip_file_in_the_spool_does_not_stop_the_boot() -> None:
     pair = DevicePair(connected=False).run(3000)
-    pair.board.storage.put("/spool/00000009.lapel", bytes(CLIP_HEADER_BYTES + 50))
+    pair.board.storage.put("/spool/00000009.clp", bytes(CLIP_HEADER_BYTES + 50))
     pair.power_cut()
     pair.link(True)
     pair.run(3000)
@@ -230,3 +230,24 @@ def test_a_heap_too_full_to_wrap_a_seed_does_not_stop_the_device(monkeypatch: py
     monkeypatch.setattr(Seeds, "stage", stage)
     pair.run(4_000)
     assert pair.app._seeds.ready
+
+
+def test_a_heap_too_full_to_wrap_the_probe_does_not_stop_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = 0
+    draw = Seeds.draw
+
+    def no_room_for_a_third(self: Seeds) -> tuple[bytes, bytes, bytes]:
+        nonlocal tried
+        if self.ready:
+            tried += 1
+            raise MemoryError
+        return draw(self)
+
+    monkeypatch.setattr(Seeds, "draw", no_room_for_a_third)
+    pair = DevicePair()
+    pair.run(4_000)
+    assert tried == 1, "and it is not tried again at every poll"
+    assert not pair.app._probed
+    monkeypatch.setattr(Seeds, "draw", draw)
+    pair.run(4_000)
+    assert pair.app._probed

@@ -45,7 +45,7 @@ def run_device(folder: Path, how: str) -> tuple[list[dict[str, Any]], dict[int, 
     output, _ = device.communicate(timeout=120)
     assert device.returncode == 0, output.decode()
     told = [json.loads(line) for line in output.decode().splitlines() if line.startswith("{")]
-    clips = {int(path.name[:8], 16): OpenedClip(path.read_bytes()) for path in (folder / "spool").glob("*.lapel")}
+    clips = {int(path.name[:8], 16): OpenedClip(path.read_bytes()) for path in (folder / "spool").glob("*.clp")}
     return told, clips
 
 

@@ -109,10 +109,11 @@ def test_a_power_cut_while_settings_are_kept_leaves_the_old_or_the_new_ones(step
 
 
 @pytest.mark.parametrize("at", range(0, 20, 3))
-def test_a_spoilt_settings_file_is_ignored(at: int) -> None:
+def test_spoilt_settings_are_ignored(at: int) -> None:
     storage = DeskStorage()
     Settings(storage, SettingsChange()).change(wanted(3))
-    spoil(storage, SETTINGS_PATH, at)
+    for which in "01":
+        spoil(storage, SETTINGS_PATH + which, at)
     settings = Settings(storage, SettingsChange())
     settings.load()
     assert settings.current.version == 0

@@ -286,12 +286,12 @@ def test_a_clip_of_another_device_is_neither_sent_nor_deleted() -> None:
 def test_a_clip_cut_before_its_header_was_durable_leaves_nothing() -> None:
     storage = MemoryStorage()
     storage.mkdir("/spool")
-    storage.files["/spool/00000003.lapel"] = bytearray(100)
-    storage.durable["/spool/00000003.lapel"] = bytes(100)
+    storage.files["/spool/00000003.clp"] = bytearray(100)
+    storage.durable["/spool/00000003.clp"] = bytes(100)
     spool = opened(storage)
     settle(spool)
     assert spool.count == 0
-    assert storage.size("/spool/00000003.lapel") == -1
+    assert storage.size("/spool/00000003.clp") == -1
 
 
 @pytest.mark.parametrize("where", [0, 27, 28, 2000, 4091, 4123])
@@ -299,7 +299,7 @@ def test_a_segment_with_one_spoilt_byte_ends_what_a_cut_clip_has(where: int) -> 
     storage = MemoryStorage()
     sealed = SealedClip(5, 9)
     record(opened(storage), sealed, finish=False)
-    path = "/spool/00000005.lapel"
+    path = "/spool/00000005.clp"
     storage.files[path][segment_offset(3) + where] ^= 4
     storage.durable[path] = bytes(storage.files[path])
     (cut,) = settle(opened(storage))
@@ -317,7 +317,7 @@ def test_an_end_record_that_names_another_head_or_count_does_not_end_the_clip(wr
     for segment in sealed.segments:
         writer.append(segment)
     writer.sync()
-    path = "/spool/00000005.lapel"
+    path = "/spool/00000005.clp"
     storage.files[path] += end
     storage.durable[path] = bytes(storage.files[path])
     spool = opened(storage)

@@ -86,7 +86,7 @@ def open_clip(device: OfflineDevice, content: bytes) -> OpenedClip:
 def clips_of(device: SimDevice, offline: OfflineDevice) -> list[OpenedClip]:
     """Every clip in the spool of a device, oldest first; switches it off."""
     device.switch_off()
-    paths = sorted(path for path in list_files(device) if path.startswith("/spool/") and path.endswith(".lapel"))
+    paths = sorted(path for path in list_files(device) if path.startswith("/spool/") and path.endswith(".clp"))
     contents = read_files(device, paths)
     return [open_clip(offline, contents[path]) for path in paths]
 

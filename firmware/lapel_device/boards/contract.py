@@ -135,7 +135,8 @@ if TYPE_CHECKING:
             ...
 
     class Storage(Protocol):
-        """Files on microSD or flash. Paths are absolute: `/spool/0000002a.lapel`, `/config.json`.
+        """Files on microSD or flash. Paths are absolute: `/spool/0000002a.clp`, `/config.json`. No rename: FAT has
+        none that a power cut cannot tear (see twofold.py).
 
         Every method raises OSError when the medium fails or the path does not exist, except where it says otherwise.
         """
@@ -149,10 +150,6 @@ if TYPE_CHECKING:
             ...
 
         def remove(self, path: str) -> None: ...
-
-        def rename(self, old: str, new: str) -> None:
-            """Rename, replacing `new` if it exists. After a power cut either the old or the new content is there."""
-            ...
 
         def mkdir(self, path: str) -> None:
             """Make a folder; harmless when it exists."""

@@ -1,7 +1,7 @@
 """Storage on MicroPython's own file systems (littlefs, FAT, or the host's), under a root folder.
 
 `flush` on a MicroPython file reaches the medium: lfs_file_sync, f_sync or fsync, whichever is mounted; `close` does so
-on littlefs and FAT. A rename replaces; on FAT a power cut in it can leave both names.
+on littlefs and FAT.
 """
 
 import os
@@ -33,16 +33,18 @@ class VfsStorage:
             if error.errno != _NOT_FOUND:
                 raise
             return
-        for entry in entries:
+        while True:
+            try:
+                entry = next(entries)
+            except StopIteration:
+                return
+            except UnicodeError:
+                continue  # no name: a power cut while a FAT folder grew leaves what stood in the cluster before
             yield entry[0]
 
     def remove(self, path: str) -> None:
         """Delete a file; raises OSError."""
         os.remove(self._root + path)
-
-    def rename(self, old: str, new: str) -> None:
-        """Rename, replacing `new`; raises OSError."""
-        os.rename(self._root + old, self._root + new)
 
     def mkdir(self, path: str) -> None:
         """Make a folder unless it exists; raises OSError."""

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from .wire import Wire
 
 
+def _clock(options: "dict[str, object]") -> Clock:
+    base_ms = int(str(options["base_ms"]))
+    if options["tls_clock"]:
+        from .rtc import TlsClock
+
+        return TlsClock(base_ms)
+    return Clock(base_ms)
+
+
 class SimBoard:
     """Every peripheral is a thin caller of the world; see the sibling modules."""
 
@@ -24,7 +33,7 @@ class SimBoard:
         self._wire = wire
         self._world_entropy = bool(options["world_entropy"])
         profile = Profile(options["profile"])  # type: ignore[arg-type]
-        clock = Clock(int(str(options["base_ms"])))
+        clock = _clock(options)
         self.profile: contract.Profile = profile
         self.clock: contract.Clock = clock
         self.buttons: contract.Buttons = Buttons(wire)

@@ -8,7 +8,7 @@ from lapel_protocol.limits import TICKS_PERIOD
 
 from .fuse import Fuse
 from .network import MemoryNetwork
-from .storage import MemoryStorage
+from .storage import make_storage
 
 SECTOR_BYTES = 4096
 
@@ -169,7 +169,7 @@ class MemoryBoard:
         self.microphone = MemoryMicrophone()
         self.battery = MemoryBattery()
         self.sectors = MemorySectors(self.fuse)
-        self.storage = MemoryStorage(self.fuse, capacity_bytes, style)
+        self.storage = make_storage(style, self.fuse, capacity_bytes)
         self.network = network
         self.watchdog = MemoryWatchdog()
         self.console: list[str] = []
@@ -190,6 +190,7 @@ class MemoryBoard:
         self.clock.lose_power()
         self.camera.stop()
         self.microphone.stop()
-        self.network.switch(False, self._rng)
+        # A device that is suddenly dark says no goodbye: the broker notices now or much later.
+        self.network.switch(False, self._rng, self._rng.random() < 0.5)
         self.network.switch(True, self._rng)
         self.buttons.mask = 0

@@ -1,23 +1,69 @@
-"""A file system in memory that loses what was not flushed, the way littlefs on flash or FAT on a card would.
+"""Storages whose power can be cut in any operation: two fast models in this module, and the real file systems' code.
 
-Style "flash" (littlefs): a file that was not flushed reverts to its last flushed content as a whole. Style "card"
-(FAT): it keeps an arbitrary prefix of what was appended, possibly torn inside a record. Rename and remove are atomic
-and durable.
+Style "flash" (littlefs): a file that was not flushed reverts to its last flushed content as a whole; a new one is
+absent or empty. Style "card" (FAT): a file keeps an arbitrary prefix of what was appended, possibly torn inside a
+record; one that was opened anew for writing may have its old content again, or none, until it is flushed. Removing is
+atomic and durable. There is no rename, as in the board contract. Whatever the real ones leave, a model can leave too:
+tests/seeded/test_storage_models.py.
 """
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol
 
+from .blocks import ERASE_BYTES, SECTOR_BYTES, Card, Flash
+from .fat_storage import LEAST_BYTES, FatStorage
 from .fuse import Fuse, PowerCut
+from .littlefs_storage import LittlefsStorage
 
-STYLES = ("flash", "card")
+if TYPE_CHECKING:
+    from lapel_device.boards.contract import File
+
+MODELS = ("flash", "card")
+"""The fast ones, in this module."""
+REAL = ("littlefs-flash", "littlefs-card", "fat-card")
+"""The real file systems' code on a medium in memory (see blocks); storage is a small part of a fault schedule, which
+they hardly slow down. "fat-card" needs MicroPython's library (see micropython_fat)."""
+STYLES = MODELS + REAL
+
+
+class SimulatedStorage(Protocol):
+    """`boards.contract.Storage` that can lose its power. `on_remove` sees each path, and its content, just before it
+    goes; while `failing`, every operation raises OSError.
+    """
+
+    on_remove: Callable[[str, bytes], None] | None
+    failing: bool
+
+    def open(self, path: str, mode: str) -> File: ...
+
+    def listdir(self, path: str) -> Iterable[str]: ...
+
+    def remove(self, path: str) -> None: ...
+
+    def mkdir(self, path: str) -> None: ...
+
+    def size(self, path: str) -> int: ...
+
+    def free_bytes(self) -> int: ...
+
+    def total_bytes(self) -> int: ...
+
+    def content(self, path: str) -> bytes | None:
+        """What an observer sees in a file now, or None."""
+        ...
+
+    def lose_power(self) -> None:
+        """Keep what the medium keeps; every open file is void afterwards."""
+        ...
 
 
 class _Node:
     def __init__(self) -> None:
         self.durable: bytes | None = None  # None: the file is not on the medium yet
+        self.before: bytes | None = None  # what stood there before it was opened anew and not flushed since
         self.content = bytearray()
 
 
@@ -65,7 +111,7 @@ class MemoryStorage:
     """Files by absolute path; see `boards.contract.Storage`. `on_remove` sees each path just before it goes."""
 
     def __init__(self, fuse: Fuse, capacity_bytes: int, style: str) -> None:
-        if style not in STYLES:
+        if style not in MODELS:
             raise ValueError(style)
         self._fuse = fuse
         self._capacity = capacity_bytes
@@ -78,7 +124,7 @@ class MemoryStorage:
         if self.failing:
             raise OSError(errno.EIO)
 
-    def open(self, path: str, mode: str) -> MemoryFile:
+    def open(self, path: str, mode: str) -> File:
         self._check()
         node = self._nodes.get(path)
         if mode == "rb":
@@ -92,6 +138,7 @@ class MemoryStorage:
         if mode == "wb":
             node.content = bytearray()
             if self._style == "card" and node.durable is not None:
+                node.before = node.before or node.durable
                 node.durable = b""
         return MemoryFile(self, node, True, len(node.content) if mode == "ab" else 0)
 
@@ -109,11 +156,12 @@ class MemoryStorage:
     def flush(self, node: _Node) -> None:
         """Make an open file durable."""
         self._check()
-        if node.durable is not None and node.durable == node.content:
+        if node.durable is not None and node.durable == node.content and node.before is None:
             return
 
         def keep() -> None:
             node.durable = bytes(node.content)
+            node.before = None
 
         def tear() -> None:
             if self._fuse.rng.random() < 0.5:
@@ -138,16 +186,6 @@ class MemoryStorage:
 
         self._fuse.step(gone, lambda: gone() if self._fuse.rng.random() < 0.5 else None)
 
-    def rename(self, old: str, new: str) -> None:
-        self._check()
-        if old not in self._nodes:
-            raise OSError(errno.ENOENT)
-
-        def moved() -> None:
-            self._nodes[new] = self._nodes.pop(old)
-
-        self._fuse.step(moved, lambda: moved() if self._fuse.rng.random() < 0.5 else None)
-
     def mkdir(self, path: str) -> None:
         self._check()
 
@@ -170,16 +208,33 @@ class MemoryStorage:
         """Keep what the medium keeps; every open file is void afterwards."""
         rng = self._fuse.rng
         for path, node in list(self._nodes.items()):
-            if node.durable is None and (self._style == "flash" or rng.random() < 0.5):
+            if node.durable is None and rng.random() < 0.5:
                 del self._nodes[path]
                 continue
-            durable = node.durable or b""
-            kept = durable
-            if self._style == "card" and len(node.content) > len(durable) and node.content.startswith(durable):
+            kept = durable = node.durable or b""
+            if node.before is not None and rng.random() < 0.5:
+                kept = node.before
+            elif self._style == "card" and len(node.content) > len(durable) and node.content.startswith(durable):
                 kept = bytes(node.content[: rng.randint(len(durable), len(node.content))])
             fresh = self._nodes[path] = _Node()
             fresh.durable = kept
             fresh.content = bytearray(kept)
 
 
-__all__ = ["STYLES", "MemoryFile", "MemoryStorage", "PowerCut"]
+def make_storage(style: str, fuse: Fuse, capacity_bytes: int) -> SimulatedStorage:
+    """An empty storage of one of STYLES, whose operations `fuse` counts and tears."""
+    if style == "littlefs-flash":
+        return LittlefsStorage(Flash(fuse, _blocks(capacity_bytes)))
+    if style == "littlefs-card":
+        return LittlefsStorage(Card(fuse, _blocks(capacity_bytes), any_order=True))
+    if style == "fat-card":
+        size = max(LEAST_BYTES, capacity_bytes * 9 // 8)
+        return FatStorage(Card(fuse, size - size % SECTOR_BYTES, any_order=False), capacity_bytes)
+    return MemoryStorage(fuse, capacity_bytes, style)
+
+
+def _blocks(capacity_bytes: int) -> int:
+    return capacity_bytes // ERASE_BYTES * ERASE_BYTES
+
+
+__all__ = ["MODELS", "REAL", "STYLES", "MemoryFile", "MemoryStorage", "PowerCut", "SimulatedStorage", "make_storage"]
