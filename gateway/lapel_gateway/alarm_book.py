@@ -10,6 +10,7 @@ Rules that hold here
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,8 +18,9 @@ import structlog
 from sqlalchemy.dialects.sqlite import insert
 
 from lapel_gateway.downlink import Order
+from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.outgoing import add_outbox
-from lapel_gateway.ledger.schema import OUTBOX_ALARM, alarm, alarm_log, event
+from lapel_gateway.ledger.schema import OUTBOX_ALARM, alarm, alarm_log, event, stored
 from lapel_gateway.ledger.schema import clip as clips
 from lapel_gateway.log import printable
 from lapel_gateway.verify import Trust
@@ -30,19 +32,56 @@ from lapel_protocol.machine import Machine
 from lapel_protocol.names import ALARM_KIND_NAMES, ALARM_STATE_NAMES, RESOLVED_NAMES
 from lapel_protocol.orders import AlarmAck, AlarmReceipt, AlarmResolved, EventReceipt
 from lapel_protocol.report_decoders import decode_alarm_cancelled, decode_alarm_raised
-from lapel_protocol.reports import AlarmCancelled
+from lapel_protocol.reports import AlarmCancelled, Heartbeat
 
 ACKNOWLEDGED = ALARM_STATE_NAMES[protocol_alarm.ACKNOWLEDGED]
 RESOLVED = ALARM_STATE_NAMES[protocol_alarm.RESOLVED]
+_ANSWERED = (protocol_alarm.RECEIVED, protocol_alarm.NOTIFYING, protocol_alarm.ACKNOWLEDGED)
+"""What a device shows only after a gateway's authentic answer."""
+
 DEVICE_NAME = "device"
 """Who took a step, where the device did."""
 
-# Built once: it is asked with every heartbeat.
+# Built once: they are used with every heartbeat.
 _SHOWN = (
     sa.select(alarm)
-    .where(alarm.c.device == sa.bindparam("name"), alarm.c.device_shows.is_distinct_from(RESOLVED))
-    .order_by(alarm.c.boot, alarm.c.counter)
+    .where(
+        alarm.c.device.in_(sa.bindparam("names", expanding=True)),
+        alarm.c.device_shows.is_distinct_from(RESOLVED),
+    )
+    .order_by(alarm.c.device, alarm.c.boot, alarm.c.counter)
 )
+_RAISED = ("kind", "clip", "raised_wall_ms", "raised_mono_ms", "trust", "battery_percent")
+_INSERT = insert(alarm)
+_RAISE = Direct(
+    _INSERT.on_conflict_do_update(index_elements=["id"], set_={name: _INSERT.excluded[name] for name in _RAISED}),
+    (
+        *("id", "device", "boot", "counter", "state", "person", "device_state", "received_ms", "untold"),
+        *_RAISED,
+    ),
+)
+_ENTER = Direct(insert(event).on_conflict_do_nothing())
+_STEP = Direct(sa.insert(alarm_log), ("alarm_id", "at_ms", "step", "who", "detail"))
+_ROW = sa.select(alarm).where(alarm.c.id == sa.bindparam("of_id"))
+_STARTED = Direct(
+    sa.select(clips.c.clip)
+    .where(
+        clips.c.device == sa.bindparam("of_device"),
+        clips.c.alarm_boot == sa.bindparam("of_boot"),
+        clips.c.alarm_counter == sa.bindparam("of_counter"),
+    )
+    .order_by(clips.c.clip)
+)
+_EARLY = Direct(
+    sa.select(event.c.counter).where(
+        event.c.device == sa.bindparam("of_device"),
+        event.c.kind == sa.bindparam("of_kind"),
+        event.c.payload == sa.bindparam("of_payload"),
+    )
+)
+_SHOWS = sa.update(alarm).where(alarm.c.id == sa.bindparam("of_id")).values(device_shows=sa.bindparam("shows"))
+
+_KIND_UNKNOWN = 0
 
 _log = structlog.get_logger("lapel.alarms")
 
@@ -65,9 +104,8 @@ def enter_alarm(connection: sa.Connection, trust: Trust, found: Event, record: b
         raised = decode_alarm_raised(found.payload)
         if enter_event(connection, trust.name, found, record, now_ms):
             _raise(connection, trust, found, raised.kind, raised.battery_percent, raised.clip, now_ms)
-        row = connection.execute(
-            sa.select(alarm).where(alarm.c.id == alarm_id(trust.name, found.boot, found.counter))
-        ).one_or_none()
+        identifier = alarm_id(trust.name, found.boot, found.counter)
+        row = connection.execute(_ROW, {"of_id": identifier}).one_or_none()
         if row is None:
             raise Replayed("the counter of another event")
         return answers(row)
@@ -79,19 +117,19 @@ def enter_alarm(connection: sa.Connection, trust: Trust, found: Event, record: b
 
 def enter_event(connection: sa.Connection, name: str, found: Event, record: bytes, now_ms: int) -> bool:
     """Write an event once for ever; returns whether it was new."""
-    statement = insert(event).values(
-        device=name,
-        boot=found.boot,
-        counter=found.counter,
-        kind=found.kind,
-        wall_ms=found.wall_ms,
-        mono_ms=found.mono_ms,
-        trust=found.trust,
-        received_ms=now_ms,
-        payload=found.payload,
-        record=bytes(record),
-    )
-    return connection.execute(statement.on_conflict_do_nothing()).rowcount == 1
+    values = {
+        "device": name,
+        "boot": found.boot,
+        "counter": found.counter,
+        "kind": found.kind,
+        "wall_ms": stored(found.wall_ms),
+        "mono_ms": stored(found.mono_ms),
+        "trust": found.trust,
+        "received_ms": now_ms,
+        "payload": found.payload,
+        "record": bytes(record),
+    }
+    return _ENTER.run(connection, values) == 1
 
 
 def answers(row: sa.Row[Any]) -> list[Order]:
@@ -107,28 +145,70 @@ def answers(row: sa.Row[Any]) -> list[Order]:
     return orders
 
 
-def answers_after_hello(connection: sa.Connection, trust: Trust) -> list[Order]:
-    """The answers to every alarm of the device that it does not show as resolved."""
-    return [order for row in connection.execute(_SHOWN, {"name": trust.name}) for order in answers(row)]
+class ShownAlarms:
+    """The alarms of some devices that these do not show as resolved: what they are to show, and what they do show."""
+
+    def __init__(self, connection: sa.Connection, names: Collection[str]) -> None:
+        self._rows: dict[str, list[sa.Row[Any]]] = {}
+        self._shows: dict[str, str] = {}
+        self._strange: list[tuple[Trust, Event, Heartbeat]] = []
+        for row in connection.execute(_SHOWN, {"names": sorted(names)}):
+            self._rows.setdefault(row.device, []).append(row)
+
+    def after_hello(self, name: str) -> list[Order]:
+        """The answers to every one of the device's alarms."""
+        return [order for row in self._open(name) for order in answers(row)]
+
+    def by_device(self, trust: Trust, found: Event, beat: Heartbeat) -> list[Order]:
+        """A heartbeat showed an alarm, or none; returns what its device should show instead.
+
+        A device that shows another alarm, or none, has let go of every resolved one that was raised before. One that
+        shows as received what the ledger does not know was answered by a gateway that has gone back in time since.
+        """
+        boot, counter = beat.alarm_boot, beat.alarm_counter
+        shows = ALARM_STATE_NAMES[beat.alarm_state]
+        orders: list[Order] = []
+        known = False
+        for row in self._open(trust.name):
+            if (row.boot, row.counter) == (boot, counter):
+                known = True
+                if self._shows.get(row.id, row.device_shows) != shows:
+                    self._shows[row.id] = shows
+                wanted = row.state if row.state in (ACKNOWLEDGED, RESOLVED) else "received"
+                if shows != wanted:
+                    orders += answers(row)
+            elif row.state == RESOLVED and (row.boot, row.counter) < (found.boot, found.counter):
+                self._shows[row.id] = RESOLVED
+        if not known and beat.alarm_state in _ANSWERED:
+            self._strange.append((trust, found, beat))
+        return orders
+
+    def write(self, connection: sa.Connection, now_ms: int) -> None:
+        """Write what the devices were seen to show."""
+        for trust, found, beat in self._strange:
+            _enter_shown(connection, trust, found, beat, now_ms)
+        if self._shows:
+            rows = [{"of_id": identifier, "shows": shows} for identifier, shows in self._shows.items()]
+            connection.execute(_SHOWS, rows)
+
+    def _open(self, name: str) -> list[sa.Row[Any]]:
+        return [row for row in self._rows.get(name, []) if self._shows.get(row.id) != RESOLVED]
 
 
-def shown_by_device(connection: sa.Connection, trust: Trust, boot: int, counter: int, state: int) -> list[Order]:
-    """A heartbeat of the device showed this alarm in this state (0, 0, 0 = none); returns what it should show instead.
+def _enter_shown(connection: sa.Connection, trust: Trust, found: Event, beat: Heartbeat, now_ms: int) -> None:
+    """A device shows an alarm as received that the ledger has not, or has as one that the device let go of.
 
-    A device that shows no alarm has let go of every resolved one.
+    The device has no record of it any more, and its wearer waits: it is raised by the heartbeat's word, its kind not
+    known. Should the record come after all, it completes the alarm.
     """
-    shows = ALARM_STATE_NAMES[state]
-    orders: list[Order] = []
-    for row in connection.execute(_SHOWN, {"name": trust.name}).all():
-        if (row.boot, row.counter) == (boot, counter):
-            if row.device_shows != shows:
-                connection.execute(sa.update(alarm).where(alarm.c.id == row.id).values(device_shows=shows))
-            wanted = row.state if row.state in (ACKNOWLEDGED, RESOLVED) else "received"
-            if shows != wanted:
-                orders += answers(row)
-        elif row.state == RESOLVED:
-            connection.execute(sa.update(alarm).where(alarm.c.id == row.id).values(device_shows=RESOLVED))
-    return orders
+    identifier = alarm_id(trust.name, beat.alarm_boot, beat.alarm_counter)
+    again = sa.update(alarm).where(alarm.c.id == identifier).values(device_shows=ALARM_STATE_NAMES[beat.alarm_state])
+    if connection.execute(again).rowcount:
+        return
+    named = Event(
+        ALARM_RAISED, trust.device, beat.alarm_boot, beat.alarm_counter, found.wall_ms, found.mono_ms, found.trust, b""
+    )
+    _raise(connection, trust, named, _KIND_UNKNOWN, beat.battery_percent, 0, now_ms)
 
 
 def _raise(
@@ -136,29 +216,27 @@ def _raise(
 ) -> None:
     identifier = alarm_id(trust.name, found.boot, found.counter)
     if not clip:
-        started = sa.select(clips.c.clip).where(
-            clips.c.device == trust.name, clips.c.alarm_boot == found.boot, clips.c.alarm_counter == found.counter
-        )
-        clip = connection.execute(started.order_by(clips.c.clip).limit(1)).scalar() or 0
-    connection.execute(
-        sa.insert(alarm).values(
-            id=identifier,
-            device=trust.name,
-            boot=found.boot,
-            counter=found.counter,
-            kind=kind,
-            state=ALARM_STATE_NAMES[protocol_alarm.RECEIVED],
-            person=trust.person,
-            device_state=trust.state,
-            clip=clip or None,
-            raised_wall_ms=found.wall_ms,
-            raised_mono_ms=found.mono_ms,
-            trust=found.trust,
-            battery_percent=battery,
-            received_ms=now_ms,
-            untold=False,
-        )
-    )
+        of = {"of_device": trust.name, "of_boot": found.boot, "of_counter": found.counter}
+        clip = next((number for (number,) in _STARTED.all(connection, of)), 0)
+    # There is a row before its record where the device's heartbeat had to raise it.
+    values = {
+        "id": identifier,
+        "device": trust.name,
+        "boot": found.boot,
+        "counter": found.counter,
+        "state": ALARM_STATE_NAMES[protocol_alarm.RECEIVED],
+        "person": trust.person,
+        "device_state": trust.state,
+        "received_ms": now_ms,
+        "untold": False,
+        "kind": kind,
+        "clip": clip or None,
+        "raised_wall_ms": stored(found.wall_ms),
+        "raised_mono_ms": stored(found.mono_ms),
+        "trust": found.trust,
+        "battery_percent": battery,
+    }
+    _RAISE.run(connection, values)
     note_step(connection, identifier, "received", DEVICE_NAME, ALARM_KIND_NAMES[kind], now_ms)
     tell(connection, identifier, "raised", now_ms)
     _log.info(
@@ -166,10 +244,8 @@ def _raise(
     )
     # The cancel has its own record and may have overtaken the alarm.
     named = AlarmCancelled(found.boot, found.counter)
-    early = sa.select(event.c.counter).where(
-        event.c.device == trust.name, event.c.kind == ALARM_CANCELLED, event.c.payload == named.encode()
-    )
-    if connection.execute(early).first() is not None:
+    of = {"of_device": trust.name, "of_kind": ALARM_CANCELLED, "of_payload": named.encode()}
+    if _EARLY.all(connection, of):
         _cancel(connection, trust, named, now_ms)
 
 
@@ -185,7 +261,7 @@ def _cancel(connection: sa.Connection, trust: Trust, cancelled: AlarmCancelled, 
 
 def get_alarm(connection: sa.Connection, identifier: str) -> sa.Row[Any]:
     """The row of an alarm. Raises AlarmError."""
-    row = connection.execute(sa.select(alarm).where(alarm.c.id == identifier)).one_or_none()
+    row = connection.execute(_ROW, {"of_id": identifier}).one_or_none()
     if row is None:
         raise AlarmError(f"there is no alarm {printable(identifier)}: `lapel alarm list` shows them")
     return row
@@ -200,9 +276,8 @@ def next_state(state: str, what: int) -> str:
 
 def note_step(connection: sa.Connection, identifier: str, step: str, who: str, detail: str, now_ms: int) -> None:
     """Write one step into an alarm's log."""
-    connection.execute(
-        sa.insert(alarm_log).values(alarm_id=identifier, at_ms=now_ms, step=step, who=who, detail=detail)
-    )
+    values = {"alarm_id": identifier, "at_ms": now_ms, "step": step, "who": who, "detail": detail}
+    _STEP.run(connection, values)
 
 
 def tell(connection: sa.Connection, identifier: str, what: str, now_ms: int) -> None:

@@ -9,6 +9,8 @@ Rules that hold here
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 import structlog
@@ -25,17 +27,18 @@ from lapel_gateway.alarm_book import (
     tell,
 )
 from lapel_gateway.downlink import Order, Outcome, seal_order
-from lapel_gateway.ledger import reading, writing
+from lapel_gateway.ledger import reading, tidy, writing
 from lapel_gateway.ledger.devices import record_seen
 from lapel_gateway.ledger.epochs import record_epochs
 from lapel_gateway.ledger.outgoing import add_notice, add_tallies
 from lapel_gateway.ledger.schema import EPOCH_BOOT, alarm
 from lapel_gateway.log import printable
 from lapel_gateway.registry import Registry
-from lapel_gateway.verify import Trust, Verifier
+from lapel_gateway.verify import FREE_STEPS, Trust, Verifier, WalkRefused
 from lapel_protocol import alarm as protocol_alarm
 from lapel_protocol.errors import Malformed, ProtocolError, Replayed
-from lapel_protocol.event import ALARM_KINDS, Event
+from lapel_protocol.event import ALARM_KINDS, Event, peek_event
+from lapel_protocol.limits import MAX_EVENT_RECORD_BYTES
 from lapel_protocol.names import RESOLVED_NAMES
 from lapel_protocol.topics import LANE_ALARM, parse_topic
 
@@ -50,14 +53,50 @@ NOTICES_IN_WINDOW = 20
 TALLY_MS = 1_000
 """Counts of refused traffic are written at most so often; a kill loses that much of them, and nothing else."""
 
+TIDY_MS = 10_000
+"""Upkeep of the ledger, which other roles do more often where they run."""
+
+MAX_COSTLY = 256
+"""Messages that would take long to verify and may wait for it. Their devices repeat what is turned away, if true."""
+
 SEVERAL = "several devices"
 
 _UNTOLD = sa.select(alarm.c.id).where(alarm.c.untold).limit(1)
 _log = structlog.get_logger("lapel.alarms")
 
 
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    """One message of the alarm lane, nothing verified."""
+
+    position: int
+    device: bytes
+    payload: bytes
+    trust: Trust | None
+    costly: bool
+
+    @property
+    def name(self) -> str:
+        """The device that its topic names."""
+        return self.device.hex()
+
+
+_Refused = tuple[int, str, bool, ProtocolError]  # position, device's name, whether the registry knows it, why
+
+
+def _is_costly(trust: Trust | None, payload: bytes) -> bool:
+    """Whether to verify it means a long walk along the chain of epochs, as forged ones want it."""
+    if trust is None or len(payload) > MAX_EVENT_RECORD_BYTES:
+        return False
+    try:
+        _, _, boot, _ = peek_event(payload)
+    except ProtocolError:
+        return False
+    return boot - trust.authenticated_epoch > FREE_STEPS
+
+
 class AlarmCore:
-    """Takes the alarm lane, one message at a time; every call is one commit."""
+    """Takes the alarm lane in small batches: what is genuine in one is one commit, ahead of all other writers."""
 
     def __init__(
         self,
@@ -74,28 +113,37 @@ class AlarmCore:
         self._told: set[str] = set()
         self._tallies: Counter[tuple[str, str]] = Counter()
         self._tallied_ms = 0
+        self._tidied_ms = 0
 
     def handle(self, topic: str, payload: bytes, now_ms: int) -> Outcome:
         """Take one message of the alarm lane. Raises what the ledger raises; it is to be handed in again then."""
-        device = b""
-        trust: Trust | None = None
-        try:
-            device, lane = parse_topic(topic)
-            if lane != LANE_ALARM:
-                raise Malformed("not the alarm lane")
-            with reading(self._engine) as connection:
-                trust = self._registry.trust(connection, [device]).get(device)
-            found = self._verifier.event(trust, device, payload, now_ms)
-            if trust is None or found.kind not in ALARM_KINDS:
-                raise Malformed(f"event kind {found.kind} on the alarm lane")
-            if found.boot < trust.boot_floor:
-                raise Replayed("event of a boot that was closed")
-            orders = self._enter(trust, found, payload, now_ms)
-        except ProtocolError as error:
-            self._unverified(device.hex(), trust is not None, topic, error, now_ms)
-            return Outcome([0])
-        steps.reach("alarms.committed")
-        return Outcome([0], [seal_order(self._verifier, trust, order) for order in orders])
+        return self.take([(topic, payload)], now_ms)
+
+    def take(self, batch: Sequence[tuple[str, bytes]], now_ms: int) -> Outcome:
+        """Take messages of the alarm lane. Raises what the ledger raises; then all are to be handed in again.
+
+        What would take long to verify is left for a later call, unless there is nothing else, and then the first of it
+        is taken: an alarm waits for one such message at most, however many there are.
+        """
+        arrived, refused = self._parse(batch)
+        costly = [message for message in arrived if message.costly]
+        for message in costly[MAX_COSTLY:]:
+            refused.append((message.position, message.name, True, WalkRefused("too many wait to be verified")))
+        taken = [message for message in arrived if not message.costly] or costly[:1]
+        genuine: list[tuple[_Arrived, Event]] = []
+        for message in taken:
+            try:
+                genuine.append((message, self._verified(message, now_ms)))
+            except ProtocolError as error:
+                refused.append((message.position, message.name, message.trust is not None, error))
+        orders = self._enter(genuine, refused, now_ms) if genuine else []
+        if orders:
+            steps.reach("alarms.committed")
+        for position, name, known, why in refused:
+            self._unverified(name, known, batch[position][0], why, now_ms)
+        downlinks = [seal_order(self._verifier, trust, order) for trust, order in orders]
+        settled = [message.position for message in taken] + [position for position, _, _, _ in refused]
+        return Outcome(sorted(set(settled)), downlinks)
 
     def fault(self, topic: str, now_ms: int) -> None:
         """A message of the alarm lane met an error of this program: somebody may be pressing all the same."""
@@ -107,6 +155,9 @@ class AlarmCore:
         Called a few times a second; also writes what was counted meanwhile.
         """
         self._write_tallies(now_ms)
+        if now_ms - self._tidied_ms >= TIDY_MS:
+            self._tidied_ms = now_ms
+            tidy(self._engine)
         with reading(self._engine) as connection:
             if connection.execute(_UNTOLD).first() is None:
                 return []
@@ -120,11 +171,53 @@ class AlarmCore:
                 downlinks += [seal_order(self._verifier, trust, order) for order in answers(row)]
         return downlinks
 
-    def _enter(self, trust: Trust, found: Event, record: bytes, now_ms: int) -> list[Order]:
-        with writing(self._engine) as connection:
-            orders = enter_alarm(connection, trust, found, record, now_ms)
-            record_seen(connection, trust, found.boot)
-            record_epochs(connection, [(trust.name, found.boot, EPOCH_BOOT, True)], now_ms)
+    def _parse(self, batch: Sequence[tuple[str, bytes]]) -> tuple[list[_Arrived], list[_Refused]]:
+        """What can be verified, with what the registry says of its device; and what cannot even be tried."""
+        named: list[tuple[int, bytes, bytes]] = []
+        refused: list[_Refused] = []
+        for position, (topic, payload) in enumerate(batch):
+            try:
+                device, lane = parse_topic(topic)
+                if lane != LANE_ALARM:
+                    raise Malformed("not the alarm lane")
+                named.append((position, device, payload))
+            except ProtocolError as error:
+                refused.append((position, "", False, error))
+        if not named:
+            return [], refused
+        with reading(self._engine) as connection:
+            trusts = self._registry.trust(connection, {device for _, device, _ in named})
+        return [
+            _Arrived(position, device, payload, trusts.get(device), _is_costly(trusts.get(device), payload))
+            for position, device, payload in named
+        ], refused
+
+    def _verified(self, message: _Arrived, now_ms: int) -> Event:
+        found = self._verifier.event(message.trust, message.device, message.payload, now_ms)
+        if found.kind not in ALARM_KINDS:
+            raise Malformed(f"event kind {found.kind} on the alarm lane")
+        if message.trust is not None and found.boot < message.trust.boot_floor:
+            raise Replayed("event of a boot that was closed")
+        return found
+
+    def _enter(
+        self, genuine: Sequence[tuple[_Arrived, Event]], refused: list[_Refused], now_ms: int
+    ) -> list[tuple[Trust, Order]]:
+        """Write verified alarms and cancels in one commit; one whose payload says nothing joins the refused."""
+        orders: list[tuple[Trust, Order]] = []
+        with writing(self._engine, urgent=True) as connection:
+            for message, found in genuine:
+                trust = message.trust
+                if trust is None:
+                    continue
+                try:
+                    entered = enter_alarm(connection, trust, found, message.payload, now_ms)
+                except ProtocolError as error:
+                    refused.append((message.position, message.name, True, error))
+                    continue
+                orders += [(trust, order) for order in entered]
+                record_seen(connection, [(trust, found.boot)])
+                record_epochs(connection, [(trust.name, found.boot, EPOCH_BOOT, True)], now_ms)
             steps.reach("alarms.written")
         return orders
 

@@ -56,6 +56,7 @@ class Batch:
     touched: dict[ClipKey, ClipTrack] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
     run_bytes: int = 0
+    _last_runs: dict[ClipKey, Run] = field(default_factory=dict)
     events: list[tuple[Trust, Event, bytes]] = field(default_factory=list)
     alarms: list[tuple[Trust, Event, bytes]] = field(default_factory=list)
     cuts: list[tuple[Trust, Event, ClipCut]] = field(default_factory=list)
@@ -75,7 +76,7 @@ class Batch:
     def writes(self) -> bool:
         """Whether anything has to be written to the ledger."""
         return bool(
-            any(track.changed for track in self.touched.values())
+            any(track.changed or track.grown for track in self.touched.values())
             or self.events
             or self.alarms
             or self.hellos
@@ -104,12 +105,13 @@ class Batch:
         self.touched[track.name, track.clip] = track
 
     def stage(self, key: ClipKey, offset: int, record: memoryview) -> None:
-        """Have a record placed in the vault, together with the one before it where they are neighbours."""
-        end = offset + len(record)
-        last = self.runs[-1] if self.runs else None
-        if last is not None and last.key == key and last.end == offset:
+        """Have a record placed in the vault, together with the clip's last one where they are neighbours."""
+        size = len(record)
+        last = self._last_runs.get(key)
+        if last is not None and last.end == offset:
             last.parts.append(record)
-            last.end = end
+            last.end += size
         else:
-            self.runs.append(Run(key, offset, end, [record]))
-        self.run_bytes += len(record)
+            run = self._last_runs[key] = Run(key, offset, offset + size, [record])
+            self.runs.append(run)
+        self.run_bytes += size

@@ -119,6 +119,9 @@ class BrokerSection(Section):
         description="external with TLS: their private keys, {role} as for the certificates.",
     )
     program: Text = Field("mosquitto", description="mosquitto: the program to start, a name or a path.")
+    reader: Literal["socket", "paho"] = Field(
+        "socket", description="What reads from the broker: socket (the gateway's own and faster one) or paho."
+    )
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> BrokerSection:
@@ -310,7 +313,7 @@ def load_config(path: Path) -> Config:
         values = tomllib.loads(text)
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not a text file in UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     explain = Explanation(_settings_by_section(), ENV_PREFIX, ENV_DELIMITER, path, text)
     faults = explain.unknown_variables()
@@ -322,7 +325,10 @@ def load_config(path: Path) -> Config:
         faults.append(f"environment: {error}; a table or list is given as JSON, as in LAPEL_GATEWAY__ROLES='[\"web\"]'")
     else:
         if not faults:
-            return _resolved(config, path.resolve().parent)
+            try:
+                return _resolved(config, path.resolve().parent)
+            except (RuntimeError, ValueError) as error:  # "~" of a user who is not there, a NUL in a path
+                faults.append(f"{path}: a path cannot be used: {error}")
     raise ConfigError("\n".join(faults))
 
 

@@ -1,4 +1,4 @@
-"""The conversation with a device: hello and welcome, heartbeats and contact, credit, and desired state issued again.
+"""The conversation with devices: hello and welcome, heartbeats and contact, credit, and desired state issued again.
 
 Rules that hold here
 - A hello that is not newer than the last one of its boot changes nothing. The last one itself is answered again,
@@ -7,40 +7,34 @@ Rules that hold here
   wills, retained and replayed messages prove nothing.
 - Credit is an absolute window of bytes beyond what the gateway says it holds of each clip; repeating it is harmless.
 - Commands are returned as orders and leave only after the commit.
+- What a batch needs is read at once and written at once: after a restart of the broker a whole fleet says hello within
+  seconds, and a welcome that comes after ten of them is refused.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from lapel_gateway.alarm_book import answers_after_hello, shown_by_device
+from lapel_gateway.alarm_book import ShownAlarms
 from lapel_gateway.credit import Windows
 from lapel_gateway.downlink import Order
-from lapel_gateway.ledger.clips import UNFINISHED
-from lapel_gateway.ledger.devices import change_device, get_device
-from lapel_gateway.ledger.epochs import account
+from lapel_gateway.ledger.clips import held_lately, open_progress
+from lapel_gateway.ledger.devices import Desk, Desks
+from lapel_gateway.ledger.epochs import account, missing_clips
 from lapel_gateway.ledger.outgoing import add_notice
-from lapel_gateway.ledger.schema import EPOCH_LOST, OPENING_PROVED, OPENING_UNOPENABLE
-from lapel_gateway.ledger.schema import clip as clips
+from lapel_gateway.ledger.schema import EPOCH_LOST
+from lapel_gateway.receipts import receipts_of
 from lapel_gateway.verify import Trust
-from lapel_protocol.command import CREDIT, RECEIPT, SETTINGS, UNOPENABLE, WELCOME
-from lapel_protocol.errors import UnsupportedVersion
+from lapel_protocol.command import CREDIT, SETTINGS, WELCOME
+from lapel_protocol.errors import ProtocolError, UnsupportedVersion
 from lapel_protocol.event import Event
-from lapel_protocol.limits import MAX_CREDIT_CLIPS, NONCE_BYTES
+from lapel_protocol.limits import MAX_CREDIT_CLIPS, MAX_LEDGER_ENTRIES, NONCE_BYTES
 from lapel_protocol.names import EPOCH_NAMES
-from lapel_protocol.orders import (
-    LEVEL_OPENED,
-    LEVEL_VERIFIED,
-    Credit,
-    Receipt,
-    SettingsChange,
-    UnopenableNotice,
-    Welcome,
-)
+from lapel_protocol.orders import Credit, SettingsChange, Welcome
 from lapel_protocol.reports import EPOCH_CLIP, HEART_BLOCKED, HEART_FLAGS, Heartbeat, Hello
 
 CHALLENGE_FRESH_MS = 20_000
@@ -59,157 +53,255 @@ missed the receipt of another clip sends some of it again, and gets it then."""
 RECEIPTS_RECENT_MS = 24 * 3_600_000
 
 Entropy = Callable[[int], bytes]
+SaidHello = tuple[Trust, Event, Hello]
+SaidHeartbeat = tuple[Trust, Event, Heartbeat]
 
 
-def take_hello(
-    connection: sa.Connection, trust: Trust, event: Event, hello: Hello, windows: Windows, entropy: Entropy, now_ms: int
-) -> list[Order] | None:
-    """Answer a verified hello in the caller's transaction; None for a replayed one.
+@dataclass(slots=True)
+class Answers:
+    """What a batch's hellos and heartbeats led to."""
 
-    Raises UnsupportedVersion for a device that offers less than its pinned suite.
-    """
-    if hello.suite < trust.minimum_suite:
-        raise UnsupportedVersion(f"suite {hello.suite} is below the device's minimum {trust.minimum_suite}")
-    row = get_device(connection, trust.name)
-    last = -1 if row.hello_counter is None else row.hello_counter
-    if event.boot < row.boot or event.counter < last:
-        return None
-    challenge, ledger_to = row.challenge, row.ledger_to
-    report_end = hello.epochs[-1][0] + 1 if hello.epochs else ledger_to
-    if event.counter > last:
-        challenge = entropy(NONCE_BYTES)
-        ledger_to = _account(connection, trust, hello, report_end, now_ms)
-        change_device(
-            connection,
-            trust.name,
-            hello_counter=event.counter,
-            nonce=hello.nonce,
-            challenge=challenge,
-            challenge_ms=now_ms,
-            last_challenge=row.challenge,
-            ledger_to=ledger_to,
-            status=_status_of_hello(hello, now_ms),
-        )
-    reported = frozenset(epoch for epoch, what in hello.epochs if what == EPOCH_CLIP)
-    welcome = Welcome(now_ms, challenge, ledger_to)
-    orders = [Order(trust.device, WELCOME, welcome.encode(), nonce=hello.nonce, issued_ms=now_ms)]
-    orders.append(credit_order(connection, trust, challenge, windows))
-    orders += answers_after_hello(connection, trust)
-    orders += receipts_of(connection, trust, reported | _lately_held(connection, trust, now_ms))
-    orders += _settings_order(connection, trust, row.settings, hello.nonce, now_ms)
-    return orders
+    orders: list[Order] = field(default_factory=list)
+    heard: list[tuple[Trust, Heartbeat]] = field(default_factory=list)
+    """Heartbeats that were news."""
+    replayed: list[Trust] = field(default_factory=list)
+    """Whose hello or heartbeat was old, once for each."""
+    refused: list[tuple[Trust, ProtocolError]] = field(default_factory=list)
+    """Hellos that are not acceptable."""
+    unknown: dict[str, list[int]] = field(default_factory=dict)
+    """Epochs of devices of which nobody knows what they were, and clips that are known by the device's word only."""
 
 
-def take_heartbeat(
+@dataclass(slots=True)
+class _Reply:
+    """Orders to one device; those before and after the credit, which is filled in when all devices' is read."""
+
+    trust: Trust
+    challenge: bytes | None
+    """Of the credit; None = no credit."""
+    before: list[Order]
+    after: list[Order] = field(default_factory=list)
+    clips: frozenset[int] | None = None
+    """After a hello: clips that the device still has; their receipts come after the credit."""
+    last: list[Order] = field(default_factory=list)
+
+
+def converse(
     connection: sa.Connection,
-    trust: Trust,
-    event: Event,
-    beat: Heartbeat,
+    hellos: Sequence[SaidHello],
+    heartbeats: Sequence[SaidHeartbeat],
     windows: Windows,
     entropy: Entropy,
     now_ms: int,
-) -> list[Order] | None:
-    """Take a verified heartbeat in the caller's transaction and return what to answer; None for a replayed one."""
-    row = get_device(connection, trust.name)
-    if event.boot != row.boot or (row.heartbeat_counter is not None and event.counter <= row.heartbeat_counter):
-        return None
-    values: dict[str, object] = {
-        "heartbeat_counter": event.counter,
-        "status": _status_of_heartbeat(row.status, beat, now_ms),
-    }
-    age_ms = now_ms - (row.challenge_ms or 0)
-    answered = row.challenge is not None and beat.challenge in (row.challenge, row.last_challenge)
-    if answered and age_ms <= CONTACT_RECENT_MS:
-        values["contact_ms"] = now_ms
-    challenge = row.challenge
-    if challenge is None or age_ms >= CHALLENGE_FRESH_MS:
-        challenge = entropy(NONCE_BYTES)
-        values.update(challenge=challenge, challenge_ms=now_ms, last_challenge=row.challenge)
-    change_device(connection, trust.name, **values)
-    orders = shown_by_device(connection, trust, beat.alarm_boot, beat.alarm_counter, beat.alarm_state)
-    if challenge != beat.challenge or beat.flags & HEART_BLOCKED:
-        orders.append(credit_order(connection, trust, challenge, windows))
+) -> Answers:
+    """Take verified hellos, then verified heartbeats, in the caller's transaction."""
+    answers = Answers()
+    names = {trust.name for trust, _, _ in hellos} | {trust.name for trust, _, _ in heartbeats}
+    if not names:
+        return answers
+    desks = Desks(connection, names)
+    shown = ShownAlarms(connection, names)
+    replies: list[_Reply] = []
+    for wave in _one_each(hellos):
+        replies += _take_hellos(connection, desks, shown, wave, entropy, now_ms, answers)
+    for trust, event, beat in heartbeats:
+        reply = _take_heartbeat(desks[trust.name], shown, trust, event, beat, entropy, now_ms)
+        if reply is None:
+            answers.replayed.append(trust)
+        else:
+            answers.heard.append((trust, beat))
+            replies.append(reply)
+    shown.write(connection, now_ms)
+    desks.write(connection)
+    answers.orders = _orders(connection, replies, windows, now_ms)
+    return answers
+
+
+def credit_orders(connection: sa.Connection, trusts: Iterable[Trust], windows: Windows) -> list[Order]:
+    """Credit for these devices under their current challenges, with what is held of their unfinished clips."""
+    wanted = list(trusts)
+    names = {trust.name for trust in wanted}
+    if not names:
+        return []
+    desks, progress = Desks(connection, names), open_progress(connection, names, MAX_CREDIT_CLIPS)
+    return [
+        _credit(trust, desks[trust.name].challenge or bytes(NONCE_BYTES), progress.get(trust.name, []), windows)
+        for trust in wanted
+    ]
+
+
+def _orders(connection: sa.Connection, replies: Sequence[_Reply], windows: Windows, now_ms: int) -> list[Order]:
+    credited = {reply.trust.name for reply in replies if reply.challenge is not None}
+    progress = open_progress(connection, credited, MAX_CREDIT_CLIPS) if credited else {}
+    greeted = {reply.trust.name for reply in replies if reply.clips is not None}
+    lately = held_lately(connection, greeted, now_ms - RECEIPTS_RECENT_MS, RECEIPTS_AFTER_HELLO) if greeted else {}
+    receipts = receipts_of(
+        connection,
+        {
+            (reply.trust.name, clip)
+            for reply in replies
+            if reply.clips is not None
+            for clip in reply.clips | lately.get(reply.trust.name, frozenset())
+        },
+    )
+    orders: list[Order] = []
+    for reply in replies:
+        orders += reply.before
+        if reply.challenge is not None:
+            orders.append(_credit(reply.trust, reply.challenge, progress.get(reply.trust.name, []), windows))
+        orders += reply.after
+        if reply.clips is not None:
+            orders += receipts.get(reply.trust.name, [])
+        orders += reply.last
     return orders
 
 
-def credit_order(connection: sa.Connection, trust: Trust, challenge: bytes | None, windows: Windows) -> Order:
-    """The device's credit, with what is held of each of its unfinished clips; `challenge` None = the current one."""
-    if challenge is None:
-        challenge = get_device(connection, trust.name).challenge or bytes(NONCE_BYTES)
-    held = connection.execute(
-        sa.select(clips.c.clip, clips.c.contiguous)
-        .where(clips.c.device == trust.name, clips.c.state.in_(UNFINISHED), clips.c.header_ms.is_not(None))
-        .order_by(clips.c.alarm.desc(), clips.c.clip)
-        .limit(MAX_CREDIT_CLIPS)
-    )
-    progress = [(row.clip, row.contiguous) for row in held]
+def _take_hellos(
+    connection: sa.Connection,
+    desks: Desks,
+    shown: ShownAlarms,
+    hellos: Sequence[SaidHello],
+    entropy: Entropy,
+    now_ms: int,
+    answers: Answers,
+) -> list[_Reply]:
+    """Answer hellos of different devices."""
+    taken: list[SaidHello] = []
+    fresh: list[SaidHello] = []
+    for trust, event, hello in hellos:
+        if hello.suite < trust.minimum_suite:
+            detail = f"suite {hello.suite} is below the device's minimum {trust.minimum_suite}"
+            answers.refused.append((trust, UnsupportedVersion(detail)))
+            continue
+        desk = desks[trust.name]
+        last = -1 if desk.hello_counter is None else desk.hello_counter
+        if event.boot < desk.boot or event.counter < last:
+            answers.replayed.append(trust)
+            continue
+        taken.append((trust, event, hello))
+        if event.counter > last:
+            fresh.append((trust, event, hello))
+    _account(connection, desks, fresh, now_ms, answers)
+    for trust, event, hello in fresh:
+        desk = desks[trust.name]
+        desk.change(
+            hello_counter=event.counter,
+            nonce=hello.nonce,
+            last_challenge=desk.challenge,
+            challenge=entropy(NONCE_BYTES),
+            challenge_ms=now_ms,
+            status=_status_of_hello(hello, now_ms),
+        )
+    replies = []
+    for trust, _, hello in taken:
+        desk = desks[trust.name]
+        challenge = desk.challenge or bytes(NONCE_BYTES)
+        welcome = Welcome(now_ms, challenge, desk.ledger_to)
+        replies.append(
+            _Reply(
+                trust,
+                challenge,
+                before=[Order(trust.device, WELCOME, welcome.encode(), nonce=hello.nonce, issued_ms=now_ms)],
+                after=shown.after_hello(trust.name),
+                clips=frozenset(epoch for epoch, what in hello.epochs if what == EPOCH_CLIP),
+                last=_settings_order(desk, trust, hello.nonce, now_ms),
+            )
+        )
+    return replies
+
+
+def _take_heartbeat(
+    desk: Desk, shown: ShownAlarms, trust: Trust, event: Event, beat: Heartbeat, entropy: Entropy, now_ms: int
+) -> _Reply | None:
+    """Take a verified heartbeat; None for a replayed one."""
+    if event.boot != desk.boot or (desk.heartbeat_counter is not None and event.counter <= desk.heartbeat_counter):
+        return None
+    age_ms = now_ms - (desk.challenge_ms or 0)
+    answered = desk.challenge is not None and beat.challenge in (desk.challenge, desk.last_challenge)
+    desk.change(heartbeat_counter=event.counter, status=_status_of_heartbeat(desk.status, beat, now_ms))
+    if answered and age_ms <= CONTACT_RECENT_MS:
+        desk.change(contact_ms=now_ms)
+    if desk.challenge is None or not 0 <= age_ms < CHALLENGE_FRESH_MS:
+        desk.change(last_challenge=desk.challenge, challenge=entropy(NONCE_BYTES), challenge_ms=now_ms)
+    orders = shown.by_device(trust, event, beat)
+    credit = desk.challenge != beat.challenge or beat.flags & HEART_BLOCKED
+    return _Reply(trust, desk.challenge if credit else None, before=orders)
+
+
+def _one_each(hellos: Sequence[SaidHello]) -> Iterator[list[SaidHello]]:
+    """The hellos in their order, in lists that have at most one of each device."""
+    rest = list(hellos)
+    while rest:
+        wave: dict[str, SaidHello] = {}
+        rest = [said for said in rest if wave.setdefault(said[0].name, said) is not said]
+        yield list(wave.values())
+
+
+def _credit(trust: Trust, challenge: bytes, progress: list[tuple[int, int]], windows: Windows) -> Order:
     credit = Credit(challenge, windows.window_bytes, windows.alarm_window_bytes, progress)
     return Order(trust.device, CREDIT, credit.encode())
 
 
-def receipts_of(connection: sa.Connection, trust: Trust, numbers: frozenset[int]) -> list[Order]:
-    """Receipts (or notices that it cannot be opened) for those of these clips that the gateway holds."""
-    if not numbers:
-        return []
-    rows = connection.execute(
-        sa.select(clips).where(clips.c.device == trust.name, clips.c.clip.in_(sorted(numbers))).order_by(clips.c.clip)
-    ).all()
-    return [order for row in rows for order in custody_orders(trust.device, row)]
+def _report_end(hello: Hello) -> int:
+    """The first epoch that a hello's report does not speak of: the next unused one, unless not all fitted in.
+
+    A device that reports nothing is sure that everything is accounted for. A gateway that came back from an older
+    backup knows better.
+    """
+    return hello.next_epoch if len(hello.epochs) < MAX_LEDGER_ENTRIES else hello.epochs[-1][0] + 1
 
 
-def _lately_held(connection: sa.Connection, trust: Trust, now_ms: int) -> frozenset[int]:
-    query = sa.select(clips.c.clip).where(
-        clips.c.device == trust.name, clips.c.verified_ms > now_ms - RECEIPTS_RECENT_MS
-    )
-    newest = query.order_by(clips.c.clip.desc()).limit(RECEIPTS_AFTER_HELLO)
-    return frozenset(connection.execute(newest).scalars())
-
-
-def custody_orders(device: bytes, row: sa.Row[Any]) -> list[Order]:
-    """What the device must know of the custody of one clip, from its row: nothing while it is unfinished."""
-    if row.opening == OPENING_UNOPENABLE:
-        return [Order(device, UNOPENABLE, UnopenableNotice(row.clip).encode())]
-    if row.state in UNFINISHED or row.receipt_segments is None:
-        return []
-    # A receipt for fewer segments than the device settled names the head of the shorter, authentic prefix.
-    head = row.settled_head if row.receipt_segments == row.settled_segments else row.head
-    level = LEVEL_OPENED if row.opening == OPENING_PROVED else LEVEL_VERIFIED
-    return [Order(device, RECEIPT, Receipt(row.clip, row.receipt_segments, level, head).encode())]
-
-
-def _account(connection: sa.Connection, trust: Trust, hello: Hello, report_end: int, now_ms: int) -> int:
-    """Enter the device's report; returns the first epoch that is not accounted for."""
-    reported = [(epoch, EPOCH_NAMES[what]) for epoch, what in hello.epochs]
-    ledger_to, unknown = account(connection, trust.name, reported, report_end, now_ms)
-    for epoch, used_for in reported:
-        if used_for == EPOCH_LOST:
-            detail = "a clip was begun and the device's storage no longer has it"
-            add_notice(
-                connection, "clip_lost", f"{trust.name}-{epoch}", trust.name, f"{trust.name}-{epoch}", detail, now_ms
+def _account(
+    connection: sa.Connection, desks: Desks, hellos: Sequence[SaidHello], now_ms: int, answers: Answers
+) -> None:
+    """Enter the devices' reports of their epochs."""
+    reports = {
+        trust.name: (
+            desks[trust.name].ledger_to,
+            [(epoch, EPOCH_NAMES[what]) for epoch, what in hello.epochs],
+            _report_end(hello),
+        )
+        for trust, _, hello in hellos
+        if hello.epochs or _report_end(hello) > desks[trust.name].ledger_to
+    }
+    if not reports:
+        return
+    for name, (ledger_to, unknown) in account(connection, reports, now_ms).items():
+        desks[name].change(ledger_to=ledger_to)
+        for epoch, used_for in reports[name][1]:
+            if used_for == EPOCH_LOST:
+                readable = f"{name}-{epoch}"
+                detail = "a clip was begun and the device's storage no longer has it"
+                add_notice(connection, "clip_lost", readable, name, readable, detail, now_ms)
+        if unknown:
+            answers.unknown[name] = unknown
+            detail = (
+                f"{len(unknown)} epochs from {unknown[0]} to {unknown[-1]}: the device no longer knows what they were"
             )
-    if unknown:
-        detail = f"{len(unknown)} epochs from {unknown[0]} to {unknown[-1]}: the device no longer knows what they were"
-        add_notice(connection, "epochs_unknown", f"{trust.name}-{unknown[0]}", trust.name, trust.name, detail, now_ms)
-    return ledger_to
+            add_notice(connection, "epochs_unknown", f"{name}-{unknown[0]}", name, name, detail, now_ms)
+    clip = EPOCH_NAMES[EPOCH_CLIP]
+    said = {name: [epoch for epoch, what in rows if what == clip] for name, (_, rows, _) in reports.items()}
+    if any(said.values()):
+        for name, missing in missing_clips(connection, said).items():
+            answers.unknown[name] = answers.unknown.get(name, []) + missing
 
 
-def _settings_order(connection: sa.Connection, trust: Trust, text: str, nonce: bytes, now_ms: int) -> list[Order]:
+def _settings_order(desk: Desk, trust: Trust, nonce: bytes, now_ms: int) -> list[Order]:
     """The settings wanted on the device, if an operator ever changed them; the device ignores a version it has."""
-    wanted = json.loads(text)
+    wanted = json.loads(desk.settings)
     if not wanted:
         return []
     change = SettingsChange()
     for name, value in wanted.items():
         setattr(change, name, value)
-    counter = get_device(connection, trust.name).command_counter + 1
-    change_device(connection, trust.name, command_counter=counter)
+    desk.change(command_counter=desk.command_counter + 1)
     return [
         Order(
             trust.device,
             SETTINGS,
             change.encode(),
             nonce=nonce,
-            counter=counter,
+            counter=desk.command_counter,
             issued_ms=now_ms,
             expires_ms=now_ms + COMMAND_LIFE_MS,
         )

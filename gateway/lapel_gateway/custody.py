@@ -29,7 +29,17 @@ from lapel_gateway.ledger.schema import (
 )
 from lapel_gateway.tracks import ClipTrack
 from lapel_gateway.vault import Vault
-from lapel_gateway.verify import ClipRecord, ClipTrust, Trust, Verifier, check_segment
+from lapel_gateway.verify import (
+    ClipRecord,
+    ClipTrust,
+    SegmentMac,
+    Stretch,
+    Trust,
+    Verifier,
+    authentic_tags,
+    check_segment,
+    split_records,
+)
 from lapel_protocol import custody as protocol_custody
 from lapel_protocol.clip import (
     RECORD_CLIP_HEADER,
@@ -39,7 +49,6 @@ from lapel_protocol.clip import (
     peek_clip,
 )
 from lapel_protocol.command import UNOPENABLE, WANT
-from lapel_protocol.crypto import Mac
 from lapel_protocol.errors import BadMac, HeaderMissing, Malformed, ProtocolError, Unopenable, WrongDevice
 from lapel_protocol.event import Event
 from lapel_protocol.limits import CLIP_HEADER_BYTES, MAX_SEGMENTS, SEGMENT_HEADER_BYTES, TAG_BYTES
@@ -111,7 +120,8 @@ class Custody:
             header = self._verifier.clip_header(trust, track.device, memoryview(record), 0)
         except ProtocolError:
             raise VaultDamaged((track.name, track.clip)) from None
-        track.header, track.trust = header, ClipTrust(track.device, track.clip, header.prefix, Mac(header.mac_key))
+        track.header = header
+        track.trust = ClipTrust(track.device, track.clip, header.prefix, SegmentMac(header.mac_key))
 
     def track(self, trust: Trust, clip: int, now_ms: int) -> ClipTrack:
         """The track of a clip that is authentic by name, new where the ledger knows none."""
@@ -125,9 +135,12 @@ class Custody:
         self._tracks.move_to_end(key)
         return track
 
-    def take_records(self, batch: Batch, trust: Trust, records: Iterable[ClipRecord]) -> None:
+    def take_records(self, batch: Batch, trust: Trust, records: Iterable[ClipRecord | Stretch]) -> None:
         """Take the records of a message; what is not acceptable is counted and leaves the rest alone."""
         for record in records:
+            if isinstance(record, Stretch):
+                self._take_stretch(batch, trust, record)
+                continue
             try:
                 if record.segment is not None:
                     self._take_segment(batch, trust, record.segment, record.view)
@@ -200,7 +213,7 @@ class Custody:
         recording = bool(beat.flags & HEART_RECORDING)
         forgotten = not beat.clips_held and not recording
         for track in tracks:
-            if not track.unfinished or batch.now_ms - track.touched_ms < WANT_IDLE_MS:
+            if not track.unfinished or _is_within(batch.now_ms, track.touched_ms, WANT_IDLE_MS):
                 continue
             if forgotten:
                 detail = "its device holds no unreceipted clip, and this one is not whole here: it is asked for again"
@@ -253,7 +266,7 @@ class Custody:
             self._repeat(batch, track)
             return
         track.person, track.device_state = trust.person, trust.state
-        clip_trust = ClipTrust(trust.device, header.clip, header.prefix, Mac(header.mac_key))
+        clip_trust = ClipTrust(trust.device, header.clip, header.prefix, SegmentMac(header.mac_key))
         track.take_header(header, bytes(record), clip_trust, batch.now_ms)
         batch.stage((track.name, track.clip), 0, record)
         batch.epochs.add((trust.name, header.clip, EPOCH_CLIP, True))
@@ -286,6 +299,22 @@ class Custody:
         else:
             track.opening = OPENING_PROVED
 
+    def _take_stretch(self, batch: Batch, trust: Trust, stretch: Stretch) -> None:
+        """Segments that follow each other: together as long as nothing is unusual, and one by one from there on."""
+        key = (trust.name, stretch.clip)
+        track = self._tracks.get(key)
+        taken = 0
+        if track is not None and track.trust is not None and track.follows(stretch.first):
+            tags = authentic_tags(track.trust, stretch)
+            if tags:
+                offset = track.sealed_bytes
+                track.take_stretch(tags)
+                taken = track.sealed_bytes - offset
+                batch.stage(key, offset, stretch.view[:taken])
+                batch.touch(track)
+        if taken < len(stretch.view):
+            self.take_records(batch, trust, split_records(stretch.view[taken:]))
+
     def _take_segment(self, batch: Batch, trust: Trust, header: SegmentHeader, record: memoryview) -> None:
         if header.device != trust.device:
             raise WrongDevice("segment names another device than its topic")
@@ -300,10 +329,12 @@ class Custody:
             track.refuse_segment(header.index)
             batch.touch(track)
             raise
+        if not track.unfinished and track.lacks(header.index) and not track.holds(header.index):
+            track.take_back()
         if not track.unfinished and not track.holds(header.index):
             batch.tallies[trust.name, "late_segment"] += 1
             self._repeat(batch, track)
-        elif track.take_segment(header.index, tag, len(record), lambda index: self.stored(track, index)):
+        elif track.take_segment(header.index, tag, len(record), self.stored):
             batch.stage(key, segment_offset(header.index), record)
             batch.touch(track)
         else:
@@ -344,7 +375,7 @@ class Custody:
 
     def _want_header(self, batch: Batch, trust: Trust, key: ClipKey, index: int) -> None:
         wanted_ms = self._headerless.get(key)
-        if wanted_ms is not None and batch.now_ms - wanted_ms < WANT_AGAIN_MS:
+        if wanted_ms is not None and _is_within(batch.now_ms, wanted_ms, WANT_AGAIN_MS):
             return
         if sum(order.kind == WANT and order.device == trust.device for order in batch.orders) >= HEADERLESS_WANTS:
             return
@@ -357,11 +388,16 @@ class Custody:
 
     def _order_want(self, batch: Batch, track: ClipTrack, parts: int, first: int, count: int) -> None:
         wait_ms = min(WANT_AGAIN_MS << min(track.wants, 16), WANT_AGAIN_MAX_MS)
-        if track.wanted_ms and batch.now_ms - track.wanted_ms < wait_ms:
+        if track.wanted_ms and _is_within(batch.now_ms, track.wanted_ms, wait_ms):
             return
         track.wanted_ms = batch.now_ms
         track.wants += 1
         batch.orders.append(Order(track.device, WANT, Want(track.clip, parts, first, count).encode()))
+
+
+def _is_within(now_ms: int, since_ms: int, wait_ms: int) -> bool:
+    """Whether less than `wait_ms` has passed; a clock that was set back since makes nobody wait."""
+    return 0 <= now_ms - since_ms < wait_ms
 
 
 def _notice(kind: str, track: ClipTrack, detail: str) -> Notice:

@@ -82,6 +82,7 @@ class DeliverRole:
         self._now_ms = now_ms
         self._wake = threading.Event()
         self._stopping = False
+        self._ended = threading.Event()
         self._lock = threading.Lock()
         self._busy: set[str] = set()
         self._work: dict[str, queue.SimpleQueue[Parcel | None]] = {
@@ -112,6 +113,7 @@ class DeliverRole:
     def stop(self, timeout_s: float = 5.0) -> bool:
         """Give out nothing more and wait for what is under way; False when a channel did not end in time."""
         self._stopping = True
+        self._ended.set()
         self._wake.set()
         deadline = time.monotonic() + timeout_s
         self._dispatcher.join(max(0.0, deadline - time.monotonic()))
@@ -161,13 +163,22 @@ class DeliverRole:
             outcome = Outcome(RETRY, f"internal error: {type(error).__name__}")
         took_ms = round((time.monotonic() - started) * 1000)
         self._log_outcome(parcel, outcome, took_ms)
+        outcome = Outcome(outcome.outcome, outcome.detail, took_ms, outcome.retry_after_ms)
+        while not self._settled(parcel, outcome) and not self._ended.wait(LEDGER_WAIT_S):
+            pass
+
+    def _settled(self, parcel: Parcel, outcome: Outcome) -> bool:
+        """Write down what an attempt came to; False when the ledger does not take it now.
+
+        It is asked again until it does: a row that is left claimed comes up again at the end of its lease only, and an
+        alarm that a channel declined must not wait for that.
+        """
         try:
-            self.outbox.settle(
-                parcel, Outcome(outcome.outcome, outcome.detail, took_ms, outcome.retry_after_ms), self._now_ms()
-            )
+            self.outbox.settle(parcel, outcome, self._now_ms())
         except sa.exc.SQLAlchemyError as error:
-            # The row stays claimed; it is delivered again, under the same key, when the lease ends or at a restart.
             self._report("ledger", _first_line(error))
+            return False
+        return True
 
     def _log_outcome(self, parcel: Parcel, outcome: Outcome, took_ms: int) -> None:
         if outcome.outcome == DELIVERED:

@@ -9,6 +9,7 @@ acknowledged and credit is 0 until there is room; events are still taken.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 
@@ -17,40 +18,51 @@ import structlog
 
 from lapel_gateway import steps
 from lapel_gateway.batch import Batch, ClipKey, Notice
-from lapel_gateway.conversation import Entropy, credit_order, receipts_of, take_heartbeat, take_hello
+from lapel_gateway.conversation import Entropy, converse, credit_orders
 from lapel_gateway.credit import ALARM_WINDOW_BYTES, WINDOW_BYTES, CreditBook
 from lapel_gateway.custody import Custody, VaultDamaged
+from lapel_gateway.doubts import Doubts, write_mark
 from lapel_gateway.downlink import Outcome, seal_order
 from lapel_gateway.journal import take_event, write_events
 from lapel_gateway.keystore import OrganisationKey
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.clips import (
-    held_clips,
     load_tracks,
     mark_receipted,
     recoverable_clips,
-    save_track,
+    save_tracks,
     unfinished_clips,
 )
 from lapel_gateway.ledger.devices import record_seen
-from lapel_gateway.ledger.epochs import record_epochs
+from lapel_gateway.ledger.epochs import record_epochs, unknown_epochs
+from lapel_gateway.ledger.marks import set_mark
 from lapel_gateway.ledger.outgoing import add_notice, add_outbox, add_tallies
 from lapel_gateway.ledger.schema import OUTBOX_ASSEMBLE
 from lapel_gateway.linking import link_alarm, link_clip
 from lapel_gateway.log import Repeats, printable
+from lapel_gateway.receipts import receipts_of
 from lapel_gateway.recovery import rebuild, stored_payloads, tail_is_sound
 from lapel_gateway.registry import Registry
 from lapel_gateway.tracks import ClipTrack
+from lapel_gateway.unknown import UnknownEpochs
 from lapel_gateway.vault import Vault, VaultFull
-from lapel_gateway.verify import ClipRecord, Verifier, split_records
+from lapel_gateway.verify import ClipRecord, Stretch, Verifier, split_stretches
 from lapel_protocol.errors import Malformed, ProtocolError, UnknownDevice
+from lapel_protocol.reports import HEART_RECORDING
 from lapel_protocol.topics import LANE_ALARM, LANE_CLIP, LANE_DOWN, LANE_EVENT, parse_topic, topic
+
+KNOWN_TOPICS = 8192
+"""Topics that are remembered as parsed: two for each of thousands of active devices."""
 
 NOTICE_WINDOW_MS = 3_600_000
 """Operators are told once in this time that the disk is full."""
 
 _log = structlog.get_logger("lapel.ingest")
-_Message = tuple[int, bytes, str, bytes]  # position in the batch, device, lane, payload
+Message = tuple[str, bytes | memoryview]
+"""Topic and payload."""
+
+_Message = tuple[int, bytes, str, bytes | memoryview]  # position in the batch, device, lane, payload
+_known_topic = functools.lru_cache(KNOWN_TOPICS)(parse_topic)
 
 
 class IngestCore:
@@ -76,6 +88,7 @@ class IngestCore:
         self._entropy = entropy
         self._custody = Custody(vault, self._verifier, organisation)
         self._repeats = Repeats()
+        self._unknown = UnknownEpochs()
         self._credit = CreditBook(window_bytes, alarm_window_bytes)
 
     @property
@@ -83,7 +96,7 @@ class IngestCore:
         """Whether clips wait for room on the disk."""
         return self._credit.closed
 
-    def handle(self, batch: Sequence[tuple[str, bytes]], now_ms: int) -> Outcome:
+    def handle(self, batch: Sequence[Message], now_ms: int) -> Outcome:
         """Take a batch of (topic, payload) of the clip and event lanes; `now_ms` is Unix milliseconds.
 
         What the outcome does not acknowledge is handed in again later. Raises what the ledger raises; then nothing of
@@ -105,35 +118,44 @@ class IngestCore:
         outcome.downlinks = told + outcome.downlinks
         return outcome
 
-    def recover(self, now_ms: int) -> list[tuple[str, bytes]]:
-        """Make vault and ledger agree again; call once before the first batch. Returns downlinks that may be sent."""
+    def recover(self, now_ms: int, everything: bool = False) -> list[tuple[str, bytes]]:
+        """Make vault and ledger agree again; call once before the first batch. Returns downlinks that may be sent.
+
+        Looks at what may be in doubt (`lapel_gateway.doubts`), or at every clip there is.
+        """
         downlinks: list[tuple[str, bytes]] = []
         with reading(self._engine) as connection:
-            held = held_clips(connection)
+            for name, epochs in unknown_epochs(connection).items():
+                self._unknown.learn(name, epochs)
+            doubts = Doubts(connection, self._vault, everything)
+            damaged = doubts.lost(connection)
             unfinished = unfinished_clips(connection)
-        damaged = [(name, clip) for name, clip, size in held if self._vault.size(name, clip) < size]
         damaged += [key for key in unfinished if not self._sound(key)]
         for key in damaged:
             downlinks += self._rebuild(key, now_ms).downlinks
-        claims = {(name, clip): size for name, clip, size in held}
         known = set(unfinished)
-        for key in self._vault.clips():
-            if key not in claims:
-                track = self._load_one(key) if key in known else None
-                downlinks += self._adopt(key, track.sealed_bytes if track else 0, now_ms)
+        with reading(self._engine) as connection:
+            unclaimed = list(doubts.unclaimed(connection))
+        for key in unclaimed:
+            track = self._load_one(key) if key in known else None
+            downlinks += self._adopt(key, track.sealed_bytes if track else 0, now_ms)
+        if doubts.to_renew:
+            mark = write_mark(self._vault.root)
+            with writing(self._engine) as connection:
+                set_mark(connection, mark)
         return downlinks
 
     def close(self) -> None:
         """Let go of the vault's files."""
         self._vault.close()
 
-    def _parse(self, batch: Sequence[tuple[str, bytes]], now_ms: int) -> list[_Message]:
+    def _parse(self, batch: Sequence[Message], now_ms: int) -> list[_Message]:
         """The messages whose topic is one; others are counted and acknowledged."""
         refused = Batch(now_ms, self._repeats)
         messages: list[_Message] = []
         for position, (name, payload) in enumerate(batch):
             try:
-                device, lane = parse_topic(name)
+                device, lane = _known_topic(name)
                 if lane in (LANE_ALARM, LANE_DOWN):
                     raise Malformed("a lane that is not ingest's")
                 messages.append((position, device, lane, payload))
@@ -165,7 +187,7 @@ class IngestCore:
             work.trusts = self._registry.trust(connection, {device for _, device, _, _ in messages})
             for _, device, lane, payload in messages:
                 if lane == LANE_EVENT:
-                    take_event(work, self._verifier, self._organisation, device, payload)
+                    take_event(work, self._verifier, self._organisation, device, bytes(payload))
             arrived = [
                 (device, self._split(work, device, payload))
                 for _, device, lane, payload in messages
@@ -186,13 +208,13 @@ class IngestCore:
         steps.reach("ingest.verified")
         return self._store(work)
 
-    def _split(self, work: Batch, device: bytes, payload: bytes) -> list[ClipRecord]:
+    def _split(self, work: Batch, device: bytes, payload: bytes | memoryview) -> list[ClipRecord | Stretch]:
         """The whole records of a message of the clip lane; what is none is counted."""
-        records: list[ClipRecord] = []
+        records: list[ClipRecord | Stretch] = []
         try:
             if device not in work.trusts:
                 raise UnknownDevice("device is not in the registry")
-            records.extend(split_records(payload))
+            records.extend(split_stretches(payload))
         except ProtocolError as error:
             work.refuse(device, error, "clip message")
         return records
@@ -213,15 +235,17 @@ class IngestCore:
             _log_held(track, work.now_ms)
         # A hello and a completed clip in one batch may ask for the same receipt.
         orders = dict.fromkeys(work.orders)
-        downlinks = [seal_order(self._verifier, work.trusts[order.device], order) for order in orders]
+        # A ledger from a backup may know clips of a device, found in the vault, and no boot of it yet: nothing can be
+        # sealed for it before its next word, which brings all of this again.
+        known = [order for order in orders if work.trusts[order.device].boot >= 0]
+        downlinks = [seal_order(self._verifier, work.trusts[order.device], order) for order in known]
         return Outcome(downlinks=downlinks)
 
     def _write(self, work: Batch) -> None:
         with writing(self._engine) as connection:
             self._write_clips(connection, work)
             record_epochs(connection, work.epochs, work.now_ms)
-            for device, boot in work.boots.items():
-                record_seen(connection, work.trusts[device], boot)
+            record_seen(connection, ((work.trusts[device], boot) for device, boot in work.boots.items()))
             write_events(connection, work)
             self._converse(connection, work)
             untold = self._tell_progress(connection, work)
@@ -231,51 +255,53 @@ class IngestCore:
             add_tallies(connection, work.tallies, work.now_ms)
             steps.reach("ingest.ledger_written")
         for track in work.touched.values():
-            track.new = track.changed = False
+            self._unknown.forget(track.name, track.clip)
+            track.new = track.changed = track.grown = False
             track.moving = track.unfinished
         self._credit.told(untold)
         steps.reach("ingest.ledger_committed")
 
     def _write_clips(self, connection: sa.Connection, work: Batch) -> None:
-        for track in sorted(work.touched.values(), key=lambda track: (track.name, track.clip)):
-            if track.changed:
-                link_clip(connection, work, work.trusts[track.device], track)
-                save_track(connection, track)
-                link_alarm(connection, track)
+        touched = [track for _, track in sorted(work.touched.items()) if track.changed or track.grown]
+        changed = [track for track in touched if track.changed]
+        for track in changed:
+            link_clip(connection, work, work.trusts[track.device], track)
+        save_tracks(connection, touched)
+        for track in changed:
+            link_alarm(connection, track)
         for track in work.completed:
             payload = {"device": track.name, "clip": track.clip}
             # A clip that was taken back and completed again, as long as before, is assembled again.
             key = f"assemble-{track.readable}-{track.contiguous}-{work.now_ms}"
             add_outbox(connection, OUTBOX_ASSEMBLE, key, track.readable, payload, work.now_ms)
         told = work.repeated | {(track.name, track.clip) for track in work.completed}
-        for trust in work.trusts.values():
-            numbers = frozenset(clip for name, clip in told if name == trust.name)
-            work.orders += receipts_of(connection, trust, numbers)
-            mark_receipted(connection, trust.name, numbers, work.now_ms)
+        for orders in receipts_of(connection, told).values():
+            work.orders += orders
+        mark_receipted(connection, told, work.now_ms)
 
     def _converse(self, connection: sa.Connection, work: Batch) -> None:
         """Hellos and heartbeats, with the batch's own clips already in the ledger."""
         windows = self._credit.windows(work.now_ms)
-        for trust, event, hello in work.hellos:
-            try:
-                orders = take_hello(connection, trust, event, hello, windows, self._entropy, work.now_ms)
-            except ProtocolError as error:
-                work.refuse(trust.device, error, "hello")
-                continue
-            if orders is None:
-                work.tallies[trust.name, "replayed"] += 1
-            else:
-                work.orders += orders
-        for trust, event, beat in work.heartbeats:
-            orders = take_heartbeat(connection, trust, event, beat, windows, self._entropy, work.now_ms)
-            if orders is None:
-                work.tallies[trust.name, "replayed"] += 1
-            else:
-                work.orders += orders
-                keys = recoverable_clips(connection, trust.name)
-                self._custody.load(connection, work.trusts, keys)
-                tracks = [self._custody.track(trust, clip, work.now_ms) for _, clip in keys]
-                self._custody.look_after(work, tracks, beat)
+        answers = converse(connection, work.hellos, work.heartbeats, windows, self._entropy, work.now_ms)
+        for trust, error in answers.refused:
+            work.refuse(trust.device, error, "hello")
+        for trust in answers.replayed:
+            work.tallies[trust.name, "replayed"] += 1
+        work.orders += answers.orders
+        for name, epochs in answers.unknown.items():
+            self._unknown.learn(name, epochs)
+        if not answers.heard:
+            return
+        for trust, beat in answers.heard:
+            if not beat.clips_held and not beat.flags & HEART_RECORDING:
+                work.orders += self._unknown.orders(trust, work.now_ms)
+        unfinished = recoverable_clips(connection, {trust.name for trust, _ in answers.heard})
+        self._custody.load(
+            connection, work.trusts, [(name, clip) for name, numbers in unfinished.items() for clip in numbers]
+        )
+        for trust, beat in answers.heard:
+            tracks = [self._custody.track(trust, clip, work.now_ms) for clip in unfinished.get(trust.name, [])]
+            self._custody.look_after(work, tracks, beat)
 
     def _tell_progress(self, connection: sa.Connection, work: Batch) -> dict[bytes, int]:
         """Credit for devices of which enough has arrived; returns what is untold then."""
@@ -285,8 +311,8 @@ class IngestCore:
             sizes[device] = sizes.get(device, 0) + run.end - run.offset
         untold = self._credit.arrived(sizes, work.now_ms)
         windows = self._credit.windows(work.now_ms)
-        for device in sorted(device for device, size in untold.items() if not size):
-            work.orders.append(credit_order(connection, work.trusts[device], None, windows))
+        due = [work.trusts[device] for device in sorted(device for device, size in untold.items() if not size)]
+        work.orders += credit_orders(connection, due, windows)
         return untold
 
     def _no_room(self, full: VaultFull, now_ms: int) -> None:
@@ -306,9 +332,8 @@ class IngestCore:
         windows = self._credit.windows(now_ms)
         with reading(self._engine) as connection:
             trusts = self._registry.trust(connection, self._credit.active)
-            known = [trust for trust in trusts.values() if trust.boot >= 0]
-            orders = [(trust, credit_order(connection, trust, None, windows)) for trust in known]
-        return [seal_order(self._verifier, trust, order) for trust, order in orders]
+            orders = credit_orders(connection, (trust for trust in trusts.values() if trust.boot >= 0), windows)
+        return [seal_order(self._verifier, trusts[order.device], order) for order in orders]
 
     def _sound(self, key: ClipKey) -> bool:
         """Whether the vault holds what the ledger claims of an unfinished clip; one without a header claims nothing."""

@@ -13,7 +13,8 @@ from lapel_gateway.alarm_book import enter_alarm
 from lapel_gateway.batch import Batch, Notice
 from lapel_gateway.downlink import Order
 from lapel_gateway.keystore import OrganisationKey
-from lapel_gateway.ledger.schema import EPOCH_BOOT, event
+from lapel_gateway.ledger.direct import Direct
+from lapel_gateway.ledger.schema import EPOCH_BOOT, event, stored
 from lapel_gateway.verify import Trust, Verifier
 from lapel_protocol.command import EVENT_RECEIPT
 from lapel_protocol.errors import Malformed, ProtocolError, Replayed
@@ -23,6 +24,8 @@ from lapel_protocol.names import EVENT_KIND_NAMES
 from lapel_protocol.orders import EventReceipt
 from lapel_protocol.report_decoders import decode_clip_cut, decode_heartbeat, decode_hello, decode_probe
 from lapel_protocol.wrap import wrap_seed
+
+_KEEP = Direct(insert(event).on_conflict_do_nothing())
 
 
 def take_event(
@@ -43,14 +46,16 @@ def take_event(
 
 def write_events(connection: sa.Connection, batch: Batch) -> None:
     """Write the batch's journalled events and alarms; their receipts join the batch's orders."""
+    if not (batch.events or batch.alarms):
+        return
     rows = [
         {
             "device": trust.name,
             "boot": found.boot,
             "counter": found.counter,
             "kind": found.kind,
-            "wall_ms": found.wall_ms,
-            "mono_ms": found.mono_ms,
+            "wall_ms": stored(found.wall_ms),
+            "mono_ms": stored(found.mono_ms),
             "trust": found.trust,
             "received_ms": batch.now_ms,
             "payload": found.payload,
@@ -59,7 +64,7 @@ def write_events(connection: sa.Connection, batch: Batch) -> None:
         for trust, found, record in batch.events
     ]
     if rows:
-        connection.execute(insert(event).on_conflict_do_nothing(), rows)
+        _KEEP.run_each(connection, rows)
     for trust, found, record in batch.alarms:
         try:
             batch.orders += enter_alarm(connection, trust, found, record, batch.now_ms)

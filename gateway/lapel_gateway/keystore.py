@@ -13,7 +13,7 @@ import os
 import stat
 from pathlib import Path
 
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -120,7 +120,7 @@ class OrganisationKey:
                 public = serialization.load_pem_public_key(pem)
                 if isinstance(public, rsa.RSAPublicKey):
                     return cls(public, None)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, UnsupportedAlgorithm):
             raise KeyStoreError(f"organisation key {path} is not an unencrypted PEM key") from None
         raise KeyStoreError(f"organisation key {path} is not an RSA key")
 

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from lapel_gateway.alarm_book import alarm_id
 from lapel_gateway.batch import Batch, Notice
+from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.schema import (
     CHAIN_BROKEN,
     CHAIN_FIRST,
@@ -25,6 +26,20 @@ from lapel_protocol.names import CUSTODY_STATE_NAMES
 
 _OPEN = CUSTODY_STATE_NAMES[custody.OPEN]
 _NO_HEAD = bytes(32)
+
+
+_WAITING = Direct(
+    sa.select(clips.c.clip, clips.c.previous_head).where(
+        clips.c.device == sa.bindparam("of_device"),
+        clips.c.previous_clip == sa.bindparam("before"),
+        clips.c.chain == sa.literal_column(f"'{CHAIN_WAITING}'"),
+    )
+)
+_SETTLED = Direct(
+    sa.select(clips.c.settled_head).where(
+        clips.c.device == sa.bindparam("of_device"), clips.c.clip == sa.bindparam("of_clip")
+    )
+)
 
 
 def link_clip(connection: sa.Connection, batch: Batch, trust: Trust, track: ClipTrack) -> None:
@@ -50,8 +65,10 @@ def link_alarm(connection: sa.Connection, track: ClipTrack) -> None:
     header = track.header
     if header is not None and header.alarm_counter:
         mine = alarm.c.id == alarm_id(track.name, header.alarm_boot, header.alarm_counter)
-        begun = sa.select(clips.c.clip).where(clips.c.device == track.name, clips.c.header_ms.is_not(None))
-        named = sa.or_(alarm.c.clip.is_(None), alarm.c.clip.not_in(begun))
+        begun = sa.exists().where(
+            clips.c.device == track.name, clips.c.clip == alarm.c.clip, clips.c.header_ms.is_not(None)
+        )
+        named = sa.or_(alarm.c.clip.is_(None), sa.not_(begun))
         connection.execute(sa.update(alarm).where(mine, named).values(clip=track.clip))
 
 
@@ -87,11 +104,10 @@ def _chain(connection: sa.Connection, batch: Batch, trust: Trust, header: ClipHe
     track = batch.touched.get((trust.name, before))
     head, known = (track.settled_head, True) if track else (None, False)
     if track is None:
-        row = connection.execute(
-            sa.select(clips.c.settled_head).where(clips.c.device == trust.name, clips.c.clip == before)
-        ).one_or_none()
-        if row is not None:
-            head, known = row.settled_head, True
+        rows = _SETTLED.all(connection, {"of_device": trust.name, "of_clip": before})
+        if rows:
+            ((head,),) = rows
+            known = True
     if not known:
         note_missing(connection, trust.name, before, trust, batch.now_ms)
     if header.previous_head == PREV_UNSETTLED_HEAD:
@@ -103,19 +119,16 @@ def _chain(connection: sa.Connection, batch: Batch, trust: Trust, header: ClipHe
 
 def _link_next(connection: sa.Connection, batch: Batch, track: ClipTrack) -> None:
     """The clip is settled: settle the link of the clip after it, if that waited."""
-    waiting = sa.select(clips.c.clip, clips.c.previous_head).where(
-        clips.c.device == track.name, clips.c.previous_clip == track.clip, clips.c.chain == CHAIN_WAITING
-    )
-    for row in connection.execute(waiting).all():
-        chain = CHAIN_LINKED if row.previous_head == track.settled_head else CHAIN_BROKEN
-        after = batch.touched.get((track.name, row.clip))
+    for clip, previous_head in _WAITING.all(connection, {"of_device": track.name, "before": track.clip}):
+        chain = CHAIN_LINKED if previous_head == track.settled_head else CHAIN_BROKEN
+        after = batch.touched.get((track.name, clip))
         if after is not None:
             after.chain = chain
         connection.execute(
-            sa.update(clips).where(clips.c.device == track.name, clips.c.clip == row.clip).values(chain=chain)
+            sa.update(clips).where(clips.c.device == track.name, clips.c.clip == clip).values(chain=chain)
         )
         if chain == CHAIN_BROKEN:
-            batch.notices.append(_broken(f"{track.name}-{row.clip}", track.name))
+            batch.notices.append(_broken(f"{track.name}-{clip}", track.name))
 
 
 def _broken(readable: str, name: str) -> Notice:

@@ -64,7 +64,7 @@ class Repeats:
     def tell(self, now_ms: int, *key: str) -> int:
         """How many occurrences to write a line for now, this one included; 0 = it was told of lately, stay silent."""
         told_ms, silent = self._seen.pop(key, (None, 0))
-        if told_ms is not None and now_ms - told_ms < self._window_ms:
+        if told_ms is not None and 0 <= now_ms - told_ms < self._window_ms:
             self._seen[key] = (told_ms, silent + 1)
             return 0
         self._seen[key] = (now_ms, 0)

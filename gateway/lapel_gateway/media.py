@@ -41,6 +41,9 @@ AUDIO_TOLERANCE_MS = 80
 """Sound is taken as continuous while its blocks' times stay this near to its sample count: capture jitter is no gap.
 Beyond it silence is put in, or the overlap left out, so that sound stays with picture."""
 
+PIECE_BYTES = 1 << 18
+"""A block of a megabyte is four readings; a claim of a gigabyte costs no more than one."""
+
 DEFAULT_FRAME_MS = 100
 """How long a clip's only frame lasts."""
 
@@ -118,8 +121,8 @@ class Tracks:
     def __init__(self, container: InputContainer) -> None:
         self._container = container
         streams = container.streams
-        self.video: VideoStream | None = streams.video[0] if streams.video else None
-        self.audio: AudioStream | None = streams.audio[0] if streams.audio else None
+        self.video: VideoStream | None = next(filter(_known, streams.video), None)
+        self.audio: AudioStream | None = next(filter(_known, streams.audio), None)
         self.text: Stream | None = streams.subtitles[0] if streams.subtitles else None
         if self.audio is not None and not 0 < self.audio.rate <= MAX_SAMPLE_RATE_HZ:
             self.audio = None
@@ -144,6 +147,24 @@ class Tracks:
                 yield packet, round(packet.pts * packet.time_base * 1000)
 
 
+class _Pieces:
+    """A file that is read in small pieces: libav asks for what a block claims to have, and Python makes room for it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek = file.seek
+        self.tell = file.tell
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes; fewer before the end, too."""
+        return self._file.read(min(size, PIECE_BYTES))
+
+
+def _known(stream: Stream) -> bool:
+    """Whether libav has a decoder for the track: one that names a codec of its own invention is as if not there."""
+    return stream.codec_context is not None
+
+
 @contextmanager
 def opened(matroska: BinaryIO) -> Iterator[Tracks | None]:
     """Open a Matroska file for reading; None when not even its header is whole.
@@ -151,7 +172,7 @@ def opened(matroska: BinaryIO) -> Iterator[Tracks | None]:
     The file is given open, so that a failing disk raises its OSError instead of looking like the end of the clip.
     """
     try:
-        container = av.open(matroska, mode="r", format="matroska")
+        container = av.open(_Pieces(matroska), mode="r", format="matroska", metadata_errors="replace")
     except av.error.FFmpegError:
         yield None
         return

@@ -25,6 +25,7 @@ import sqlalchemy as sa
 from lapel_gateway import steps
 from lapel_gateway.channels.contract import Channel, DeliveryError, Parcel
 from lapel_gateway.ledger import reading, writing
+from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.schema import (
     OUTBOX_ALARM,
     OUTBOX_DONE,
@@ -40,11 +41,84 @@ LEASE_MS = 900_000
 
 MAX_ERROR_CHARACTERS = 500
 
+AHEAD_MS = 1_000
+"""A row that was made later than this after now was made before the clock was set back."""
+
 DELIVERED = "delivered"
 RETRY = "retry"
 REFUSED = "refused"
 
-_URGENCY = sa.case((outbox.c.kind == OUTBOX_ALARM, 0), (outbox.c.kind == OUTBOX_NOTICE, 1), else_=2)
+FAN_OUT = 16
+"""Rows that are handed on to their channels in one transaction: after an outage there may be thousands, and an alarm
+waits for the transaction under way."""
+
+_URGENCY = sa.case(
+    (outbox.c.kind == sa.bindparam("alarm"), sa.literal_column("0")),
+    (outbox.c.kind == sa.bindparam("notice"), sa.literal_column("1")),
+    else_=sa.literal_column("2"),
+)
+_URGENT_KINDS = {"alarm": OUTBOX_ALARM, "notice": OUTBOX_NOTICE}
+_DUE = (
+    outbox.c.state == sa.bindparam("waiting"),
+    sa.or_(
+        outbox.c.next_at_ms <= sa.bindparam("now_ms"),
+        # A clock that was set back: nothing waits longer than the policy says, and what is new does not wait at all.
+        outbox.c.next_at_ms > sa.bindparam("latest_ms"),
+        sa.and_(outbox.c.attempts == sa.literal_column("0"), outbox.c.created_ms > sa.bindparam("ahead_ms")),
+    ),
+    sa.or_(outbox.c.leased_until_ms.is_(None), outbox.c.leased_until_ms <= sa.bindparam("now_ms")),
+)
+_ONE = outbox.c.id == sa.bindparam("of_id")
+_PARCEL = ("id", "kind", "key", "subject", "payload", "attempts", "created_ms")
+
+# Built once and run by the driver: each is a part of a transaction that alarms may be waiting for.
+_NEXT = Direct(
+    sa.select(*(outbox.c[name] for name in _PARCEL))
+    .where(outbox.c.channel == sa.bindparam("of_channel"), *_DUE)
+    .order_by(_URGENCY, outbox.c.next_at_ms, outbox.c.id)
+    .limit(sa.bindparam("most"))
+)
+_HAND_ON = Direct(
+    sa.insert(outbox),
+    ("kind", "channel", "key", "subject", "payload", "state", "attempts", "created_ms", "next_at_ms", "last_error"),
+)
+_LEASE = Direct(sa.update(outbox).where(_ONE).values(leased_until_ms=sa.bindparam("until_ms")))
+_FINISH = Direct(
+    sa.update(outbox)
+    .where(_ONE)
+    .values(state=sa.bindparam("ended"), done_ms=sa.bindparam("now_ms"), last_error=sa.bindparam("why"))
+)
+_DELIVERED = Direct(
+    sa.update(outbox)
+    .where(_ONE, outbox.c.state == sa.bindparam("waiting"))
+    .values(
+        state=sa.bindparam("ended"),
+        attempts=sa.bindparam("made"),
+        done_ms=sa.bindparam("now_ms"),
+        leased_until_ms=sa.null(),
+        last_error=sa.literal_column("''"),
+    )
+)
+_AGAIN = Direct(
+    sa.update(outbox)
+    .where(_ONE, outbox.c.state == sa.bindparam("waiting"))
+    .values(
+        attempts=sa.bindparam("made"),
+        next_at_ms=sa.bindparam("at_ms"),
+        leased_until_ms=sa.null(),
+        last_error=sa.bindparam("why"),
+    )
+)
+_ATTEMPT = Direct(sa.insert(delivery), ("outbox_id", "at_ms", "took_ms", "outcome", "detail"))
+_OTHERS = Direct(
+    sa.select(outbox.c.id)
+    .where(
+        outbox.c.state == sa.bindparam("waiting"),
+        outbox.c.kind == sa.bindparam("of_kind"),
+        outbox.c.subject == sa.bindparam("of_subject"),
+    )
+    .limit(sa.bindparam("most"))
+)
 
 
 @dataclass(frozen=True)
@@ -132,26 +206,12 @@ class Outbox:
         if not self._anything_due(now_ms, names):
             return []
         parcels: list[Parcel] = []
-        with writing(self._engine) as connection:
-            self._fan_out(connection, now_ms)
-            for name in names:
-                row = connection.execute(
-                    sa.select(outbox)
-                    .where(outbox.c.channel == name, *_due(now_ms))
-                    .order_by(_URGENCY, outbox.c.next_at_ms, outbox.c.id)
-                    .limit(1)
-                ).one_or_none()
-                if row is None:
-                    continue
-                payload = _payload(row.payload)
-                if payload is None:
-                    _give_up(connection, row.id, now_ms, "its payload is not a JSON object")
-                    continue
-                claimed = sa.update(outbox).where(outbox.c.id == row.id).values(leased_until_ms=now_ms + LEASE_MS)
-                connection.execute(claimed)
-                parcels.append(
-                    Parcel(row.id, row.kind, name, row.key, row.subject, payload, row.attempts, row.created_ms)
-                )
+        more = True
+        while more:
+            with writing(self._engine) as connection:
+                more = self._fan_out(connection, now_ms)
+                if not more:
+                    parcels = [parcel for name in names for parcel in self._claim_one(connection, name, now_ms)]
         steps.reach("outbox.claimed")
         return parcels
 
@@ -169,26 +229,15 @@ class Outbox:
         attempts = parcel.attempts + 1
         detail = outcome.detail[:MAX_ERROR_CHARACTERS]
         with writing(self._engine) as connection:
-            connection.execute(
-                sa.insert(delivery).values(
-                    outbox_id=parcel.id, at_ms=now_ms, took_ms=outcome.took_ms, outcome=outcome.outcome, detail=detail
-                )
-            )
-            change = sa.update(outbox).where(outbox.c.id == parcel.id, outbox.c.state == OUTBOX_WAITING)
+            attempt = {"outbox_id": parcel.id, "at_ms": now_ms, "took_ms": outcome.took_ms, "detail": detail}
+            _ATTEMPT.run(connection, {**attempt, "outcome": outcome.outcome})
+            change = {"of_id": parcel.id, "waiting": OUTBOX_WAITING, "made": attempts}
             if outcome.outcome == DELIVERED:
-                connection.execute(
-                    change.values(
-                        state=OUTBOX_DONE, attempts=attempts, done_ms=now_ms, leased_until_ms=None, last_error=""
-                    )
-                )
+                _DELIVERED.run(connection, {**change, "ended": OUTBOX_DONE, "now_ms": now_ms})
                 self._follow(connection, parcel, now_ms)
             else:
                 wait_ms = self._wait_ms(attempts, outcome)
-                connection.execute(
-                    change.values(
-                        attempts=attempts, next_at_ms=now_ms + wait_ms, leased_until_ms=None, last_error=detail
-                    )
-                )
+                _AGAIN.run(connection, {**change, "at_ms": now_ms + wait_ms, "why": detail})
         steps.reach("outbox.settled")
 
     def run_due(self, now_ms: int) -> int:
@@ -202,44 +251,45 @@ class Outbox:
 
     def _anything_due(self, now_ms: int, names: list[str]) -> bool:
         """A look without the write lock: most calls find nothing."""
-        due = sa.select(outbox.c.id).where(outbox.c.channel.in_(["", *names]), *_due(now_ms)).limit(1)
         with reading(self._engine) as connection:
-            return connection.execute(due).first() is not None
+            return any(self._next_rows(connection, name, now_ms, 1) for name in ("", *names))
 
-    def _fan_out(self, connection: sa.Connection, now_ms: int) -> None:
-        open_rows = sa.select(outbox).where(outbox.c.channel == "", *_due(now_ms)).order_by(outbox.c.id)
-        for row in connection.execute(open_rows).all():
-            takers = [channel.name for channel in self.channels.values() if row.kind in channel.kinds]
+    def _fan_out(self, connection: sa.Connection, now_ms: int) -> bool:
+        """Hand new rows on to the channels that take their kind; whether there may be more than one portion of them."""
+        rows = self._next_rows(connection, "", now_ms, FAN_OUT)
+        for row_id, kind, key, subject, payload, _, created_ms in rows:
+            takers = [channel.name for channel in self.channels.values() if kind in channel.kinds]
             for name in takers:
-                connection.execute(
-                    sa.insert(outbox).values(
-                        kind=row.kind,
-                        channel=name,
-                        key=f"{row.key}@{name}",
-                        subject=row.subject,
-                        payload=row.payload,
-                        state=OUTBOX_WAITING,
-                        attempts=0,
-                        created_ms=row.created_ms,
-                        next_at_ms=now_ms,
-                        last_error="",
-                    )
-                )
-            words = "" if takers else f"no channel is configured for {row.kind}"
-            connection.execute(
-                sa.update(outbox)
-                .where(outbox.c.id == row.id)
-                .values(state=OUTBOX_DONE, done_ms=now_ms, last_error=words)
-            )
+                handed = {"kind": kind, "channel": name, "key": f"{key}@{name}", "subject": subject, "payload": payload}
+                due = {"created_ms": created_ms, "next_at_ms": now_ms}
+                _HAND_ON.run(connection, {**handed, **due, "state": OUTBOX_WAITING, "attempts": 0, "last_error": ""})
+            why = "" if takers else f"no channel is configured for {kind}"
+            _FINISH.run(connection, {"of_id": row_id, "ended": OUTBOX_DONE, "now_ms": now_ms, "why": why})
+        return len(rows) == FAN_OUT
+
+    def _claim_one(self, connection: sa.Connection, channel: str, now_ms: int) -> list[Parcel]:
+        """The most urgent due row of a channel, if there is one; it is this process's now."""
+        for row_id, kind, key, subject, text, attempts, created_ms in self._next_rows(connection, channel, now_ms, 1):
+            payload = _payload(text)
+            if payload is not None:
+                _LEASE.run(connection, {"of_id": row_id, "until_ms": now_ms + LEASE_MS})
+                return [Parcel(row_id, kind, channel, key, subject, payload, attempts, created_ms)]
+            why = "its payload is not a JSON object"
+            _FINISH.run(connection, {"of_id": row_id, "ended": OUTBOX_FAILED, "now_ms": now_ms, "why": why})
+        return []
+
+    def _next_rows(self, connection: sa.Connection, channel: str, now_ms: int, most: int) -> list[tuple[Any, ...]]:
+        """The most urgent due rows of a channel, "" = not handed on to any yet: the columns of `_PARCEL`."""
+        times = {"now_ms": now_ms, "ahead_ms": now_ms + AHEAD_MS, "latest_ms": now_ms + self._policy.max_ms}
+        of = {"of_channel": channel, "waiting": OUTBOX_WAITING, "most": most, **times, **_URGENT_KINDS}
+        return _NEXT.all(connection, of)
 
     def _follow(self, connection: sa.Connection, parcel: Parcel, now_ms: int) -> None:
         follow = self._follow_up.get(parcel.kind)
         if follow is None:
             return
-        others = sa.select(sa.func.count()).where(
-            outbox.c.kind == parcel.kind, outbox.c.subject == parcel.subject, outbox.c.state == OUTBOX_WAITING
-        )
-        follow(connection, parcel, not connection.execute(others).scalar_one(), now_ms)
+        of = {"waiting": OUTBOX_WAITING, "of_kind": parcel.kind, "of_subject": parcel.subject, "most": 1}
+        follow(connection, parcel, not _OTHERS.all(connection, of), now_ms)
 
     def _wait_ms(self, attempts: int, outcome: Outcome) -> int:
         if outcome.outcome == REFUSED:
@@ -248,22 +298,9 @@ class Outbox:
         return min(max(wait_ms, outcome.retry_after_ms or 0), self._policy.max_ms)
 
 
-def _due(now_ms: int) -> tuple[sa.ColumnElement[bool], ...]:
-    return (
-        outbox.c.state == OUTBOX_WAITING,
-        outbox.c.next_at_ms <= now_ms,
-        sa.or_(outbox.c.leased_until_ms.is_(None), outbox.c.leased_until_ms <= now_ms),
-    )
-
-
 def _payload(text: str) -> dict[str, Any] | None:
     try:
         payload = json.loads(text)
     except ValueError:
         return None
     return payload if isinstance(payload, dict) else None
-
-
-def _give_up(connection: sa.Connection, row_id: int, now_ms: int, why: str) -> None:
-    change = sa.update(outbox).where(outbox.c.id == row_id)
-    connection.execute(change.values(state=OUTBOX_FAILED, done_ms=now_ms, last_error=why))

@@ -7,13 +7,17 @@ Rules that hold here
 - A device's certificate names nothing but its id; the broker turns that name into user name and client id.
 - Private keys stand in files of mode 0600, written whole or not at all. A device's key is made here, handed to
   provisioning and not kept.
+- Roles that are processes of their own start side by side: one at a time issues, and a certificate that is not its
+  key's is issued anew.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import fcntl
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,7 +91,9 @@ class Pki:
     def ensure(cls, directory: Path, organisation: str) -> Pki:
         """Open the CA in ``directory``, making one for ``organisation`` where there is none. Raises PkiError."""
         if not (directory / "ca.pem").exists():
-            _create_ca(directory, organisation)
+            with _alone(directory):
+                if not (directory / "ca.pem").exists():
+                    _create_ca(directory, organisation)
         return cls(directory)
 
     @property
@@ -103,21 +109,22 @@ class Pki:
     def ensure_broker(self, names: Sequence[str], now_ms: int) -> TlsFiles:
         """The broker's certificate for these DNS names and addresses; issued anew if they changed or it ends soon."""
         wanted = x509.SubjectAlternativeName([_general_name(name) for name in names])
-        files = self._files("broker")
-        current = _read_certificate(files)
-        if current is None or _ends_soon(current, now_ms) or _alternative_names(current) != wanted:
-            builder = self._builder(names[0], BACKDATED_TO, now_ms).add_extension(wanted, critical=False)
-            self._issue(builder, ExtendedKeyUsageOID.SERVER_AUTH, files)
-        return files
+        builder = self._builder(names[0], BACKDATED_TO, now_ms).add_extension(wanted, critical=False)
+
+        def good(current: x509.Certificate) -> bool:
+            return not _ends_soon(current, now_ms) and _alternative_names(current) == wanted
+
+        return self._ensure("broker", good, builder, ExtendedKeyUsageOID.SERVER_AUTH)
 
     def ensure_role(self, role: str, now_ms: int) -> TlsFiles:
         """The certificate ``gateway-<role>`` of one connection of the gateway, issued anew if it ends soon."""
-        files = self._files(f"{ROLE_PREFIX}{role}")
-        current = _read_certificate(files)
-        if current is None or _ends_soon(current, now_ms):
-            builder = self._builder(f"{ROLE_PREFIX}{role}", _backdated(now_ms), now_ms)
-            self._issue(builder, ExtendedKeyUsageOID.CLIENT_AUTH, files)
-        return files
+        name = f"{ROLE_PREFIX}{role}"
+        builder = self._builder(name, _backdated(now_ms), now_ms)
+
+        def good(current: x509.Certificate) -> bool:
+            return not _ends_soon(current, now_ms)
+
+        return self._ensure(name, good, builder, ExtendedKeyUsageOID.CLIENT_AUTH)
 
     def issue_device(self, device: bytes, now_ms: int) -> DeviceIdentity:
         """A new key and certificate for ``device`` (8 bytes); nothing of it is kept here."""
@@ -135,6 +142,23 @@ class Pki:
                 serialization.NoEncryption(),
             ),
         )
+
+    def _ensure(
+        self,
+        name: str,
+        good: Callable[[x509.Certificate], bool],
+        builder: x509.CertificateBuilder,
+        usage: x509.ObjectIdentifier,
+    ) -> TlsFiles:
+        """Have a pair of key and certificate that is good; of several processes one issues it."""
+        files = self._files(name)
+        current = _read_certificate(files)
+        if current is None or not good(current):
+            with _alone(self.directory):
+                current = _read_certificate(files)
+                if current is None or not good(current):
+                    self._issue(builder, usage, files)
+        return files
 
     def _files(self, name: str) -> TlsFiles:
         return TlsFiles(self.ca_file, self.directory / f"{name}.pem", self.directory / f"{name}.key")
@@ -241,13 +265,27 @@ def _private_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
     )
 
 
-def _read_certificate(files: TlsFiles) -> x509.Certificate | None:
-    if not files.key_file.exists():
-        return None
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Keep other processes from issuing in `directory`, which is made if need be. Raises PkiError."""
     try:
-        return x509.load_pem_x509_certificate(files.certificate_file.read_bytes())
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (directory / ".lock").open("w")
+    except OSError as error:
+        raise PkiError(f"{directory}: certificates cannot be written: {error.strerror}") from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _read_certificate(files: TlsFiles) -> x509.Certificate | None:
+    """The certificate of a pair; None where the pair is not whole, or not one."""
+    try:
+        certificate = x509.load_pem_x509_certificate(files.certificate_file.read_bytes())
+        key = serialization.load_pem_private_key(files.key_file.read_bytes(), None)
     except (OSError, ValueError):
         return None
+    return certificate if key.public_key() == certificate.public_key() else None
 
 
 def _ends_soon(certificate: x509.Certificate, now_ms: int) -> bool:

@@ -11,16 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lapel_gateway.ledger.schema import SETTLED_BY_END
 from lapel_gateway.tracks import ClipTrack
 from lapel_gateway.vault import Vault
-from lapel_gateway.verify import ClipTrust, Trust, Verifier, check_segment, split_records
-from lapel_protocol import custody as protocol_custody
+from lapel_gateway.verify import ClipTrust, SegmentMac, Trust, Verifier, check_segment, split_records
 from lapel_protocol.clip import head_of
-from lapel_protocol.crypto import Mac
 from lapel_protocol.errors import ProtocolError
 from lapel_protocol.limits import CLIP_HEADER_BYTES, MAX_MESSAGE_BYTES, MAX_SEGMENT_RECORD_BYTES
-from lapel_protocol.machine import Machine
 from lapel_protocol.stream import segment_offset
 
 TAIL_SEGMENTS = 256
@@ -40,18 +36,14 @@ def tail_is_sound(vault: Vault, track: ClipTrack) -> bool:
 def rebuild(vault: Vault, verifier: Verifier, trust: Trust, track: ClipTrack) -> None:
     """Check a clip from its start and take its track back to what the vault holds without a gap."""
     if not track.unfinished:
-        states = {None: protocol_custody.OPEN, SETTLED_BY_END: protocol_custody.ENDED}
-        state = states.get(track.settled_by, protocol_custody.CUT)
-        track.machine = Machine(protocol_custody.TRANSITIONS, state)
-        track.moving = True
-        track.verified_ms = track.receipt_segments = track.receipt_ms = None
+        track.take_back()
     record = vault.read(track.name, track.clip, 0, CLIP_HEADER_BYTES)
     try:
         header = verifier.clip_header(trust, track.device, memoryview(record), 0)
     except ProtocolError:
         track.forget_header()
         return
-    clip_trust = ClipTrust(track.device, track.clip, header.prefix, Mac(header.mac_key))
+    clip_trust = ClipTrust(track.device, track.clip, header.prefix, SegmentMac(header.mac_key))
     track.header, track.trust = header, clip_trust
     head, end = head_of(record), CLIP_HEADER_BYTES
     while (found := _segment(vault, track, clip_trust, head.count)) is not None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from lapel_gateway import steps
 from lapel_gateway.durable import write_file
 from lapel_gateway.keystore import KeyStore, KeyStoreError, OrganisationKey
 from lapel_gateway.ledger import reading, writing
+from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.schema import DEVICE_ACTIVE, DEVICE_LOST, DEVICE_RETIRED
 from lapel_gateway.ledger.schema import device as devices
 from lapel_gateway.log import printable
@@ -40,16 +41,18 @@ MAX_LABEL_CHARACTERS = 80
 """Of a device's or person's name: one line of a table."""
 
 # Built once: it is asked for every batch and every alarm.
-_TRUST = sa.select(
-    devices.c.device,
-    devices.c.state,
-    devices.c.person,
-    devices.c.minimum_suite,
-    devices.c.authenticated_epoch,
-    devices.c.boot_floor,
-    devices.c.boot,
-    devices.c.sealed_key,
-).where(devices.c.device.in_(sa.bindparam("names", expanding=True)))
+_TRUST = Direct(
+    sa.select(
+        devices.c.device,
+        devices.c.state,
+        devices.c.person,
+        devices.c.minimum_suite,
+        devices.c.authenticated_epoch,
+        devices.c.boot_floor,
+        devices.c.boot,
+        devices.c.sealed_key,
+    ).where(devices.c.device == sa.bindparam("of_device"))
+)
 
 _log = structlog.get_logger("lapel.registry")
 
@@ -130,47 +133,54 @@ class Registry:
         ``issue`` makes its certificate (`Pki.issue_device`; None = no TLS); ``build_ms`` is the Unix time before which
         its clock is certainly wrong; ``settings`` differ from the defaults. Raises RegistryError, KeyStoreError.
         """
-        name, person = _label(name, "device"), _label(person, "person", empty=True)
+        return self.provision_many(
+            [(name, person)], organisation, host, port, server_hostname, now_ms, build_ms, issue, settings
+        )[0]
+
+    def provision_many(
+        self,
+        wearers: Sequence[tuple[str, str]],
+        organisation: OrganisationKey,
+        host: str,
+        port: int,
+        server_hostname: str,
+        now_ms: int,
+        build_ms: int,
+        issue: Callable[[bytes, int], DeviceIdentity] | None = None,
+        settings: Mapping[str, int] | None = None,
+    ) -> list[Package]:
+        """`provision` for each (device's name, person), in one commit: all of them are entered, or none."""
+        labels = [(_label(name, "device"), _label(person, "person", empty=True)) for name, person in wearers]
         _check_settings(settings or {})
-        device = self._entropy(DEVICE_ID_BYTES)
-        k_dev = self._entropy(KEY_BYTES)
-        values = {
-            "device": device.hex(),
-            "state": DEVICE_ACTIVE,
-            "name": name,
-            "person": person,
-            "minimum_suite": SUITE_TINK_4KB,
-            "sealed_key": self._keystore.seal(device, k_dev),
-            "provisioned_ms": now_ms,
-            "authenticated_epoch": 0,
-            "boot_floor": 0,
-            "ledger_to": 0,
-            "command_counter": 0,
-            "status": "{}",
-            "settings": "{}",
-        }
-        identity = issue(device, now_ms) if issue else None
-        with writing(self._engine) as connection:
-            if connection.execute(
-                sa.select(devices.c.device).where(devices.c.name == name, devices.c.state == DEVICE_ACTIVE)
-            ).first():
-                raise RegistryError(f"an active device is called {name!r}: retire it first, or choose another name")
-            connection.execute(sa.insert(devices).values(values))
-        steps.reach("registry.sealed")
+        if len({name for name, _ in labels}) < len(labels):
+            raise RegistryError("two of these devices have the same name")
         config = {
-            "device": device.hex(),
             "org_modulus": organisation.modulus.hex(),
             "key_id": organisation.key_id.hex(),
             "host": host,
             "port": port,
-            "tls": identity is not None,
             "server_hostname": server_hostname,
             "build_ms": build_ms,
             "settings": dict(settings or {}),
         }
-        return Package(
-            device, name, config, identity, chain_key=chain_start(k_dev, device), pool=self._entropy(KEY_BYTES)
-        )
+        rows, packages = [], []
+        for name, person in labels:
+            device, k_dev = self._entropy(DEVICE_ID_BYTES), self._entropy(KEY_BYTES)
+            rows.append(self._row(device, k_dev, name, person, now_ms))
+            identity = issue(device, now_ms) if issue else None
+            own = {"device": device.hex(), "tls": identity is not None, **config}
+            chain_key, pool = chain_start(k_dev, device), self._entropy(KEY_BYTES)
+            packages.append(Package(device, name, own, identity, chain_key=chain_key, pool=pool))
+        with writing(self._engine) as connection:
+            active = connection.execute(sa.select(devices.c.name).where(devices.c.state == DEVICE_ACTIVE)).scalars()
+            taken = {name for name, _ in labels}.intersection(active)
+            if taken:
+                raise RegistryError(
+                    f"an active device is called {min(taken)!r}: retire it first, or choose another name"
+                )
+            connection.execute(sa.insert(devices), rows)
+        steps.reach("registry.sealed")
+        return packages
 
     def list(self) -> list[DeviceInfo]:
         """Every device that ever was, by name, then by age."""
@@ -230,31 +240,23 @@ class Registry:
 
     def trust(self, connection: sa.Connection, names: Iterable[bytes]) -> dict[bytes, Trust]:
         """What verification needs of each of these devices that is in the registry, fresh from the ledger."""
-        wanted = sorted({device.hex() for device in names})
-        if not wanted:
-            return {}
         found = {}
-        for row in connection.execute(_TRUST, {"names": wanted}):
-            device = bytes.fromhex(row.device)
-            try:
-                k_dev = self._open(row.device, row.sealed_key)
-            except KeyStoreError as error:
-                # One damaged row must not stop the other devices; this one's records are refused as unknown.
-                if row.device not in self._damaged:
-                    self._damaged.add(row.device)
-                    _log.error("device cannot be verified", device=row.device, reason=str(error))
-                continue
-            found[device] = Trust(
-                device,
-                row.device,
-                row.state,
-                row.person,
-                row.minimum_suite,
-                row.authenticated_epoch,
-                row.boot_floor,
-                -1 if row.boot is None else row.boot,
-                k_dev,
-            )
+        for device in sorted(set(names)):
+            name = device.hex()
+            for row in _TRUST.all(connection, {"of_device": name}):
+                _, state, person, minimum_suite, authenticated_epoch, boot_floor, boot, sealed_key = row
+                try:
+                    k_dev = self._open(name, sealed_key)
+                except KeyStoreError as error:
+                    # One damaged row must not stop the other devices; this one's records are refused as unknown.
+                    if name not in self._damaged:
+                        self._damaged.add(name)
+                        _log.error("device cannot be verified", device=name, reason=str(error))
+                    continue
+                newest = -1 if boot is None else boot
+                found[device] = Trust(
+                    device, name, state, person, minimum_suite, authenticated_epoch, boot_floor, newest, k_dev
+                )
         return found
 
     def check_keys(self) -> None:
@@ -270,6 +272,23 @@ class Registry:
         if known is None or known[0] != sealed:
             known = self._k_dev[name] = (sealed, self._keystore.open(bytes.fromhex(name), sealed))
         return known[1]
+
+    def _row(self, device: bytes, k_dev: bytes, name: str, person: str, now_ms: int) -> dict[str, object]:
+        return {
+            "device": device.hex(),
+            "state": DEVICE_ACTIVE,
+            "name": name,
+            "person": person,
+            "minimum_suite": SUITE_TINK_4KB,
+            "sealed_key": self._keystore.seal(device, k_dev),
+            "provisioned_ms": now_ms,
+            "authenticated_epoch": 0,
+            "boot_floor": 0,
+            "ledger_to": 0,
+            "command_counter": 0,
+            "status": "{}",
+            "settings": "{}",
+        }
 
     def _end(self, device: str, state: str, now_ms: int) -> None:
         self._update(device, state=state, ended_ms=now_ms)

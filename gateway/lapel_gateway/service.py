@@ -11,11 +11,15 @@ Rules that hold here
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import gc
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Protocol
@@ -24,15 +28,15 @@ import sqlalchemy as sa
 import structlog
 
 from lapel_gateway.alarms import AlarmCore
-from lapel_gateway.brokers import Broker, make_broker
+from lapel_gateway.brokers import Broker, BrokerError, make_broker
 from lapel_gateway.config import Config, Role
 from lapel_gateway.downlink import Outcome
-from lapel_gateway.ingest import IngestCore
+from lapel_gateway.ingest import IngestCore, Message
 from lapel_gateway.keystore import KeyStore, OrganisationKey
 from lapel_gateway.ledger import open_ledger
 from lapel_gateway.log import Repeats, printable
 from lapel_gateway.registry import Registry
-from lapel_gateway.transport import Delivery, Link, MqttLink
+from lapel_gateway.transport import BrokerLink, Delivery, Link, make_link
 from lapel_gateway.vault import Vault, VaultFull
 from lapel_protocol.topics import LANE_ALARM, LANE_CLIP, LANE_EVENT
 
@@ -42,11 +46,25 @@ LANES = {"alarms": (LANE_ALARM,), "events": (LANE_EVENT,), "ingest": (LANE_CLIP,
 ALARM_POLL_S = 0.1
 """How soon a human's answer, given in another process, leaves for the device."""
 
+ALARM_BATCH = 64
+"""Messages of the alarm lane that are taken together; they do not wait for each other."""
+
+ALARMS_WAITING = 1024
+"""Read and not taken, because the ledger cannot be used or they are long to verify; the others wait at the broker."""
+
 RETRY_S = 1.0
 """Wait before messages that ledger or vault could not take are handed in again."""
 
+SWITCH_INTERVAL_S = 0.0005
+
 STOP_S = 10.0
 """How long a role may take to finish what it has begun."""
+
+BROKER_LOOK_S = 0.5
+"""How soon it is noticed that the broker of this process has ended."""
+
+BROKER_RETRY_S = (1.0, 30.0)
+"""Wait before it is started again after an attempt that failed; doubles from the first to the last."""
 
 _log = structlog.get_logger("lapel.gateway")
 _TROUBLE = (sa.exc.OperationalError, sa.exc.InternalError, sa.exc.TimeoutError, OSError, VaultFull)
@@ -127,24 +145,47 @@ class AlarmsRole(_Shell):
         self._core = core
         self._link = link
         self._waiting: list[Delivery] = []
+        self._answers_at = 0.0
 
     def _turn(self) -> None:
-        if not self._waiting:
-            self._waiting = self._link.receive(16, ALARM_POLL_S, 0.0)
-        while self._waiting:
-            delivery = self._waiting[0]
+        if len(self._waiting) < ALARMS_WAITING:
+            self._waiting += self._link.receive(ALARM_BATCH, 0.0 if self._waiting else ALARM_POLL_S, 0.0)
+        if self._waiting:
+            self._hand_in()
+        if time.monotonic() >= self._answers_at:
+            self._answers_at = time.monotonic() + ALARM_POLL_S
+            self._link.publish(self._core.untold(self._now_ms()))
+
+    def _hand_in(self) -> None:
+        batch = [(delivery.topic, bytes(delivery.payload)) for delivery in self._waiting]
+        try:
+            outcome = self._core.take(batch, self._now_ms())
+        except _TROUBLE:
+            raise
+        except Exception:  # noqa: BLE001 - one message must not hold up the others
+            _log.exception("internal error", role="alarms")
+            outcome = self._one_by_one(batch)
+        done = set(outcome.acknowledge)
+        taken = [self._waiting[position] for position in outcome.acknowledge]
+        self._waiting = [held for position, held in enumerate(self._waiting) if position not in done]
+        self._link.publish(outcome.downlinks)
+        self._link.acknowledge(taken)
+
+    def _one_by_one(self, batch: Sequence[tuple[str, bytes]]) -> Outcome:
+        """Find the message that the core cannot take: somebody may be pressing all the same, so it is told of."""
+        whole = Outcome()
+        for position, (topic, payload) in enumerate(batch):
             try:
-                outcome = self._core.handle(delivery.topic, delivery.payload, self._now_ms())
+                outcome = self._core.handle(topic, payload, self._now_ms())
             except _TROUBLE:
-                raise
-            except Exception:  # noqa: BLE001 - one message must not hold up the alarms behind it
-                _log.exception("internal error", role="alarms", topic=printable(delivery.topic))
-                self._core.fault(delivery.topic, self._now_ms())
+                return whole
+            except Exception:  # noqa: BLE001 - this is the one
+                _log.exception("internal error", role="alarms", topic=printable(topic))
+                self._core.fault(topic, self._now_ms())
                 outcome = Outcome([0])
-            self._waiting.pop(0)
-            self._link.publish(outcome.downlinks)
-            self._link.acknowledge([delivery])
-        self._link.publish(self._core.untold(self._now_ms()))
+            whole.acknowledge += [position] if outcome.acknowledge else []
+            whole.downlinks += outcome.downlinks
+        return whole
 
 
 class IngestRole(_Shell):
@@ -195,7 +236,7 @@ class IngestRole(_Shell):
             self._stopping.wait(RETRY_S)
 
     def _hand_in(self) -> None:
-        batch = [(delivery.topic, delivery.payload) for _, delivery in self._waiting]
+        batch: list[Message] = [(delivery.topic, delivery.payload) for _, delivery in self._waiting]
         try:
             outcome = self._core.handle(batch, self._now_ms())
         except _TROUBLE:
@@ -210,7 +251,7 @@ class IngestRole(_Shell):
         for link in (self._events, self._clips):
             link.acknowledge([delivery for owner, delivery in taken if owner is link])
 
-    def _one_by_one(self, batch: Sequence[tuple[str, bytes]]) -> Outcome:
+    def _one_by_one(self, batch: Sequence[Message]) -> Outcome:
         """Find the message that the core cannot take, and set it aside: its device still has what it said."""
         whole = Outcome()
         for position, message in enumerate(batch):
@@ -248,7 +289,7 @@ class Gateway:
         # Where roles are processes of their own, the one with ingest starts the broker.
         self.broker: Broker | None = broker if "ingest" in self.roles else None
         self._running: list[RunningRole] = []
-        self._connections: list[MqttLink] = []
+        self._connections: list[BrokerLink] = []
 
     def start(self) -> None:
         """Start broker and roles, the alarms first. Raises what keeps one of them from starting, the others stopped."""
@@ -272,6 +313,21 @@ class Gateway:
         """Wait until the broker has every subscription; False when that took longer than ``timeout_s`` seconds."""
         deadline = time.monotonic() + timeout_s
         return all(link.ready.wait(max(0.0, deadline - time.monotonic())) for link in self._connections)
+
+    def keep_broker(self, ended: threading.Event) -> None:
+        """Start this process's broker again whenever it has ended by itself; returns once `ended` is set."""
+        wait_s = 0.0
+        while not ended.wait(max(BROKER_LOOK_S, wait_s)):
+            if self.broker is None or self.broker.running:
+                wait_s = 0.0
+                continue
+            _log.error("the broker has ended and is started again")
+            try:
+                self.broker.start()
+            except (BrokerError, OSError) as error:
+                first, last = BROKER_RETRY_S
+                wait_s = min(max(first, 2 * wait_s), last)
+                _log.error("the broker does not start", reason=str(error), again_in_s=wait_s)
 
     def stop(self) -> bool:
         """End the roles, then the broker; returns whether all of them ended in time."""
@@ -301,7 +357,11 @@ class Gateway:
             )
             settings = config.ingest
             return IngestRole(
-                core, self._link("events"), self._link("ingest"), settings.batch_max, settings.batch_window_ms
+                core,
+                self._link("events"),
+                self._link("ingest"),
+                settings.batch_max,
+                settings.batch_window_ms,
             )
         if role == "deliver":
             from lapel_gateway import deliver
@@ -311,17 +371,34 @@ class Gateway:
 
         return server.build_role(config, self.engine)
 
-    def _link(self, connection: str) -> MqttLink:
-        link = MqttLink(self._accesses[connection], LANES[connection])
+    def _link(self, connection: str) -> BrokerLink:
+        link = make_link(self._config.broker.reader, self._accesses[connection], LANES[connection])
         self._connections.append(link)
         return link
 
 
-def run(config: Config, roles: Sequence[Role] | None = None, ready: Callable[[Gateway], None] | None = None) -> int:
+def calm_collector() -> None:
+    """Let Python look for garbage in cycles less often: ingest makes thousands of short-lived objects a second and next
+    to no cycles, and to look at everything that was imported again and again costs it a tenth of its time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
+def run(
+    config: Config,
+    roles: Sequence[Role] | None = None,
+    ready: Callable[[Gateway], None] | None = None,
+    beside: AbstractContextManager[object] | None = None,
+) -> int:
     """Run the gateway until SIGTERM or SIGINT; returns a process exit status. `ready` is called once it runs.
 
-    Raises what keeps it from starting (see `Gateway`).
+    `beside` is entered when this process's roles run, and left before they end: the roles of other processes
+    (`lapel_gateway.supervise`). Raises what keeps it from starting (see `Gateway`).
     """
+    # A thread that waits for the interpreter's lock asks for it after this time: by default 5 ms, a third of what an
+    # alarm may take.
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     ended = threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -333,10 +410,12 @@ def run(config: Config, roles: Sequence[Role] | None = None, ready: Callable[[Ga
     try:
         gateway = Gateway(config, roles)
         gateway.start()
+        calm_collector()
         try:
-            if ready is not None:
-                ready(gateway)
-            ended.wait()
+            with beside or contextlib.nullcontext():
+                if ready is not None:
+                    ready(gateway)
+                gateway.keep_broker(ended)
         finally:
             whole = gateway.stop()
         _log.info("gateway ended", in_time=whole)

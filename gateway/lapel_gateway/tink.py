@@ -53,7 +53,7 @@ def read_keyset(text: str) -> bytes:
         ikm = value[-KEY_BYTES:]
         if data["typeUrl"] != TYPE_URL or value != _PARAMETERS + _bytes(3, ikm):
             raise KeysetError("the keyset is not one of AES256_CTR_HMAC_SHA256_4KB")
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise KeysetError("the file is not a Tink keyset of one key") from None
     return ikm
 

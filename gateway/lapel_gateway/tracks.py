@@ -10,6 +10,7 @@ Rules that hold here
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,8 +28,8 @@ from lapel_protocol.stream import segment_offset
 FRONTIER_REFUSALS = 3
 """How often the next segment of a settled clip may come unauthentic before the receipt names the shorter prefix."""
 
-StoredSegment = Callable[[int], tuple[bytes, int]]
-"""Gives (tag, end offset in the clip file) of a segment that the vault already holds."""
+StoredSegment = Callable[["ClipTrack", int], tuple[bytes, int]]
+"""Gives (tag, end offset in the clip file) of a segment of a clip that the vault already holds."""
 
 
 @dataclass(slots=True)
@@ -65,6 +66,7 @@ class ClipTrack:
     moving: bool = True  # ingest still decides the state: it was not held yet when it was loaded
     new: bool = False
     changed: bool = False
+    grown: bool = False  # nothing changed but how much of it is here
     wants: int = 0
     wanted_ms: int = 0
     touched_ms: int = 0
@@ -112,20 +114,49 @@ class ClipTrack:
 
         Raises Malformed when the clip's end record says that there is no such segment.
         """
-        if self.holds(index):
+        head = self.head
+        if head is None:
+            raise ValueError("a segment needs its clip's header first")
+        if index < head.count or (self.extents and self.holds(index)):
             return False
         if self.settled_by == SETTLED_BY_END and index >= (self.settled_segments or 0):
             raise Malformed("segment after the clip's end")
         end = segment_offset(index) + size_bytes
-        if index == self.contiguous:
+        if index == head.count:
             self._advance(tag, end)
-            self._absorb(stored)
+            if self.extents:
+                self._absorb(stored)
         else:
             self._ahead[index] = (tag, end)
             self._add_extent(index)
         self.refusals = self.wants = 0
-        self.changed = True
+        self.grown = True
         return True
+
+    def follows(self, index: int) -> bool:
+        """Whether the segment is the next one of a clip that nothing is known of but that it goes on."""
+        head = self.head
+        return (
+            head is not None
+            and head.count == index
+            and self.settled_by is None
+            and not self.extents
+            and self.machine.state == custody.OPEN
+        )
+
+    def take_stretch(self, tags: list[bytes]) -> None:
+        """Authentic full segments, the first of which `follows`: `take_segment` for each."""
+        head = self.head
+        if head is None or not tags:
+            raise ValueError("a segment needs its clip's header first")
+        value, sha256 = head.value, hashlib.sha256
+        for tag in tags:
+            value = sha256(value + tag).digest()
+        head.value = value
+        head.count += len(tags)
+        self.sealed_bytes = segment_offset(head.count)
+        self.refusals = self.wants = 0
+        self.grown = True
 
     def refuse_segment(self, index: int) -> None:
         """An unauthentic segment came; it counts when nothing else stands between this clip and its settled end."""
@@ -185,6 +216,21 @@ class ClipTrack:
         self.moving = self.changed = True
         self.settled_by = self.settled_segments = self.settled_head = self.verified_ms = self.receipt_segments = None
 
+    def take_back(self) -> None:
+        """What was held is not all of it, or no longer: the clip goes on from where it was settled."""
+        states = {None: custody.OPEN, SETTLED_BY_END: custody.ENDED}
+        self.machine = Machine(custody.TRANSITIONS, states.get(self.settled_by, custody.CUT))
+        self.moving = self.changed = True
+        self.verified_ms = self.receipt_segments = self.receipt_ms = None
+        self.refusals = 0
+
+    def lacks(self, index: int) -> bool:
+        """Whether a clip that was receipted as a shorter prefix is still without this segment.
+
+        Whoever is on the way can make the prefix short with forged segments, but must not be able to keep it so.
+        """
+        return (self.receipt_segments or 0) <= index < (self.settled_segments or 0)
+
     def gap(self) -> tuple[int, int] | None:
         """(first, count) of the segments missing before the next held or settled one; None when none is known to be."""
         first = self.contiguous
@@ -224,7 +270,8 @@ class ClipTrack:
     def _advance(self, tag: bytes, end: int) -> None:
         if self.head is None:
             raise ValueError("a segment needs its clip's header first")
-        self.head.update(tag)
+        self.head.value = hashlib.sha256(self.head.value + tag).digest()
+        self.head.count += 1
         self.sealed_bytes = end
 
     def _absorb(self, stored: StoredSegment) -> None:
@@ -232,7 +279,7 @@ class ClipTrack:
         while self.extents and self.extents[0][0] == self.contiguous:
             first, count = self.extents.pop(0)
             for index in range(first, first + count):
-                self._advance(*(self._ahead.pop(index, None) or stored(index)))
+                self._advance(*(self._ahead.pop(index, None) or stored(self, index)))
 
     def _add_extent(self, index: int) -> None:
         merged: list[tuple[int, int]] = []

@@ -42,6 +42,7 @@ class Vault:
         self._handles: OrderedDict[tuple[str, int], int] = OrderedDict()
         self._dirty: set[tuple[str, int]] = set()
         self._new_folders: set[Path] = set()
+        self._known_folders: set[Path] = set()
         root.mkdir(parents=True, exist_ok=True)
 
     def path(self, device: str, clip: int) -> Path:
@@ -57,11 +58,25 @@ class Vault:
 
     def clips(self) -> Iterator[tuple[str, int]]:
         """Every clip that has a file, in order of device and clip."""
-        for folder in sorted(self.root.iterdir()):
-            if folder.is_dir():
-                for file in sorted(folder.glob(f"????????{_SUFFIX}")):
+        for name in self.folders():
+            for clip in self.numbers(name):
+                yield name, clip
+
+    def folders(self, since_s: int = 0) -> list[str]:
+        """The devices' folders in which a file was made or removed at or after this Unix time, in order."""
+        with os.scandir(self.root) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir() and entry.stat().st_mtime >= since_s)
+
+    def numbers(self, device: str) -> list[int]:
+        """The clips of a device that have a file, in order; nothing but names is read."""
+        found = []
+        with os.scandir(self.root / device) as entries:
+            for entry in entries:
+                stem, dot, suffix = entry.name.partition(".")
+                if dot + suffix == _SUFFIX and len(stem) == 8:
                     with contextlib.suppress(ValueError):
-                        yield folder.name, int(file.stem, 16)
+                        found.append(int(stem, 16))
+        return sorted(found)
 
     def check_room(self, size_bytes: int) -> None:
         """Raise VaultFull unless ``size_bytes`` more fit beside the reserve."""
@@ -98,6 +113,10 @@ class Vault:
     def sync(self) -> None:
         """Make durable whatever was placed since the last call. Raises VaultFull, OSError; then it is still pending."""
         try:
+            if len(self._dirty) > 1:
+                # Linux begins to write them all out at once, and the syncs below wait for that together.
+                for key in self._dirty:
+                    os.posix_fadvise(self._handle(*key, create=False), 0, 0, os.POSIX_FADV_DONTNEED)
             for key in sorted(self._dirty):
                 os.fdatasync(self._handle(*key, create=False))
                 self._dirty.discard(key)
@@ -126,11 +145,13 @@ class Vault:
         except FileNotFoundError:
             if not create:
                 raise
-            if not path.parent.exists():
-                path.parent.mkdir(mode=0o750)
-                self._new_folders.add(self.root)
+            path.parent.mkdir(mode=0o750, exist_ok=True)
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
             self._new_folders.add(path.parent)
+        if path.parent not in self._known_folders:
+            # Made now, or by a process that was killed before it had made folder and files durable by name.
+            self._known_folders.add(path.parent)
+            self._new_folders |= {self.root, path.parent}
         self._handles[key] = handle
         self._close_oldest()
         return handle

@@ -15,12 +15,16 @@ Invariants
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+import struct
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from lapel_protocol import labels
+from lapel_protocol import PROTOCOL_VERSION, labels
 from lapel_protocol.clip import RECORD_CLIP_END, RECORD_CLIP_HEADER, ClipEnd, ClipHeader, peek_clip
 from lapel_protocol.crypto import Mac
 from lapel_protocol.errors import (
@@ -38,13 +42,17 @@ from lapel_protocol.keys import EpochKeys, chain_start
 from lapel_protocol.limits import (
     CLIP_END_BYTES,
     CLIP_HEADER_BYTES,
+    FIRST_BODY_BYTES,
     MAX_CHAIN_STEPS,
     MAX_EVENT_RECORD_BYTES,
     MAX_MESSAGE_BYTES,
+    MAX_SEGMENTS,
+    SEGMENT_BYTES,
     SEGMENT_HEADER_BYTES,
+    TAG_BYTES,
 )
-from lapel_protocol.opening import open_clip_end, open_clip_header, open_event, verify_segment
-from lapel_protocol.stream import RECORD_SEGMENT, SegmentHeader, decode_segment_header, segment_body
+from lapel_protocol.opening import open_clip_end, open_clip_header, open_event
+from lapel_protocol.stream import RECORD_SEGMENT, SegmentHeader, decode_segment_header
 
 CHECKPOINT_STEPS = 1024
 """Authenticated epochs between two remembered chain keys: deriving any older epoch again takes about a millisecond."""
@@ -58,6 +66,10 @@ BUDGET_STEPS = 4 * MAX_CHAIN_STEPS
 BUDGET_WINDOW_MS = 60_000
 
 _CLIP_AT = 12  # every record of a clip names it at this offset
+_CRC_AT = 24  # a segment's CRC is over what stands before it and over the body
+_SEGMENT = struct.Struct(">BBBB8sIIII")
+_NONCE_END = struct.Struct(">IBI")
+_BLOCK_BYTES = 64  # of SHA-256
 
 CACHED_EPOCHS = 4096
 """Epoch keys kept ready: one boot and one clip for each of two thousand active devices, under 4 MiB."""
@@ -88,6 +100,27 @@ class Trust:
         return f"Trust({self.name})"
 
 
+class SegmentMac:
+    """HMAC-SHA256 (RFC 2104) under one 32-byte key, its two key blocks hashed once for the many segments of a clip.
+
+    Its work is OpenSSL's, which lets other threads run meanwhile.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        block = key.ljust(_BLOCK_BYTES, b"\0")
+        self.inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+        self.outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def digest(self, nonce: bytes, cipher_text: memoryview) -> bytes:
+        """The tag of a segment."""
+        inner = self.inner.copy()
+        inner.update(nonce)
+        inner.update(cipher_text)
+        outer = self.outer.copy()
+        outer.update(inner.digest())
+        return outer.digest()
+
+
 @dataclass(slots=True)
 class ClipTrust:
     """What a verified clip header lets segments be checked with."""
@@ -95,16 +128,27 @@ class ClipTrust:
     device: bytes
     clip: int
     prefix: bytes
-    mac: Mac
+    mac: Mac | SegmentMac
 
 
-@dataclass(slots=True)
-class ClipRecord:
+class ClipRecord(NamedTuple):
     """One whole record of a clip message, nothing verified. `segment` is its header if it is a segment."""
 
     view: memoryview
     clip: int
     segment: SegmentHeader | None
+
+
+class Stretch(NamedTuple):
+    """Full segments of one clip that follow each other, nothing verified but their lengths."""
+
+    view: memoryview
+    device: bytes
+    clip: int
+    first: int
+    """Index of the first."""
+    crcs: list[int]
+    """As each claims."""
 
 
 class _Chain:
@@ -223,7 +267,7 @@ class Verifier:
             return self.keys(trust, epoch)
         if steps > MAX_CHAIN_STEPS:
             raise EpochTooFar(f"epoch {epoch} is {steps} beyond the last authenticated one")
-        if now_ms - chain.spent_since_ms >= BUDGET_WINDOW_MS:
+        if not 0 <= now_ms - chain.spent_since_ms < BUDGET_WINDOW_MS:
             chain.spent_steps, chain.spent_since_ms = 0, now_ms
         if steps > FREE_STEPS and chain.spent_steps + steps > BUDGET_STEPS:
             raise WalkRefused("too many failed walks of this device's chain")
@@ -244,7 +288,7 @@ class Verifier:
             self._epochs.popitem(last=False)
 
 
-def split_records(payload: bytes) -> Iterator[ClipRecord]:
+def split_records(payload: bytes | memoryview) -> Iterator[ClipRecord]:
     """The whole records of a clip message, in order, nothing verified but their lengths.
 
     Raises Oversized before looking at a payload that is too long, and Malformed at the first byte that starts no whole
@@ -253,24 +297,96 @@ def split_records(payload: bytes) -> Iterator[ClipRecord]:
     if len(payload) > MAX_MESSAGE_BYTES:
         raise Oversized(f"message of {len(payload)} bytes")
     view = memoryview(payload)
-    if not view:
+    at, end = 0, len(view)
+    if not end:
         raise Malformed("empty message")
-    while view:
-        kind = view[0]
-        segment = None
-        if kind == RECORD_SEGMENT:
-            segment = decode_segment_header(view[:SEGMENT_HEADER_BYTES])
-            size = SEGMENT_HEADER_BYTES + segment.size_bytes
-        elif kind == RECORD_CLIP_HEADER:
-            size = CLIP_HEADER_BYTES
-        elif kind == RECORD_CLIP_END:
-            size = CLIP_END_BYTES
+    while at < end:
+        record = _record_at(view, at, end)
+        yield record
+        at += len(record.view)
+
+
+def split_stretches(payload: bytes | memoryview) -> Iterator[ClipRecord | Stretch]:
+    """The same as `split_records`, but full segments that follow each other are given out together."""
+    if len(payload) > MAX_MESSAGE_BYTES:
+        raise Oversized(f"message of {len(payload)} bytes")
+    view = memoryview(payload)
+    at, end = 0, len(view)
+    if not end:
+        raise Malformed("empty message")
+    unpack = _SEGMENT.unpack_from
+    while at < end:
+        start, crcs = at, list[int]()
+        following = (b"", 0, 0)
+        while end - at > SEGMENT_HEADER_BYTES:
+            kind, version, flags, zero, device, clip, index, size, crc = unpack(view, at)
+            stop = at + SEGMENT_HEADER_BYTES + size
+            if kind != RECORD_SEGMENT or version != PROTOCOL_VERSION or flags or zero or stop > end:
+                break
+            if size != (SEGMENT_BYTES if index else FIRST_BODY_BYTES) or index >= MAX_SEGMENTS:
+                break
+            # Device, clip and index, as they stand in the record.
+            if crcs and following != (device, clip, index):
+                break
+            following = (device, clip, index + 1)
+            crcs.append(crc)
+            at = stop
+        if crcs:
+            device, clip, index = following
+            yield Stretch(view[start:at], device, clip, index - len(crcs), crcs)
         else:
-            raise Malformed(f"no record begins with {kind}")
-        if size > len(view):
-            raise Malformed("record cut")
-        yield ClipRecord(view[:size], int.from_bytes(view[_CLIP_AT : _CLIP_AT + 4], "big"), segment)
-        view = view[size:]
+            record = _record_at(view, at, end)
+            yield record
+            at += len(record.view)
+
+
+def authentic_tags(trust: ClipTrust, stretch: Stretch) -> list[bytes]:
+    """The tags of a stretch's segments from the first, as far as they are authentic for this clip.
+
+    What `check_segment` says of them one by one, without its words; whoever wants to know what is wrong with the next
+    one asks it.
+    """
+    tags: list[bytes] = []
+    mac, view = trust.mac, stretch.view
+    if stretch.device != trust.device or stretch.clip != trust.clip or not isinstance(mac, SegmentMac):
+        return tags
+    inner_copy, outer_copy = mac.inner.copy, mac.outer.copy
+    at, index, prefix, crc32 = 0, stretch.first, trust.prefix, zlib.crc32
+    for crc in stretch.crcs:
+        begin = at + SEGMENT_HEADER_BYTES
+        end = begin + (SEGMENT_BYTES if index else FIRST_BODY_BYTES)
+        if crc32(view[begin:end], crc32(view[at : at + _CRC_AT])) != crc:
+            break
+        inner = inner_copy()
+        inner.update(prefix + _NONCE_END.pack(index, 0, 0))
+        inner.update(view[begin : end - TAG_BYTES])
+        outer = outer_copy()
+        outer.update(inner.digest())
+        tag = bytes(view[end - TAG_BYTES : end])
+        if not hmac.compare_digest(outer.digest(), tag):
+            break
+        tags.append(tag)
+        at = end
+        index += 1
+    return tags
+
+
+def _record_at(view: memoryview, at: int, end: int) -> ClipRecord:
+    """The record that begins at `at`. Raises Malformed."""
+    kind = view[at]
+    segment = None
+    if kind == RECORD_SEGMENT:
+        segment = decode_segment_header(view[at : at + SEGMENT_HEADER_BYTES])
+        size = SEGMENT_HEADER_BYTES + segment.size_bytes
+    elif kind == RECORD_CLIP_HEADER:
+        size = CLIP_HEADER_BYTES
+    elif kind == RECORD_CLIP_END:
+        size = CLIP_END_BYTES
+    else:
+        raise Malformed(f"no record begins with {kind}")
+    if size > end - at:
+        raise Malformed("record cut")
+    return ClipRecord(view[at : at + size], int.from_bytes(view[at + _CLIP_AT : at + _CLIP_AT + 4], "big"), segment)
 
 
 def check_segment(trust: ClipTrust, header: SegmentHeader, record: memoryview) -> bytes:
@@ -279,7 +395,16 @@ def check_segment(trust: ClipTrust, header: SegmentHeader, record: memoryview) -
         raise WrongDevice("segment of another device")
     if header.clip != trust.clip:
         raise Malformed("segment of another clip")
-    return verify_segment(trust.mac, trust.prefix, header, segment_body(header, record))
+    if len(record) != SEGMENT_HEADER_BYTES + header.size_bytes:
+        raise Malformed("segment cut or followed by other bytes")
+    body = record[SEGMENT_HEADER_BYTES:]
+    if zlib.crc32(body, zlib.crc32(record[:_CRC_AT])) != header.crc:
+        raise Malformed("segment torn")
+    tag = bytes(body[-TAG_BYTES:])
+    nonce = trust.prefix + _NONCE_END.pack(header.index, header.last, 0)
+    if not hmac.compare_digest(trust.mac.digest(nonce, body[:-TAG_BYTES]), tag):
+        raise BadMac("segment tag")
+    return tag
 
 
 def _known(trust: Trust | None, device: bytes, named: bytes) -> Trust:

@@ -238,6 +238,9 @@ def _add_video(output: OutputContainer, picture: VideoFrame) -> VideoStream:
     video.height = max(2, picture.height & ~1)
     video.pix_fmt = "yuv420p"
     video.codec_context.time_base = MILLISECOND
+    # Slices, which PyAV asks for, make every picture wait for its slowest part; with whole pictures in parallel the
+    # encoder works while the next JPEG is decoded.
+    video.codec_context.thread_type = "FRAME"
     video.color_range = ColorRange.MPEG
     video.colorspace = Colorspace.ITU601
     return video

@@ -1,4 +1,7 @@
-"""A real Mosquitto with the generated configuration: who may connect, write and read, and what is kept."""
+"""A real Mosquitto with the generated configuration: what is kept, what is bounded, and how it starts and ends.
+
+Who may connect, write and read is the matter of tests/redteam/test_broker_takeover.py.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +10,30 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from lapel_gateway.brokers import GATEWAY_CONNECTIONS, mosquitto
 from lapel_gateway.brokers.broker import BrokerError, accepts_connections
 from lapel_gateway.brokers.mosquitto import MosquittoProcess
+from lapel_gateway.credit import ALARM_WINDOW_BYTES, LEAST_WINDOW_BYTES, SHARE_BYTES
 from lapel_gateway.pki import Pki, TlsFiles
 from lapel_protocol.limits import MAX_MESSAGE_BYTES
 from lapel_protocol.topics import topic
-from tests.gateway.mqtt import MqttClient, Refused, connected
+from tests.gateway.mqtt import MqttClient, connected
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.needs("mosquitto")
 
 NOW_MS = 1_790_000_000_000
 DEVICE_A = bytes.fromhex("00aa00aa00aa00aa")
-DEVICE_B = bytes.fromhex("00bb00bb00bb00bb")
-LANES = ("alarm", "event", "clip", "down")
+LAST = 1 << 30
+FLEET_WITHIN_THE_QUEUE = 750
+"""Devices that send clips within the same two minutes."""
 
 
 class Site:
@@ -41,12 +48,11 @@ class Site:
     def own_files(self) -> TlsFiles:
         return self.pki.ensure_broker(["127.0.0.1"], NOW_MS)
 
-    def files(self, who: str, pki: Pki | None = None) -> TlsFiles:
+    def files(self, who: str) -> TlsFiles:
         """PEM files of a role, or of a device given by its hex id."""
-        pki = pki or self.pki
         if who.startswith("gateway-"):
-            return pki.ensure_role(who.removeprefix("gateway-"), NOW_MS)
-        identity = pki.issue_device(bytes.fromhex(who), NOW_MS)
+            return self.pki.ensure_role(who.removeprefix("gateway-"), NOW_MS)
+        identity = self.pki.issue_device(bytes.fromhex(who), NOW_MS)
         files = TlsFiles(self.pki.ca_file, self.folder / f"{who}.pem", self.folder / f"{who}.key")
         certificate = x509.load_der_x509_certificate(identity.certificate_der)
         files.certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
@@ -70,83 +76,6 @@ def site(tmp_path: Path, free_port: int) -> Iterator[Site]:
     site.broker.start()
     yield site
     site.broker.stop()
-
-
-# Who may write what: for the topics of device A, and the reader that would see it arrive.
-READER = {"alarm": "gateway-alarms", "event": "gateway-events", "clip": "gateway-ingest", "down": DEVICE_A.hex()}
-WRITERS = {
-    DEVICE_A.hex(): {"alarm", "event", "clip"},
-    DEVICE_B.hex(): set[str](),
-    "gateway-alarms": {"down"},
-    "gateway-events": {"down"},
-    "gateway-ingest": {"down"},
-    "gateway-stranger": set[str](),
-}
-READERS = {
-    DEVICE_A.hex(): {topic(DEVICE_A, "down")},
-    DEVICE_B.hex(): {topic(DEVICE_B, "down")},
-    "gateway-alarms": {topic(device, "alarm") for device in (DEVICE_A, DEVICE_B)},
-    "gateway-events": {topic(device, "event") for device in (DEVICE_A, DEVICE_B)},
-    "gateway-ingest": {topic(device, "clip") for device in (DEVICE_A, DEVICE_B)},
-    "gateway-stranger": set[str](),
-}
-
-
-@pytest.mark.parametrize("writer", WRITERS)
-def test_each_identity_writes_its_own_lanes_and_nothing_else(site: Site, writer: str) -> None:
-    with ExitStack() as stack:
-        readers = {name: site.client(name) for name in set(READER.values()) - {writer}}
-        for reader in readers.values():
-            stack.callback(reader.close)
-            reader.subscribe("lapel/v1/#")
-        with connected(site.port, writer, site.files(writer)) as client:
-            for lane in LANES:
-                client.publish(topic(DEVICE_A, lane))
-        for lane in LANES:
-            if READER[lane] != writer:
-                arrived = topic(DEVICE_A, lane) in [name for name, _ in readers[READER[lane]].settle()]
-                assert arrived == (lane in WRITERS[writer]), f"{writer} writes {lane}"
-
-
-@pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("wish", ["lapel/v1/#", "#"])
-def test_each_identity_reads_its_own_lanes_and_nothing_else_whatever_it_subscribes_to(
-    site: Site, reader: str, wish: str
-) -> None:
-    # The listener asks first; the writers who share its identity must not take its connection over.
-    with connected(site.port, reader, site.files(reader)) as listener:
-        listener.subscribe(wish)
-        for device in (DEVICE_A, DEVICE_B):
-            for lane in LANES:
-                name = device.hex() if lane != "down" else "gateway-ingest"
-                if name == reader:
-                    listener.publish(topic(device, lane))
-                    continue
-                with connected(site.port, name, site.files(name)) as writer:
-                    writer.publish(topic(device, lane))
-        assert {name for name, _ in listener.settle()} == READERS[reader]
-
-
-def test_another_devices_certificate_cannot_take_over_a_session_by_its_client_id(site: Site) -> None:
-    with connected(site.port, DEVICE_A.hex(), site.files(DEVICE_A.hex())) as victim:
-        victim.subscribe(topic(DEVICE_A, "down"))
-        with connected(site.port, DEVICE_A.hex(), site.files(DEVICE_B.hex())):
-            with connected(site.port, "gateway-ingest", site.files("gateway-ingest")) as gateway:
-                gateway.publish(topic(DEVICE_A, "down"), b"for A")
-            assert victim.wait_for(1) == [(topic(DEVICE_A, "down"), b"for A")]
-
-
-def test_a_client_without_a_certificate_is_refused(site: Site) -> None:
-    nobody = TlsFiles(site.pki.ca_file, site.folder / "none.pem", site.folder / "none.key")
-    with pytest.raises(Refused), connected(site.port, DEVICE_A.hex(), nobody):
-        pass
-
-
-def test_a_certificate_of_another_ca_is_refused(site: Site) -> None:
-    stranger = Pki.ensure(site.folder / "other", "Test")
-    files = site.files(DEVICE_A.hex(), stranger)
-    with pytest.raises(Refused), connected(site.port, DEVICE_A.hex(), files):
-        pass
 
 
 def test_the_largest_message_passes_and_a_larger_one_is_never_delivered(site: Site) -> None:
@@ -174,26 +103,162 @@ def test_messages_for_an_absent_gateway_outlast_a_restart_of_the_broker(site: Si
     back.close()
 
 
-def test_more_than_mosquittos_default_of_a_thousand_messages_wait_for_an_absent_gateway(site: Site) -> None:
+def publish_numbered(site: Site, count: int, start: int = 0) -> None:
+    with connected(site.port, DEVICE_A.hex(), site.files(DEVICE_A.hex())) as device:
+        for number in range(start, start + count):
+            device.publish(topic(DEVICE_A, "event"), number.to_bytes(4, "big"))
+
+
+def absent_reader(site: Site) -> None:
+    """The gateway's events connection has a session and is away."""
     absent = site.client("gateway-events", clean=False)
     absent.subscribe("lapel/v1/+/+/event")
     absent.close()
-    with connected(site.port, DEVICE_A.hex(), site.files(DEVICE_A.hex())) as device:
-        for number in range(1500):
-            device.publish(topic(DEVICE_A, "event"), number.to_bytes(4, "big"))
+
+
+def everything(site: Site) -> list[int]:
+    """What waited for the events connection, up to the message numbered LAST, which was published after all others."""
     back = site.client("gateway-events", clean=False)
-    assert [int.from_bytes(payload, "big") for _, payload in back.wait_for(1500)] == list(range(1500))
+    kept: list[int] = []
+    while LAST not in kept:
+        kept = numbers(back.wait_for(len(kept) + 1))
+    back.close()
+    return kept[:-1]
+
+
+def numbers(messages: list[tuple[str, bytes]]) -> list[int]:
+    return [int.from_bytes(payload, "big") for _, payload in messages]
+
+
+def test_more_than_mosquittos_default_of_a_thousand_messages_wait_for_an_absent_gateway(site: Site) -> None:
+    absent_reader(site)
+    publish_numbered(site, 1500)
+    back = site.client("gateway-events", clean=False)
+    assert numbers(back.wait_for(1500)) == list(range(1500))
     back.close()
 
 
-def test_nothing_is_retained(site: Site) -> None:
-    device = site.client(DEVICE_A.hex())
-    with pytest.raises(Refused):
-        device.publish(topic(DEVICE_A, "alarm"), b"old", retain=True)
-    device.close()
-    with connected(site.port, "gateway-alarms", site.files("gateway-alarms")) as gateway:
-        gateway.subscribe("lapel/v1/+/+/alarm")
-        assert gateway.settle() == []
+@pytest.fixture
+def saving_site(tmp_path: Path, free_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """The same, saving each second."""
+    monkeypatch.setattr(mosquitto, "AUTOSAVE_S", 1)
+    site = Site(tmp_path, free_port)
+    site.broker.start()
+    yield site
+    site.broker.stop()
+
+
+def wait_saved(site: Site, payload: bytes) -> None:
+    """Wait until the broker has this payload on its disk."""
+    store = site.broker.directory / "mosquitto.db"
+    wait_until(lambda: store.exists() and payload in store.read_bytes(), 30)
+
+
+def test_a_broker_that_is_killed_loses_what_came_since_its_last_save_and_keeps_the_rest_in_order(
+    saving_site: Site,
+) -> None:
+    absent_reader(saving_site)
+    publish_numbered(saving_site, 100, 0x41414100)
+    wait_saved(saving_site, (0x41414100 + 99).to_bytes(4, "big"))
+    publish_numbered(saving_site, 50, 0x41414100 + 100)
+    saving_site.broker.kill()
+    saving_site.broker.start()
+    publish_numbered(saving_site, 1, LAST)
+    kept = everything(saving_site)
+    assert 100 <= len(kept) <= 150
+    assert kept == list(range(0x41414100, 0x41414100 + len(kept)))
+
+
+def test_a_broker_that_is_killed_again_and_again_always_starts_and_still_takes_messages(saving_site: Site) -> None:
+    absent_reader(saving_site)
+    for number in range(4):
+        first = 0x42420000 + 1000 * number
+        publish_numbered(saving_site, 200, first)
+        wait_saved(saving_site, first.to_bytes(4, "big"))  # the kill falls near a save, or into the next one
+        saving_site.broker.kill()
+        saving_site.broker.start()
+    publish_numbered(saving_site, 1, LAST)
+    kept = everything(saving_site)
+    assert kept == sorted(kept)
+    assert {0x42420000 + 1000 * number for number in range(4)} <= set(kept)
+
+
+def test_a_session_that_was_never_saved_is_gone_after_a_kill_and_its_owner_subscribes_again(site: Site) -> None:
+    """Why the gateway subscribes at each connection, and why a PUBACK of the meantime is worth nothing."""
+    absent_reader(site)
+    site.broker.kill()
+    site.broker.start()
+    publish_numbered(site, 1, 7)
+    back = site.client("gateway-events", clean=False)
+    assert back.settle() == []
+    back.subscribe("lapel/v1/+/+/event")
+    publish_numbered(site, 1, 8)
+    assert numbers(back.wait_for(1)) == [8]
+    back.close()
+
+
+def test_a_full_queue_of_clips_drops_clips_that_were_acknowledged_and_no_alarm(
+    tmp_path: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a PUBACK is worth, and why credit keeps the sum of windows below the limit (SPEC section 9.3)."""
+    limit = 1 << 20
+    monkeypatch.setattr(mosquitto, "MAX_QUEUED_BYTES", limit)
+    site = Site(tmp_path, free_port)
+    site.broker.start()
+    try:
+        for role, lane in (("ingest", "clip"), ("alarms", "alarm")):
+            absent = site.client(f"gateway-{role}", clean=False)
+            absent.subscribe(f"lapel/v1/+/+/{lane}")
+            absent.close()
+        with connected(site.port, DEVICE_A.hex(), site.files(DEVICE_A.hex())) as device:
+            for _ in range(3 * limit // MAX_MESSAGE_BYTES):
+                device.publish(topic(DEVICE_A, "clip"), bytes(MAX_MESSAGE_BYTES))
+            for number in range(50):
+                device.publish(topic(DEVICE_A, "alarm"), bytes([number]))
+        ingest = site.client("gateway-ingest", clean=False)
+        kept = len(ingest.settle())
+        ingest.close()
+        assert 0.9 * limit <= kept * MAX_MESSAGE_BYTES <= 1.1 * limit
+        alarms = site.client("gateway-alarms", clean=False)
+        assert [payload[0] for _, payload in alarms.wait_for(50)] == list(range(50))
+        alarms.close()
+    finally:
+        site.broker.stop()
+
+
+def test_the_limits_fit_each_other() -> None:
+    """Each with its reason in brokers/mosquitto.py; together they must leave room for what credit grants."""
+    # While it can be kept, all credit together fits into the queue of an absent gateway, and so do some alarms' clips.
+    assert SHARE_BYTES + 16 * ALARM_WINDOW_BYTES <= mosquitto.MAX_QUEUED_BYTES
+    # Up to this many devices that send clips at once; of more, what does not fit is dropped and sent again.
+    assert SHARE_BYTES // LEAST_WINDOW_BYTES >= FLEET_WITHIN_THE_QUEUE
+    # Three lanes may be full at once, with as much again for sessions and messages under way, before data is refused.
+    assert 2 * len(GATEWAY_CONNECTIONS) * mosquitto.MAX_QUEUED_BYTES <= mosquitto.MEMORY_LIMIT_BYTES
+    assert mosquitto.MAX_INFLIGHT * MAX_MESSAGE_BYTES <= mosquitto.MAX_QUEUED_BYTES // 4
+    assert MAX_MESSAGE_BYTES < mosquitto.MAX_PACKET_BYTES
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "use_identity_as_username true",
+        "use_username_as_clientid true",
+        "require_certificate true",
+        "allow_anonymous false",
+        "per_listener_settings false",
+        "retain_available false",
+        f"message_size_limit {MAX_MESSAGE_BYTES}",
+        "persistence true",
+        "autosave_on_changes false",
+        f"autosave_interval {mosquitto.AUTOSAVE_S}",
+        "tls_version tlsv1.2",
+        "queue_qos0_messages false",
+    ],
+)
+def test_what_safety_rests_on_is_in_the_configuration(tmp_path: Path, line: str) -> None:
+    """Each of these was seen to matter; what it does is shown on the running broker in tests/redteam."""
+    files = TlsFiles(tmp_path / "ca", tmp_path / "cert", tmp_path / "key")
+    assert line in mosquitto.render_config("0.0.0.0", 8883, files, tmp_path).splitlines()
 
 
 def test_a_taken_port_is_named(site: Site) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -215,3 +217,36 @@ def test_micropython_refuses_a_broker_certificate_from_its_future_so_backdating_
     monkeypatch.setattr(pki_module, "BACKDATED_TO", BACKDATED_TO.replace(year=2048))
     monkeypatch.setattr(pki_module, "VALID_DAYS", 20_000)
     assert "refused" in handshake.outcome()
+
+
+def test_roles_that_start_side_by_side_get_certificates_that_fit_their_keys(pki: Pki) -> None:
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from lapel_gateway.pki import Pki\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        f"Pki.ensure(Path(sys.argv[1]), 'Test council').ensure_role('ingest', {NOW_MS})\n"
+    )
+    command = [sys.executable, "-c", script, str(pki.directory)]
+    with contextlib.ExitStack() as stack:
+        started = [
+            stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+            for _ in range(6)
+        ]
+        assert [process.stdout.readline() for process in started if process.stdout] == ["ready\n"] * 6
+        for process in started:
+            if process.stdin:
+                process.stdin.write("\n")
+                process.stdin.flush()
+        assert [process.wait(60) for process in started] == [0] * 6
+    files = pki.ensure_role("ingest", NOW_MS)
+    key = serialization.load_pem_private_key(files.key_file.read_bytes(), None)
+    assert key.public_key() == certificate(files).public_key()
+
+
+def test_a_certificate_that_is_not_its_keys_is_issued_anew(pki: Pki) -> None:
+    files, other = pki.ensure_role("ingest", NOW_MS), pki.ensure_role("alarms", NOW_MS)
+    files.key_file.write_bytes(other.key_file.read_bytes())
+    before = certificate(files)
+    assert certificate(pki.ensure_role("ingest", NOW_MS)) != before
+    key = serialization.load_pem_private_key(files.key_file.read_bytes(), None)
+    assert key.public_key() == certificate(files).public_key()

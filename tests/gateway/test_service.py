@@ -134,7 +134,7 @@ def test_an_alarm_waits_while_the_ledger_cannot_be_used_and_this_is_told_once(
     pair: DevicePair, alarm_role: AlarmRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, link = alarm_role
-    monkeypatch.setattr(pair.alarms, "handle", broken(5, pair.alarms.handle))
+    monkeypatch.setattr(pair.alarms, "take", broken(5, pair.alarms.take))
     with capture_logs() as lines:
         link.put(pair.one.alarm(), pair.one.alarm())
         until(lambda: link.acknowledged == [1, 2])
@@ -153,14 +153,14 @@ def test_an_alarm_that_meets_an_error_of_the_program_is_told_of_and_holds_up_no_
     pair: DevicePair, alarm_role: AlarmRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, link = alarm_role
-    handle, poison = pair.alarms.handle, pair.one.alarm()
+    take, poison = pair.alarms.take, pair.one.alarm()
 
-    def faulty(name: str, payload: bytes, now_ms: int) -> Outcome:
-        if payload == poison[1]:
+    def faulty(batch: Sequence[tuple[str, bytes]], now_ms: int) -> Outcome:
+        if poison in batch:
             raise KeyError("a mistake")
-        return handle(name, payload, now_ms)
+        return take(batch, now_ms)
 
-    monkeypatch.setattr(pair.alarms, "handle", faulty)
+    monkeypatch.setattr(pair.alarms, "take", faulty)
     link.put(poison, pair.one.alarm())
     until(lambda: link.acknowledged == [1, 2])
     assert pair.count("alarm") == 1

@@ -6,16 +6,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from structlog.testing import capture_logs
 
-from lapel_gateway import transport
 from lapel_gateway.brokers.broker import BrokerAccess
 from lapel_gateway.brokers.embedded import EmbeddedBroker
 from lapel_gateway.brokers.mosquitto import MosquittoProcess
 from lapel_gateway.pki import Pki, TlsFiles
-from lapel_gateway.transport import Delivery, MqttLink
+from lapel_gateway.transport import BrokerLink, Delivery, Reader, link, make_link
 from lapel_protocol.topics import LANE_CLIP, topic
 from tests.gateway.mqtt import connected
 
@@ -27,7 +27,7 @@ TIMEOUT_S = 15.0
 
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "LAST_RETRY_S", 1)
+    monkeypatch.setattr(link, "LAST_RETRY_S", 1)
 
 
 @pytest.fixture
@@ -38,12 +38,26 @@ def broker(free_port: int) -> Iterator[EmbeddedBroker]:
     broker.stop()
 
 
-def link_to(port: int, tls: TlsFiles | None = None, host: str = "127.0.0.1", name: str = "ingest") -> MqttLink:
-    return MqttLink(BrokerAccess(host, port, f"gateway-{name}", tls), [LANE_CLIP])
+class MakeLink(Protocol):
+    """Makes a link of the reader that is under test."""
+
+    def __call__(
+        self, port: int, tls: TlsFiles | None = None, host: str = "127.0.0.1", name: str = "ingest"
+    ) -> BrokerLink: ...
+
+
+@pytest.fixture(params=["socket", "paho"])
+def link_to(request: pytest.FixtureRequest) -> MakeLink:
+    reader: Reader = request.param
+
+    def make(port: int, tls: TlsFiles | None = None, host: str = "127.0.0.1", name: str = "ingest") -> BrokerLink:
+        return make_link(reader, BrokerAccess(host, port, f"gateway-{name}", tls), [LANE_CLIP])
+
+    return make
 
 
 @contextmanager
-def started(link: MqttLink) -> Iterator[MqttLink]:
+def started(link: BrokerLink) -> Iterator[BrokerLink]:
     link.start()
     try:
         assert link.ready.wait(TIMEOUT_S)
@@ -52,7 +66,7 @@ def started(link: MqttLink) -> Iterator[MqttLink]:
         link.stop()
 
 
-def take(link: MqttLink, count: int) -> list[Delivery]:
+def take(link: BrokerLink, count: int) -> list[Delivery]:
     found: list[Delivery] = []
     while len(found) < count:
         more = link.receive(count - len(found), TIMEOUT_S, 0.0)
@@ -71,7 +85,7 @@ def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it did not happen in time")
 
 
-def test_messages_are_gathered_into_batches_in_order(broker: EmbeddedBroker) -> None:
+def test_messages_are_gathered_into_batches_in_order(link_to: MakeLink, broker: EmbeddedBroker) -> None:
     with started(link_to(broker.port)) as link, connected(broker.port, "device") as device:
         for number in range(10):
             device.publish(NAME, bytes([number]))
@@ -81,7 +95,7 @@ def test_messages_are_gathered_into_batches_in_order(broker: EmbeddedBroker) -> 
         assert link.receive(5, 0.0, 0.0) == []
 
 
-def test_a_batch_has_no_more_messages_than_asked_for(broker: EmbeddedBroker) -> None:
+def test_a_batch_has_no_more_messages_than_asked_for(link_to: MakeLink, broker: EmbeddedBroker) -> None:
     with started(link_to(broker.port)) as link, connected(broker.port, "device") as device:
         for number in range(5):
             device.publish(NAME, bytes([number]))
@@ -91,21 +105,21 @@ def test_a_batch_has_no_more_messages_than_asked_for(broker: EmbeddedBroker) -> 
         assert max(sizes) <= 2
 
 
-def test_lanes_that_were_not_asked_for_do_not_arrive(broker: EmbeddedBroker) -> None:
+def test_lanes_that_were_not_asked_for_do_not_arrive(link_to: MakeLink, broker: EmbeddedBroker) -> None:
     with started(link_to(broker.port)) as link, connected(broker.port, "device") as device:
         device.publish(topic(DEVICE, "event"), b"no")
         device.publish(NAME, b"yes")
         assert [delivery.payload for delivery in take(link, 1)] == [b"yes"]
 
 
-def test_downlinks_arrive_in_order(broker: EmbeddedBroker) -> None:
+def test_downlinks_arrive_in_order(link_to: MakeLink, broker: EmbeddedBroker) -> None:
     with started(link_to(broker.port)) as link, connected(broker.port, "device") as device:
         device.subscribe(topic(DEVICE, "down"))
         link.publish([(topic(DEVICE, "down"), bytes([number])) for number in range(50)])
         assert [payload[0] for _, payload in device.wait_for(50)] == list(range(50))
 
 
-def test_a_broker_that_is_not_there_is_told_of_once_and_used_when_it_appears(free_port: int) -> None:
+def test_a_broker_that_is_not_there_is_told_of_once_and_used_when_it_appears(link_to: MakeLink, free_port: int) -> None:
     link = link_to(free_port)
     broker = EmbeddedBroker(free_port)
     with capture_logs() as lines:
@@ -126,7 +140,7 @@ def test_a_broker_that_is_not_there_is_told_of_once_and_used_when_it_appears(fre
     assert "refused" in str(lines[0]["reason"])
 
 
-def test_a_broker_that_vanishes_is_told_of_once_and_found_again(broker: EmbeddedBroker) -> None:
+def test_a_broker_that_vanishes_is_told_of_once_and_found_again(link_to: MakeLink, broker: EmbeddedBroker) -> None:
     with capture_logs() as lines, started(link_to(broker.port)) as link:
         broker.stop()
         until(lambda: not link.ready.is_set())
@@ -138,7 +152,7 @@ def test_a_broker_that_vanishes_is_told_of_once_and_found_again(broker: Embedded
     assert [line["event"] for line in lines] == ["broker connected", "broker connection lost", "broker connected"]
 
 
-def test_a_name_that_leads_nowhere_is_told_of(free_port: int) -> None:
+def test_a_name_that_leads_nowhere_is_told_of(link_to: MakeLink, free_port: int) -> None:
     link = link_to(free_port, host="no-such-host.invalid")
     with capture_logs() as lines:
         link.start()
@@ -148,7 +162,7 @@ def test_a_name_that_leads_nowhere_is_told_of(free_port: int) -> None:
     assert lines[0]["reason"]
 
 
-def test_a_connection_that_was_never_made_can_be_stopped(free_port: int) -> None:
+def test_a_connection_that_was_never_made_can_be_stopped(link_to: MakeLink, free_port: int) -> None:
     link = link_to(free_port)
     link.start()
     link.stop()
@@ -184,7 +198,7 @@ def device_files(pki: Pki, folder: Path) -> TlsFiles:
 
 @pytest.mark.needs("mosquitto")
 def test_what_was_not_acknowledged_comes_again_and_what_was_does_not(
-    mosquitto: tuple[MosquittoProcess, Pki], tmp_path: Path
+    link_to: MakeLink, mosquitto: tuple[MosquittoProcess, Pki], tmp_path: Path
 ) -> None:
     broker, pki = mosquitto
     tls = pki.ensure_role("ingest", NOW_MS)
@@ -202,7 +216,7 @@ def test_what_was_not_acknowledged_comes_again_and_what_was_does_not(
 
 @pytest.mark.needs("mosquitto")
 def test_an_acknowledgement_never_goes_out_on_a_later_connection(
-    mosquitto: tuple[MosquittoProcess, Pki], tmp_path: Path
+    link_to: MakeLink, mosquitto: tuple[MosquittoProcess, Pki], tmp_path: Path
 ) -> None:
     broker, pki = mosquitto
     with started(link_to(broker.port, pki.ensure_role("ingest", NOW_MS))) as link:
@@ -230,7 +244,9 @@ SOCKET_OF_A_FAILED_HANDSHAKE = pytest.mark.filterwarnings("ignore::pytest.Pytest
 
 @SOCKET_OF_A_FAILED_HANDSHAKE
 @pytest.mark.needs("mosquitto")
-def test_a_broker_of_another_ca_is_refused_aloud(mosquitto: tuple[MosquittoProcess, Pki], tmp_path: Path) -> None:
+def test_a_broker_of_another_ca_is_refused_aloud(
+    link_to: MakeLink, mosquitto: tuple[MosquittoProcess, Pki], tmp_path: Path
+) -> None:
     broker, _ = mosquitto
     stranger = Pki.ensure(tmp_path / "stranger", "Other")
     link = link_to(broker.port, stranger.ensure_role("ingest", NOW_MS))
@@ -245,7 +261,7 @@ def test_a_broker_of_another_ca_is_refused_aloud(mosquitto: tuple[MosquittoProce
 @SOCKET_OF_A_FAILED_HANDSHAKE
 @pytest.mark.needs("mosquitto")
 def test_a_certificate_that_the_broker_does_not_know_is_told_of(
-    mosquitto: tuple[MosquittoProcess, Pki], tmp_path: Path
+    link_to: MakeLink, mosquitto: tuple[MosquittoProcess, Pki], tmp_path: Path
 ) -> None:
     broker, pki = mosquitto
     stranger = Pki.ensure(tmp_path / "stranger", "Other").ensure_role("ingest", NOW_MS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import socket
 import ssl
 from dataclasses import dataclass
@@ -115,6 +116,14 @@ def answers_tls(host: str, port: int) -> bool:
 def reachable_host(listen_host: str) -> str:
     """The address to connect to, from this machine, for a listener on ``listen_host``."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen_host, listen_host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a listener on ``host``."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def last_lines(log_file: Path, count: int = 3) -> str:

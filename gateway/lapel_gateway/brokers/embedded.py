@@ -6,13 +6,12 @@ across a restart, which costs time but no evidence, because only the gateway's r
 
 from __future__ import annotations
 
-import ipaddress
 import tempfile
 from pathlib import Path
 
 import iotcore
 
-from lapel_gateway.brokers.broker import READY_TIMEOUT_S, STOP_TIMEOUT_S, BrokerError, check_port_free
+from lapel_gateway.brokers.broker import READY_TIMEOUT_S, STOP_TIMEOUT_S, BrokerError, check_port_free, is_loopback
 from lapel_protocol.limits import MAX_MESSAGE_BYTES
 
 MAX_INFLIGHT = 512
@@ -58,7 +57,7 @@ class EmbeddedBroker:
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         """Raises BrokerError for a ``host`` that other machines could reach."""
-        if host != "localhost" and not _is_loopback(host):
+        if not is_loopback(host):
             raise BrokerError(
                 f"the embedded broker checks no certificates and listens on 127.0.0.1 only, not on {host}: "
                 'set [broker] kind = "mosquitto"'
@@ -91,10 +90,3 @@ class EmbeddedBroker:
         broker, self._broker = self._broker, None
         if broker is not None:
             broker.stop(STOP_TIMEOUT_S)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

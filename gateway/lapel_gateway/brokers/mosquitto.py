@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import resource
 import shutil
 import signal
 import subprocess
@@ -24,8 +25,10 @@ from lapel_gateway.brokers.broker import (
     READY_TIMEOUT_S,
     STOP_TIMEOUT_S,
     BrokerError,
+    accepts_connections,
     answers_tls,
     check_port_free,
+    is_loopback,
     last_lines,
     reachable_host,
 )
@@ -48,8 +51,10 @@ MEMORY_LIMIT_BYTES = 512 << 20
 MAX_INFLIGHT = 512
 """Messages under way to one client: two of ingest's groups of 256, so that one fills while one is written."""
 
-AUTOSAVE_CHANGES = 1000
-"""The whole store is rewritten at each save; what a crash loses is sent again, because only a receipt ends a resend."""
+AUTOSAVE_S = 60
+"""The whole store is rewritten at each save, tens of megabytes while clips arrive, and Mosquitto's only thread does
+nothing else meanwhile: saving by changes held alarms up four times a second. What a crash loses is sent again, because
+only a receipt ends a resend."""
 
 DEVICE_WRITES = ("alarm", "event", "clip")
 ROLE_READS = {"alarms": ("alarm",), "events": ("event",), "ingest": ("clip",)}
@@ -76,8 +81,11 @@ def render_acl() -> str:
     return "\n".join(lines) + "\n"
 
 
-def render_config(host: str, port: int, tls: TlsFiles, directory: Path) -> str:
-    """``mosquitto.conf`` for a TLS listener on ``host:port`` that keeps its state and access list in ``directory``."""
+def render_config(host: str, port: int, tls: TlsFiles | None, directory: Path) -> str:
+    """``mosquitto.conf`` for a TLS listener on ``host:port`` that keeps its state and access list in ``directory``.
+
+    Without ``tls`` it asks nobody who they are, which only a measurement on loopback may want.
+    """
     return f"""\
 # Written by lapel at every start; change lapel.toml instead.
 per_listener_settings false
@@ -85,16 +93,7 @@ user {pwd.getpwuid(os.geteuid()).pw_name}
 
 listener {port} {host}
 protocol mqtt
-cafile {tls.ca_file}
-certfile {tls.certificate_file}
-keyfile {tls.key_file}
-tls_version tlsv1.2
-require_certificate true
-use_identity_as_username true
-use_username_as_clientid true
-allow_anonymous false
-acl_file {directory / "acl"}
-
+{_identities(tls, directory)}
 message_size_limit {MAX_MESSAGE_BYTES}
 max_packet_size {MAX_PACKET_BYTES}
 max_queued_messages {MAX_QUEUED_MESSAGES}
@@ -108,8 +107,8 @@ set_tcp_nodelay true
 persistence true
 persistence_location {directory}/
 persistence_file mosquitto.db
-autosave_on_changes true
-autosave_interval {AUTOSAVE_CHANGES}
+autosave_on_changes false
+autosave_interval {AUTOSAVE_S}
 persistent_client_expiration 14d
 
 log_dest stderr
@@ -120,20 +119,61 @@ log_timestamp_format %Y-%m-%dT%H:%M:%S
 """
 
 
+def _identities(tls: TlsFiles | None, directory: Path) -> str:
+    """The part of the configuration that says who may connect and what each may do."""
+    if tls is None:
+        return "allow_anonymous true\n"
+    return f"""\
+cafile {tls.ca_file}
+certfile {tls.certificate_file}
+keyfile {tls.key_file}
+tls_version tlsv1.2
+require_certificate true
+use_identity_as_username true
+use_username_as_clientid true
+allow_anonymous false
+acl_file {directory / "acl"}
+"""
+
+
+def raise_open_files() -> int:
+    """Let this process and its children open as many files as the system permits: a broker needs one for each device.
+
+    Returns how many that are. The usual soft limit of 1,024 would stop at some thousand devices.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
 class MosquittoProcess:
     """One Mosquitto with everything it needs in one folder: configuration, access list, store, log, pid file."""
 
-    tls = True
+    def __init__(self, directory: Path, host: str, port: int, tls: TlsFiles | None, program: str = "mosquitto") -> None:
+        """``directory`` is made at the start; ``tls`` is the broker's own certificate and the CA of its clients.
 
-    def __init__(self, directory: Path, host: str, port: int, tls: TlsFiles, program: str = "mosquitto") -> None:
-        """``directory`` is made at the start; ``tls`` is the broker's own certificate and the CA of its clients."""
+        None is plain TCP without identities, for measuring: raises BrokerError beyond loopback.
+        """
+        if tls is None and not is_loopback(host):
+            raise BrokerError(f"a broker without certificates listens on loopback only, not on {host}")
         self.directory = directory.resolve()
         self.host = reachable_host(host)
         self.port = port
         self._listen_host = host
-        self._tls = TlsFiles(*(path.resolve() for path in (tls.ca_file, tls.certificate_file, tls.key_file)))
+        self._tls = tls and TlsFiles(*(path.resolve() for path in (tls.ca_file, tls.certificate_file, tls.key_file)))
         self._program = program
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def tls(self) -> bool:
+        """Whether clients must show a certificate."""
+        return self._tls is not None
+
+    @property
+    def pid(self) -> int:
+        """The process that this object started, 0 = none."""
+        return self._process.pid if self._process else 0
 
     @property
     def config_file(self) -> Path:
@@ -174,6 +214,7 @@ class MosquittoProcess:
         self.write_config()
         self._stop_leftover()
         check_port_free(self._listen_host, self.port)
+        raise_open_files()
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
                 [program, "-c", self.config_file],
@@ -216,7 +257,7 @@ class MosquittoProcess:
             if process.poll() is not None:
                 self._process = None
                 raise BrokerError(f"mosquitto ended with status {process.returncode}: {last_lines(self.log_file)}")
-            if answers_tls(self.host, self.port):
+            if (answers_tls if self.tls else accepts_connections)(self.host, self.port):
                 return
             time.sleep(_POLL_S)
         self.stop()
@@ -226,19 +267,28 @@ class MosquittoProcess:
         )
 
     def _stop_leftover(self) -> None:
-        """End the Mosquitto of a gateway that was killed; it would hold the port and the store."""
-        try:
-            pid = int(self._pid_file.read_text(encoding="ascii"))
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except (OSError, ValueError):
-            return
-        if os.fsencode(self.config_file) not in command:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_TIMEOUT_S
-        while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline and not _is_zombie(pid):
-            time.sleep(_POLL_S)
+        """End the Mosquitto of a gateway that was killed; it would hold the port and the store.
+
+        It is known by its configuration: a gateway killed right after it started Mosquitto has left no pid file.
+        """
+        for pid in _running_with(self.config_file):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGTERM)
+            deadline = time.monotonic() + STOP_TIMEOUT_S
+            while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline and not _is_zombie(pid):
+                time.sleep(_POLL_S)
+
+
+def _running_with(config_file: Path) -> list[int]:
+    """Processes that were started with this configuration file as an argument."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                command = (folder / "cmdline").read_bytes().split(b"\0")
+                if command[-3:] == [b"-c", os.fsencode(config_file), b""]:
+                    found.append(int(folder.name))
+    return found
 
 
 def _is_zombie(pid: int) -> bool:

@@ -136,7 +136,7 @@ def _retry_after_ms(value: str, now_ms: int) -> int | None:
         return int(value[:9]) * 1000
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for a year that no calendar has
         return None
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from typing import Any
+import functools
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from lapel_gateway.ledger.schema import EPOCH_LOST, OPENING_UNOPENABLE, epoch
+from lapel_gateway.ledger.direct import Direct
+from lapel_gateway.ledger.schema import EPOCH_LOST, OPENING_UNOPENABLE, epoch, stored
 from lapel_gateway.ledger.schema import clip as clips
 from lapel_gateway.tracks import ClipTrack, decode_extents
 from lapel_protocol import SUITE_TINK_4KB, custody
@@ -19,22 +21,73 @@ UNFINISHED_STATES = (custody.OPEN, custody.ENDED, custody.CUT)
 UNFINISHED = tuple(CUSTODY_STATE_NAMES[state] for state in UNFINISHED_STATES)
 
 
-# Built once: it is asked with every heartbeat.
-_LOST = sa.select(epoch.c.epoch).where(epoch.c.device == sa.bindparam("name"), epoch.c.used_for == EPOCH_LOST)
-_RECOVERABLE = (
-    sa.select(clips.c.clip)
-    .where(clips.c.device == sa.bindparam("name"), clips.c.state.in_(UNFINISHED), clips.c.clip.not_in(_LOST))
-    .order_by(clips.c.clip)
+# Built once: they are used with every batch.
+_ONE = (clips.c.device == sa.bindparam("of_device"), clips.c.clip == sa.bindparam("of_clip"))
+_LOADED = [column.name for column in clips.c]
+_LOAD = Direct(sa.select(clips).where(*_ONE))
+_CUSTODY = Direct(
+    sa.select(
+        clips.c.device,
+        clips.c.clip,
+        clips.c.state,
+        clips.c.opening,
+        clips.c.receipt_segments,
+        clips.c.settled_segments,
+        clips.c.settled_head,
+        clips.c.head,
+    ).where(*_ONE)
 )
+_RECEIPTED = Direct(
+    sa.update(clips)
+    .where(*_ONE, clips.c.receipt_ms.is_(None), clips.c.receipt_segments.is_not(None))
+    .where(clips.c.opening != sa.literal_column(f"'{OPENING_UNOPENABLE}'"))
+    .values(receipt_ms=sa.bindparam("now_ms"))
+)
+_GROWN = Direct(
+    sa.update(clips)
+    .where(*_ONE)
+    .values({name: sa.bindparam(name) for name in ("contiguous", "head", "extents", "sealed_bytes")})
+)
+
+# Built once: they are asked with every heartbeat or hello.
+_NAMES: sa.BindParameter[Any] = sa.bindparam("names", expanding=True)
+_LOST = sa.select(epoch.c.epoch).where(epoch.c.device == clips.c.device, epoch.c.used_for == EPOCH_LOST)
+_RECOVERABLE = (
+    sa.select(clips.c.device, clips.c.clip)
+    .where(clips.c.device.in_(_NAMES), clips.c.state.in_(UNFINISHED), clips.c.clip.not_in(_LOST.correlate(clips)))
+    .order_by(clips.c.device, clips.c.clip)
+)
+_PROGRESS = (
+    sa.select(
+        clips.c.device,
+        clips.c.clip,
+        clips.c.contiguous,
+        sa.func.row_number()
+        .over(partition_by=clips.c.device, order_by=(clips.c.alarm.desc(), clips.c.clip))
+        .label("place"),
+    )
+    .where(clips.c.device.in_(_NAMES), clips.c.state.in_(UNFINISHED), clips.c.header_ms.is_not(None))
+    .subquery()
+)
+_FIRST = sa.select(_PROGRESS).where(_PROGRESS.c.place <= sa.bindparam("most")).order_by(_PROGRESS.c.place)
+_LATELY = (
+    sa.select(
+        clips.c.device,
+        clips.c.clip,
+        sa.func.row_number().over(partition_by=clips.c.device, order_by=clips.c.clip.desc()).label("place"),
+    )
+    .where(clips.c.device.in_(_NAMES), clips.c.verified_ms > sa.bindparam("since_ms"))
+    .subquery()
+)
+_NEWEST = sa.select(_LATELY.c.device, _LATELY.c.clip).where(_LATELY.c.place <= sa.bindparam("most"))
 
 
 def load_tracks(connection: sa.Connection, keys: Iterable[tuple[str, int]]) -> list[ClipTrack]:
     """The tracks of the clips that the ledger knows; their headers are still to be read from the vault."""
-    wanted = sorted(set(keys))
-    if not wanted:
-        return []
-    rows = connection.execute(sa.select(clips).where(sa.tuple_(clips.c.device, clips.c.clip).in_(wanted)))
-    return [_track(row) for row in rows.mappings()]
+    found = []
+    for device, clip in sorted(set(keys)):
+        found += _LOAD.all(connection, {"of_device": device, "of_clip": clip})
+    return [_track(dict(zip(_LOADED, row, strict=True))) for row in found]
 
 
 def unfinished_clips(connection: sa.Connection) -> list[tuple[str, int]]:
@@ -43,42 +96,98 @@ def unfinished_clips(connection: sa.Connection) -> list[tuple[str, int]]:
     return [(row.device, row.clip) for row in connection.execute(query.order_by(clips.c.device, clips.c.clip))]
 
 
-def recoverable_clips(connection: sa.Connection, device: str) -> list[tuple[str, int]]:
-    """(device, clip) of a device's clips that are not held whole and that it has not lost, oldest first."""
-    return [(device, clip) for clip in connection.execute(_RECOVERABLE, {"name": device}).scalars()]
+def recoverable_clips(connection: sa.Connection, names: Collection[str]) -> dict[str, list[int]]:
+    """The clips of each of these devices that are not held whole and that it has not lost, oldest first."""
+    found: dict[str, list[int]] = {}
+    for row in connection.execute(_RECOVERABLE, {"names": sorted(names)}):
+        found.setdefault(row.device, []).append(row.clip)
+    return found
 
 
-def held_clips(connection: sa.Connection) -> list[tuple[str, int, int]]:
-    """(device, clip, bytes in the vault) of every clip that the gateway holds whole."""
-    query = sa.select(clips.c.device, clips.c.clip, clips.c.sealed_bytes).where(clips.c.state.not_in(UNFINISHED))
-    return [(row.device, row.clip, row.sealed_bytes) for row in connection.execute(query)]
+def open_progress(connection: sa.Connection, names: Collection[str], most: int) -> dict[str, list[tuple[int, int]]]:
+    """(clip, contiguous segments held) of each device's unfinished clips with a header: ``most``, alarms' first."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for row in connection.execute(_FIRST, {"names": sorted(names), "most": most}):
+        found.setdefault(row.device, []).append((row.clip, row.contiguous))
+    return found
 
 
-def mark_receipted(connection: sa.Connection, device: str, numbers: Collection[int], now_ms: int) -> None:
-    """Receipts for these clips, as far as they are held, are about to leave for the first time."""
-    if numbers:
-        connection.execute(
-            sa.update(clips)
-            .where(clips.c.device == device, clips.c.clip.in_(sorted(numbers)), clips.c.receipt_ms.is_(None))
-            .where(clips.c.receipt_segments.is_not(None), clips.c.opening != OPENING_UNOPENABLE)
-            .values(receipt_ms=now_ms)
-        )
+def held_lately(
+    connection: sa.Connection, names: Collection[str], since_ms: int, most: int
+) -> dict[str, frozenset[int]]:
+    """The newest clips of each of these devices that came to be held after ``since_ms``, at most so many of each."""
+    found: dict[str, set[int]] = {}
+    for row in connection.execute(_NEWEST, {"names": sorted(names), "since_ms": since_ms, "most": most}):
+        found.setdefault(row.device, set()).add(row.clip)
+    return {name: frozenset(numbers) for name, numbers in found.items()}
 
 
-_INSERT = sa.insert(clips)
-_UPDATE = sa.update(clips).where(clips.c.device == sa.bindparam("device_"), clips.c.clip == sa.bindparam("clip_"))
+class CustodyRow(NamedTuple):
+    """What receipts are made of: columns of a clip's row."""
+
+    device: str
+    clip: int
+    state: str
+    opening: str
+    receipt_segments: int | None
+    settled_segments: int | None
+    settled_head: bytes | None
+    head: bytes | None
 
 
-def save_track(connection: sa.Connection, track: ClipTrack) -> None:
-    """Write what ingest knows of a clip; what assembly and delivery wrote stays, the later states included."""
-    values = _values(track)
-    if track.new:
-        connection.execute(_INSERT, {"device": track.name, "clip": track.clip, **values})
-    else:
-        connection.execute(_UPDATE, {"device_": track.name, "clip_": track.clip, **values})
+def custody_rows(connection: sa.Connection, keys: Iterable[tuple[str, int]]) -> list[CustodyRow]:
+    """Those of these clips that the ledger knows, by device and number."""
+    found = []
+    for device, clip in sorted(keys):
+        found += _CUSTODY.all(connection, {"of_device": device, "of_clip": clip})
+    return [CustodyRow(*row) for row in found]
 
 
-def _track(row: sa.RowMapping) -> ClipTrack:
+def mark_receipted(connection: sa.Connection, keys: Iterable[tuple[str, int]], now_ms: int) -> None:
+    """Receipts for these clips (device, clip), as far as they are held, are about to leave for the first time."""
+    rows = [{"of_device": device, "of_clip": clip, "now_ms": now_ms} for device, clip in sorted(keys)]
+    if rows:
+        _RECEIPTED.run_each(connection, rows)
+
+
+def save_tracks(connection: sa.Connection, tracks: Iterable[ClipTrack]) -> None:
+    """Write what ingest knows of clips; what assembly and delivery wrote stays, the later states included."""
+    grown = []
+    for track in tracks:
+        if not track.changed:
+            grown.append(
+                {
+                    "of_device": track.name,
+                    "of_clip": track.clip,
+                    "contiguous": track.contiguous,
+                    "head": track.head.value if track.head else None,
+                    "extents": track.encode_extents(),
+                    "sealed_bytes": track.sealed_bytes,
+                }
+            )
+            continue
+        values = _values(track)
+        if track.new:
+            _statement("insert", (*values, "device", "clip")).run(
+                connection, {**values, "device": track.name, "clip": track.clip}
+            )
+        else:
+            _statement("update", tuple(values)).run(
+                connection, {**values, "of_device": track.name, "of_clip": track.clip}
+            )
+    if grown:
+        _GROWN.run_each(connection, grown)
+
+
+@functools.cache
+def _statement(kind: str, columns: tuple[str, ...]) -> Direct:
+    """The insert or update of these columns: one for each of the few sets of columns that a clip goes through."""
+    if kind == "insert":
+        return Direct(sa.insert(clips), columns)
+    return Direct(sa.update(clips).where(*_ONE).values({name: sa.bindparam(name) for name in columns}))
+
+
+def _track(row: Mapping[str, Any]) -> ClipTrack:
     head = None
     if row["head"] is not None:
         head = Head(row["head"], row["contiguous"])
@@ -148,8 +257,8 @@ def _values(track: ClipTrack) -> dict[str, Any]:
             alarm_counter=header.alarm_counter if started_by_alarm else None,
             flags=header.flags,
             suite=SUITE_TINK_4KB,
-            wall_ms=header.wall_ms,
-            mono_ms=header.mono_ms,
+            wall_ms=stored(header.wall_ms),
+            mono_ms=stored(header.mono_ms),
             trust=header.trust,
             notice=header.notice,
             prompted_ms=header.prompted_ms,
@@ -164,9 +273,9 @@ def _values(track: ClipTrack) -> dict[str, Any]:
         values.update(
             end_reason=end.reason,
             duration_ms=end.duration_ms,
-            plain_bytes=end.size_bytes,
-            end_wall_ms=end.wall_ms,
-            end_mono_ms=end.mono_ms,
+            plain_bytes=stored(end.size_bytes),
+            end_wall_ms=stored(end.wall_ms),
+            end_mono_ms=stored(end.mono_ms),
             frames=end.frames,
             frames_dropped=end.dropped,
         )

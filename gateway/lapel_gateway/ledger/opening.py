@@ -14,6 +14,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,17 @@ import sqlalchemy as sa
 from sqlalchemy.util import LRUCache
 
 from lapel_gateway.ledger.schema import SCHEMA_REVISION
+from lapel_gateway.ledger.turns import Turns
 
 BUSY_TIMEOUT_MS = 10_000
 """How long a writer waits for another role's commit; a commit takes milliseconds, so ten seconds is a stuck disk."""
 
+CHECKPOINT_S = 1.0
+"""How often a busy connection copies the write-ahead log into the database."""
+
 _BEGIN = "lapel_begin"
+_TURNS = "lapel_turns"
+_TIDIED = "lapel_tidied"
 
 
 class LedgerError(Exception):
@@ -70,12 +77,24 @@ def open_ledger(url: str | Path) -> sa.Engine:
 
 
 @contextlib.contextmanager
-def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """One transaction that may write: committed at the end of the block, rolled back when it raises."""
+def writing(engine: sa.Engine, *, urgent: bool = False) -> Iterator[sa.Connection]:
+    """One transaction that may write: committed at the end of the block, rolled back when it raises.
+
+    Writers take turns (`lapel_gateway.ledger.turns`), one that is ``urgent`` before all others. A thread that is
+    writing must not begin a second one inside: it would wait for itself.
+    """
     with engine.connect() as plain:
         connection = plain.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
-        with connection.begin():
+        with plain.info[_TURNS].turn(urgent=urgent), connection.begin():
             yield connection
+        if not urgent:
+            _tidy(plain)
+
+
+def tidy(engine: sa.Engine) -> None:
+    """Copy what was committed into the database file if that is due; for a role whose every transaction is urgent."""
+    with engine.connect() as plain:
+        _tidy(plain)
 
 
 @contextlib.contextmanager
@@ -83,6 +102,21 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     """One consistent view of the ledger; writers are not held up by it."""
     with engine.connect() as connection, connection.begin():
         yield connection
+
+
+def _tidy(plain: sa.Connection) -> None:
+    """Checkpoint the write-ahead log now and then, while nobody waits for a turn because of it.
+
+    By itself SQLite does so within the commit that fills the log, which then takes fifty milliseconds, and may be an
+    alarm's. A passive checkpoint holds no writer up.
+    """
+    now = time.monotonic()
+    if now - plain.info[_TIDIED] >= CHECKPOINT_S:
+        plain.info[_TIDIED] = now
+        with contextlib.suppress(sqlite3.OperationalError):
+            driver = plain.connection.driver_connection
+            if isinstance(driver, sqlite3.Connection):
+                driver.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
 
 
 def fresh_ledger(path: Path) -> None:
@@ -116,12 +150,19 @@ def _engine(path: Path) -> sa.Engine:
     )
 
     @sa.event.listens_for(engine, "connect")
-    def configure(connection: sqlite3.Connection, _record: Any) -> None:
+    def configure(connection: sqlite3.Connection, record: sa.pool.ConnectionPoolEntry) -> None:
+        record.info[_TURNS] = Turns(path)
+        record.info[_TIDIED] = time.monotonic()
         # The driver must not open transactions by itself: "begin" below does.
         connection.isolation_level = None
         connection.execute("PRAGMA journal_mode=WAL").close()
         connection.execute("PRAGMA synchronous=FULL").close()
         connection.execute("PRAGMA foreign_keys=ON").close()
+        connection.execute("PRAGMA wal_autocheckpoint=0").close()
+
+    @sa.event.listens_for(engine, "close")
+    def close(_connection: sqlite3.Connection, record: sa.pool.ConnectionPoolEntry) -> None:
+        record.info.pop(_TURNS).close()
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:

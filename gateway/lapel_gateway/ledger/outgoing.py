@@ -10,29 +10,39 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from lapel_gateway.ledger import schema
+from lapel_gateway.ledger.direct import Direct
+
+_QUEUE = Direct(
+    insert(schema.outbox).on_conflict_do_nothing(index_elements=["key"]),
+    ("kind", "channel", "key", "subject", "payload", "state", "attempts", "created_ms", "next_at_ms", "last_error"),
+)
+_NOTE = Direct(sa.insert(schema.notice), ("kind", "device", "subject", "at_ms", "detail"))
+_COUNT = insert(schema.tally)
+_TALLY = Direct(
+    _COUNT.on_conflict_do_update(
+        index_elements=["device", "reason"],
+        set_={"count": schema.tally.c.count + _COUNT.excluded.count, "last_ms": _COUNT.excluded.last_ms},
+    )
+)
 
 
 def add_outbox(
     connection: sa.Connection, kind: str, key: str, subject: str, payload: Mapping[str, Any], now_ms: int
 ) -> bool:
     """Queue one thing to deliver, due at once. The same `key` is queued once for ever; returns whether it was new."""
-    statement = (
-        insert(schema.outbox)
-        .values(
-            kind=kind,
-            channel="",
-            key=key,
-            subject=subject,
-            payload=json.dumps(payload, sort_keys=True),
-            state=schema.OUTBOX_WAITING,
-            attempts=0,
-            created_ms=now_ms,
-            next_at_ms=now_ms,
-            last_error="",
-        )
-        .on_conflict_do_nothing(index_elements=["key"])
-    )
-    return connection.execute(statement).rowcount == 1
+    values = {
+        "kind": kind,
+        "channel": "",
+        "key": key,
+        "subject": subject,
+        "payload": json.dumps(payload, sort_keys=True),
+        "state": schema.OUTBOX_WAITING,
+        "attempts": 0,
+        "created_ms": now_ms,
+        "next_at_ms": now_ms,
+        "last_error": "",
+    }
+    return _QUEUE.run(connection, values) == 1
 
 
 def add_notice(
@@ -42,9 +52,7 @@ def add_notice(
     payload = {"notice": kind, "device": device, "subject": subject, "detail": detail, "at_ms": now_ms}
     if not add_outbox(connection, schema.OUTBOX_NOTICE, f"notice-{kind}-{key}", subject, payload, now_ms):
         return False
-    connection.execute(
-        sa.insert(schema.notice).values(kind=kind, device=device, subject=subject, at_ms=now_ms, detail=detail)
-    )
+    _NOTE.run(connection, {"kind": kind, "device": device, "subject": subject, "at_ms": now_ms, "detail": detail})
     return True
 
 
@@ -54,13 +62,5 @@ def add_tallies(connection: sa.Connection, tallies: Mapping[tuple[str, str], int
         {"device": device, "reason": reason, "count": count, "first_ms": now_ms, "last_ms": now_ms}
         for (device, reason), count in sorted(tallies.items())
     ]
-    if not rows:
-        return
-    statement = insert(schema.tally)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["device", "reason"],
-            set_={"count": schema.tally.c.count + statement.excluded.count, "last_ms": statement.excluded.last_ms},
-        ),
-        rows,
-    )
+    if rows:
+        _TALLY.run_each(connection, rows)

@@ -26,10 +26,21 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 """The revision that this code reads and writes; revisions are four digits and grow by one."""
+
+LARGEST = (1 << 63) - 1
+"""The largest number that a column holds. A device's times and sizes have 64 bits without a sign: one whose clock has
+gone wild must still be able to raise an alarm, so `stored` brings them down to this; the sealed record keeps them."""
+
+
+def stored(number: int) -> int:
+    """A device's 64-bit number as the ledger can hold it."""
+    return min(number, LARGEST)
+
 
 metadata = MetaData(
     naming_convention={
@@ -127,6 +138,7 @@ epoch = Table(
     ),  # by a record of the epoch itself, rather than by the device's later word
     Column("known_ms", BigInteger, nullable=False),
     CheckConstraint("used_for in ('boot', 'clip', 'burned', 'lost', 'unknown')", name="used_for"),
+    Index("ix_epoch_unknown", "device", "epoch", sqlite_where=text("used_for = 'unknown'")),
 )
 
 clip = Table(
@@ -187,6 +199,18 @@ clip = Table(
     Column("assembly", Text),  # JSON written by assembly: paths, frames, why sealed
     Index("ix_clip_state", "state"),
     Index("ix_clip_first_ms", "first_ms"),
+    # For what is asked with every batch, heartbeat or hello: none of it may grow with the number of clips held.
+    Index("ix_clip_device_state", "device", "state"),
+    Index("ix_clip_device_verified", "device", "verified_ms"),
+    Index("ix_clip_waiting", "device", "previous_clip", sqlite_where=text("chain = 'waiting'")),
+)
+
+vault_mark = Table(
+    "vault_mark",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("mark", LargeBinary, nullable=False),  # the one in the vault that agreed with this ledger at a start
+    Column("outbox_id", BigInteger, nullable=False),  # the newest outbox row then
 )
 
 event = Table(

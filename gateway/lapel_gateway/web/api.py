@@ -69,7 +69,15 @@ Media = Literal["mp4", "mkv", "vtt"]
 
 def build_app(engine: sa.Engine, views: Views, now_ms: Callable[[], int]) -> FastAPI:
     """The API over a ledger and a view area."""
-    app = FastAPI(title="Lapel gateway", version="1", docs_url=None, redoc_url=None, openapi_url=None)
+    # No redirect to a path without its last slash: it puts the query, whatever its bytes, into a Location.
+    app = FastAPI(
+        title="Lapel gateway",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     problems.install(app)
     app.state.engine = engine

@@ -1,23 +1,13 @@
-"""MQTT: the gateway's connections, each with its own thread, session and certificate.
-
-Rules that hold here
-- A message is acknowledged to the broker only when a core says so (`acknowledge`); until then it stays the broker's.
-- An acknowledgement goes out on the connection that its message came on, or not at all: after a reconnection the broker
-  hands the message in again, and a repeat is free.
-- Downlinks are published only while connected. Nothing is kept for later: what is lost is issued again after a hello.
-- A broker that is missing, refuses or vanishes is told of once, and once more when it is back.
-"""
+"""A link by paho-mqtt: slower than our own, and a client that many others use (rules of the package)."""
 
 from __future__ import annotations
 
-import queue
 import ssl
 import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import paho.mqtt.client as mqtt
 import structlog
@@ -27,63 +17,21 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from lapel_gateway.brokers import BrokerAccess
 from lapel_gateway.log import Repeats
+from lapel_gateway.transport import link as settings
+from lapel_gateway.transport.link import KEEP_ALIVE_S, MAX_IN_FLIGHT, MAX_QUEUED, Delivery
+from lapel_gateway.transport.waiting import Waiting
 from lapel_protocol.topics import lane_filter
-
-KEEP_ALIVE_S = 30
-FIRST_RETRY_S = 1
-LAST_RETRY_S = 30
-"""Back-off between attempts to reach the broker; paho doubles from the first to the last."""
-
-MAX_WAITING = 2048
-"""Messages read and not taken yet, 64 MiB at most; beyond it the connection is read no further."""
-
-MAX_IN_FLIGHT = 512
-"""Downlinks sent and not acknowledged by the broker."""
-
-MAX_QUEUED = 20_000
-"""Downlinks waiting behind those: a kilobyte each at most."""
 
 _log = structlog.get_logger("lapel.transport")
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One message as the broker handed it in."""
-
-    topic: str
-    payload: bytes
-    mid: int
-    qos: int
-    connection: int
-    """Which connection it came on; its acknowledgement belongs there."""
-
-
-class Link(Protocol):
-    """What a role needs of a connection."""
-
-    def start(self) -> None:
-        """Begin to connect; returns at once."""
-
-    def receive(self, most: int, wait_s: float, gather_s: float) -> list[Delivery]:
-        """Wait up to ``wait_s`` seconds for a message, then up to ``gather_s`` for more, ``most`` in all."""
-
-    def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
-        """Let the broker forget these messages."""
-
-    def publish(self, downlinks: Sequence[tuple[str, bytes]]) -> None:
-        """Send commands, as far as the broker can be reached now."""
-
-    def stop(self) -> None:
-        """Take leave of the broker and end the connection's thread."""
-
-
-class MqttLink:
+class PahoLink:
     """A connection by paho-mqtt that subscribes to some lanes of every device."""
 
     def __init__(self, access: BrokerAccess, lanes: Sequence[str]) -> None:
         self._access = access
         self._lanes = lanes
-        self._arrived: queue.Queue[Delivery] = queue.Queue(MAX_WAITING)
+        self._waiting = Waiting()
         self._connection = 0
         self._repeats = Repeats()
         self._stopping = False
@@ -94,7 +42,7 @@ class MqttLink:
         )
         client.max_inflight_messages_set(MAX_IN_FLIGHT)
         client.max_queued_messages_set(MAX_QUEUED)
-        client.reconnect_delay_set(FIRST_RETRY_S, LAST_RETRY_S)
+        client.reconnect_delay_set(settings.FIRST_RETRY_S, settings.LAST_RETRY_S)  # type: ignore[arg-type]
         if access.tls is not None:
             files = access.tls
             client.tls_set(
@@ -116,17 +64,7 @@ class MqttLink:
 
     def receive(self, most: int, wait_s: float, gather_s: float) -> list[Delivery]:
         """Wait up to ``wait_s`` seconds for a message, then up to ``gather_s`` for more, ``most`` in all."""
-        deliveries: list[Delivery] = []
-        deadline = time.monotonic() + wait_s
-        while len(deliveries) < most:
-            left = deadline - time.monotonic()
-            try:
-                deliveries.append(self._arrived.get(block=left > 0, timeout=left if left > 0 else None))
-            except queue.Empty:
-                break
-            if len(deliveries) == 1:
-                deadline = time.monotonic() + gather_s
-        return deliveries
+        return self._waiting.take(most, wait_s, gather_s)
 
     def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
         """Let the broker forget these messages."""
@@ -146,17 +84,10 @@ class MqttLink:
     def stop(self) -> None:
         """Take leave of the broker and end the connection's thread."""
         self._stopping = True
-        self._drain()
+        # Make room, so that the reading thread is not stuck while it is asked to end.
+        self._waiting.clear()
         self._client.disconnect()
         self._client.loop_stop()
-
-    def _drain(self) -> None:
-        """Make room, so that the reading thread is not stuck while it is asked to end."""
-        while True:
-            try:
-                self._arrived.get_nowait()
-            except queue.Empty:
-                return
 
     def _on_connect(
         self, _client: mqtt.Client, _data: Any, _flags: mqtt.ConnectFlags, code: ReasonCode, _more: Properties | None
@@ -197,12 +128,9 @@ class MqttLink:
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         delivery = Delivery(message.topic, bytes(message.payload), message.mid, message.qos, self._connection)
-        while not self._stopping:
-            try:
-                self._arrived.put(delivery, timeout=1.0)
-            except queue.Full:
-                continue
-            return
+        self._waiting.put([delivery])
+        while not (self._waiting.room(1.0) or self._stopping):
+            continue
 
     def _tell(self, what: str, reason: str) -> None:
         """Say once that the broker is out of reach, whatever the reason; repeats are counted for a minute."""

@@ -1,0 +1,136 @@
+"""A Mosquitto that ends by itself is started again, and one that a killed gateway left without a trace is found."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lapel_gateway import service
+from lapel_gateway.brokers.broker import BrokerError, accepts_connections
+from lapel_gateway.brokers.mosquitto import MosquittoProcess
+from lapel_gateway.config import BrokerSection, Config, GatewaySection, KeysSection
+from lapel_gateway.keystore import KeyStore
+from lapel_gateway.pki import Pki, create_organisation_key
+from lapel_gateway.service import Gateway
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.needs("mosquitto")
+
+TIMEOUT_S = 20.0
+
+
+@pytest.fixture
+def config(tmp_path: Path, free_port: int) -> Config:
+    data = tmp_path / "data"
+    KeyStore.create(data / "keys" / "master.key")
+    create_organisation_key(data / "keys" / "private.pem", data / "keys" / "organisation.pem")
+    return Config(
+        gateway=GatewaySection(data_dir=data, roles=["ingest"]),
+        keys=KeysSection(organisation_private_key_file=data / "keys" / "private.pem"),
+        broker=BrokerSection(kind="mosquitto", port=free_port),
+    )
+
+
+@pytest.fixture
+def kept(config: Config) -> Iterator[Gateway]:
+    """A gateway that looks after its broker, as `service.run` has it do."""
+    gateway, ended = Gateway(config), threading.Event()
+    gateway.start()
+    keeper = threading.Thread(target=gateway.keep_broker, args=(ended,))
+    keeper.start()
+    yield gateway
+    ended.set()
+    keeper.join()
+    assert gateway.stop()
+
+
+def mosquitto_pid(config: Config) -> int:
+    return int((config.broker_dir / "mosquitto.pid").read_text(encoding="ascii"))
+
+
+def test_a_broker_that_was_killed_is_started_again_and_the_gateway_is_back_on_it(kept: Gateway, config: Config) -> None:
+    assert kept.wait_ready(TIMEOUT_S)
+    before = mosquitto_pid(config)
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: kept.broker is not None and kept.broker.running and mosquitto_pid(config) != before, TIMEOUT_S)
+    assert accepts_connections("127.0.0.1", config.broker.port)
+    assert kept.wait_ready(TIMEOUT_S)
+
+
+class Unwilling:
+    """A broker that starts at the third attempt."""
+
+    host, port, tls = "127.0.0.1", 1883, False
+
+    def __init__(self) -> None:
+        self.attempts: list[float] = []
+        self.running = False
+
+    def start(self) -> None:
+        self.attempts.append(time.monotonic())
+        if len(self.attempts) < 3:
+            raise BrokerError("not yet")
+        self.running = True
+
+    def stop(self) -> None:
+        self.running = False
+
+
+def test_a_broker_that_does_not_start_is_tried_again_ever_more_slowly(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "BROKER_LOOK_S", 0.01)
+    monkeypatch.setattr(service, "BROKER_RETRY_S", (0.2, 10.0))
+    gateway, ended, broker = Gateway(config), threading.Event(), Unwilling()
+    gateway.broker = broker
+    keeper = threading.Thread(target=gateway.keep_broker, args=(ended,))
+    keeper.start()
+    wait_until(lambda: broker.running, TIMEOUT_S)
+    ended.set()
+    keeper.join()
+    first, second, third = broker.attempts
+    assert second - first >= 0.2
+    assert third - second >= 0.4
+    assert gateway.stop()
+
+
+def test_a_broker_whose_gateway_was_killed_before_it_noted_it_is_ended_at_the_next_start(
+    tmp_path: Path, free_port: int
+) -> None:
+    def broker() -> Any:
+        pki = Pki.ensure(tmp_path / "pki", "Test")
+        own = pki.ensure_broker(["127.0.0.1"], time.time_ns() // 1_000_000)
+        return MosquittoProcess(tmp_path / "broker", "127.0.0.1", free_port, own)
+
+    script = (
+        "import os, sys, time; from pathlib import Path\n"
+        "from lapel_gateway.pki import Pki\n"
+        "from lapel_gateway.brokers.mosquitto import MosquittoProcess\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "own = Pki.ensure(folder / 'pki', 'Test').ensure_broker(['127.0.0.1'], time.time_ns() // 1_000_000)\n"
+        f"MosquittoProcess(folder / 'broker', '127.0.0.1', {free_port}, own).start()\n"
+        "os._exit(9)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=False)
+    pid_file = tmp_path / "broker" / "mosquitto.pid"
+    left = int(pid_file.read_text())
+    pid_file.unlink()
+    assert accepts_connections("127.0.0.1", free_port)
+    mine = broker()
+    try:
+        mine.start()
+        assert mine.running
+    finally:
+        mine.stop()
+        with suppress(ProcessLookupError):
+            os.kill(left, signal.SIGKILL)
