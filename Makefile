@@ -41,6 +41,9 @@ fmt: $(TEST_STAMP) ## rewrite the sources as `make check` wants them
 bench: $(BENCH_STAMP) ## measure everything side by side (BENCH="ingest alarms" for some of it, JSON=FILE to keep the figures)
 	$(BIN)/python -m bench $(BENCH) $(if $(JSON),--json $(JSON))
 
+fuzz: $(TEST_STAMP) ## fuzz every decoder (RUNS=10000000 for the whole of it, TARGET=records/ for some, OUT=DIR to keep its files)
+	$(BIN)/python -m tests.fuzz --runs $(or $(RUNS),200000) --jobs $(JOBS) $(if $(TARGET),--target $(TARGET)) $(if $(OUT),--out $(OUT))
+
 vectors: $(TEST_STAMP) ## write protocol/vectors/*.json anew from the independent script
 	$(BIN)/python protocol/vectors/generate.py
 
