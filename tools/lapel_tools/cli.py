@@ -60,9 +60,9 @@ _REFUSALS: dict[type[Exception], int] = {
 
 
 def _add_simulator() -> None:
-    """Add ``sim`` and ``demo``; a gateway's installation does without what they need, and then they say so."""
+    """Add ``sim``, ``demo`` and ``fleet``; without what they need, which a gateway does not, they say so."""
     try:
-        from lapel_tools import demo_command, sim_commands
+        from lapel_tools import demo_command, fleet_command, sim_commands
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("lapel"):
             raise
@@ -72,11 +72,12 @@ def _add_simulator() -> None:
             raise CommandError(missing)
 
         anything = {"allow_extra_args": True, "ignore_unknown_options": True}
-        for name in ("sim", "demo"):
+        for name in ("sim", "demo", "fleet"):
             app.command(name, help="Not installed: needs the extra sim.", context_settings=anything)(explain)
     else:
         app.add_typer(sim_commands.app, name="sim")
         app.command()(demo_command.demo)
+        app.command()(fleet_command.fleet)
 
 
 _add_simulator()

@@ -239,7 +239,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise NotAnExport(f"{folder} is not an exported clip: {error.filename}: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise NotAnExport(f"{path} is not JSON") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise NotAnExport(f"{path} is not a manifest of the format {FORMAT}")

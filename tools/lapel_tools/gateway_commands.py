@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from lapel_gateway import log, service
+from lapel_gateway import log, service, supervise
 from lapel_gateway.config import DEFAULT_NAME, ROLES, ConfigError, Role, load_config
 from lapel_gateway.config_check import check_config
 from lapel_gateway.config_template import write_template
@@ -90,13 +90,18 @@ def run(
     json_log: Annotated[bool, typer.Option("--json-log", help="Log lines as JSON.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Run the gateway until SIGTERM or Ctrl-C: all roles of the configuration, or those of --role."""
+    """Run the gateway until SIGTERM or Ctrl-C: all roles of the configuration, or those of --role.
+
+    Where there are several, alarms and deliver each get a process of their own, which this one looks after.
+    """
     site = Site(config)
     errors = [finding for finding in check_config(site.config) if finding.level == "error"]
     if errors:
         raise CommandError("\n".join(str(finding) for finding in errors))
     log.configure(json_lines=json_log)
-    raise typer.Exit(service.run(site.config, _roles(role or [])))
+    roles, apart = supervise.divide(_roles(role or list(site.config.gateway.roles)))
+    beside = supervise.Apart(site.config_file, apart, json_log=json_log)
+    raise typer.Exit(service.run(site.config, roles, beside=beside))
 
 
 @app.command("show-config")

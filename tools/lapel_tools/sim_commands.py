@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +18,8 @@ from lapel_sim.scenario import Expectation, ScenarioError, devices_of, load, run
 from lapel_sim.world import Timeout
 from lapel_tools.console import FAILED, CommandError, ConfigOption, JsonOption, now_ms, print_json, print_table
 from lapel_tools.faults.schedule import Result
+from lapel_tools.killing.herd import keep
+from lapel_tools.killing.order import Order
 from lapel_tools.provisioning import provision_device
 from lapel_tools.site import Site
 from lapel_tools.soak import soak as run_soak
@@ -82,6 +86,26 @@ def run(
         )
     else:
         typer.echo(f"{scenario} ended as it should after {outcome.seconds:.1f} s; journal and consoles: {outcome.root}")
+
+
+@app.command()
+def kill(
+    minutes: Annotated[float, typer.Option(min=0.05, help="How long things go wrong.")] = 10.0,
+    seed: Annotated[int, typer.Option(help="Of what is killed, when, and of everything that the wearers do.")] = 1,
+    devices: Annotated[int, typer.Option(min=1, max=64, help="Simulated devices, of mixed kinds.")] = 6,
+    gap: Annotated[
+        tuple[float, float], typer.Option(help="Shortest and longest pause between two faults, in seconds.")
+    ] = (0.4, 3.2),
+    out: Annotated[Path | None, typer.Option(help="New folder for everything; otherwise one that goes.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+) -> None:
+    """SIGKILL real processes at random: gateway, Mosquitto, devices. Status 1 if a clip or an alarm is not right."""
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CommandError(f"{out} is there already: name a new folder")
+    if importlib.util.find_spec("littlefs") is None:
+        raise CommandError("reading devices' media needs littlefs-python: pip install 'lapel[test]'")
+    order = Order(os.getpid(), minutes, seed, devices, gap, str(out or ""), str(json_file or ""))
+    raise typer.Exit(keep([sys.executable, "-m", "lapel_tools.killing", order.encode()]))
 
 
 @app.command()

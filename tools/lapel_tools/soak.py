@@ -15,13 +15,16 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from lapel_gateway.keystore import OrganisationKey
 from lapel_protocol.limits import RSA_BYTES
-from lapel_tools.faults.schedule import Result, run_seed, shorten
+from lapel_tools.faults.schedule import Result, run_seed
+from lapel_tools.faults.shrink import shorten
 
 CHUNK = 8
 """Seeds handed to a process at a time: a second or two of work."""
 
 WATCHDOG_S = 120
 """A seed that takes longer hangs: it is reported as failed, with its number."""
+
+REMEMBERED_SEEDS = 256
 
 _organisation: list[OrganisationKey] = []
 """The key that a worker process was started with."""
@@ -58,12 +61,29 @@ def _hang(_number: int, _frame: object) -> None:
     raise Hung
 
 
+class RememberingKey(OrganisationKey):
+    """An organisation's key that unwraps each seed once: ingest, assembly and the invariants ask for the same ones."""
+
+    def __init__(self, public: rsa.RSAPublicKey, private: rsa.RSAPrivateKey | None) -> None:
+        super().__init__(public, private)
+        self._unwrapped: dict[bytes, bytes] = {}
+
+    def unwrap(self, wrapped: bytes) -> bytes:
+        """See OrganisationKey.unwrap."""
+        seed = self._unwrapped.get(wrapped)
+        if seed is None:
+            if len(self._unwrapped) >= REMEMBERED_SEEDS:
+                self._unwrapped.clear()
+            seed = self._unwrapped[wrapped] = super().unwrap(wrapped)
+        return seed
+
+
 def organisation_of(pem: bytes) -> OrganisationKey:
     """Both halves of an organisation's key."""
     key = serialization.load_pem_private_key(pem, None)
     if not isinstance(key, rsa.RSAPrivateKey):
         raise TypeError("an RSA key is needed")
-    return OrganisationKey(key.public_key(), key)
+    return RememberingKey(key.public_key(), key)
 
 
 def _begin(pem: bytes) -> None:

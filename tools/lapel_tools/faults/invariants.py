@@ -1,169 +1,254 @@
-"""What must hold in every fault schedule, whatever went wrong.
+"""What must hold whenever everything is at rest, in the middle of a fault schedule and at its end.
 
-1. No alarm that the device raised is lost: each is in the ledger once, and receipted, acknowledged and resolved there
-   and on the device.
-2. No clip is lost or altered: each that has a durable header is held, its vault file is the device's own, and it opens.
+1. No alarm that a device raised is lost: each is in the ledger once, told to whoever is to be told, answered by a
+   human, and receipted and resolved on the device. None is there that no device raised.
+2. No clip is lost or altered: each that has a durable header on a device, or ever had, is held; its vault file is the
+   device's own, byte for byte; it opens; what was assembled of it is its plaintext.
 3. Every frame of a clip that ended in order is in it, once, in order; a cut clip holds a prefix of them.
-4. Nothing is deleted on the device before the gateway holds the same bytes durably.
-5. Every epoch is accounted for, and no clip number was used twice.
-6. Once faults stop, everything comes to rest within a bound.
+4. No event that a device let go of is missing from the ledger.
+5. Every epoch is accounted for, none is unknown, each clip follows the one before it, and no number was used twice.
+6. Nothing that either side keeps in memory is above its bound.
+7. Once faults stop, everything comes to rest within a bound (`schedule.SETTLE_MS`).
+
+`promises` holds what must be true at every moment, and `backups` what is promised after a restore. After one, a clip
+that its device no longer has may be missing, if it was handed over before, and epochs may be unknown.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
+from lapel_gateway.assembly import MATROSKA
 from lapel_gateway.ledger import reading
+from lapel_gateway.ledger.schema import CHAIN_BROKEN, EPOCH_UNKNOWN
 from lapel_gateway.ledger.schema import alarm as alarm_table
 from lapel_gateway.ledger.schema import clip as clip_table
 from lapel_gateway.ledger.schema import epoch as epoch_table
-from lapel_gateway.unseal import KeyRing, keys_from_registry, unseal
+from lapel_gateway.unseal import unseal
 from lapel_protocol import alarm as alarms
 from lapel_protocol.limits import CLIP_END_BYTES, CLIP_HEADER_BYTES
-from lapel_protocol.names import ALARM_STATE_NAMES, CUSTODY_STATE_NAMES
+from lapel_protocol.names import ALARM_STATE_NAMES
 from lapel_protocol.opening import open_clip_end
+from lapel_sim.inprocess.broker import Broker
 
-if TYPE_CHECKING:
-    from .device_side import DeviceSide
-    from .gateway_side import GatewaySide
+from .bounds import device_sizes, excess, gateway_sizes
+from .device_side import DeviceSide
+from .gateway_side import GatewaySide
+from .promises import HELD, Broken, Promises
 
-_SPOOL = "/spool/"
-_HELD = CUSTODY_STATE_NAMES[3:6]
-
-
-class Broken(Exception):
-    """An invariant does not hold; the message says which and where."""
+_NO_CLIP = ("burned", "lost", "boot")
+_CLIPS = sa.select(clip_table).order_by(clip_table.c.device, clip_table.c.clip)
 
 
 class Watcher:
-    """Sees what both sides do and holds it against the invariants. `check` is for when everything is at rest."""
+    """Holds both sides against the invariants."""
 
-    def __init__(self, device: DeviceSide, gateway: GatewaySide) -> None:
-        self._device = device
+    def __init__(self, devices: Sequence[DeviceSide], gateway: GatewaySide, broker: Broker, promises: Promises) -> None:
+        self._devices = devices
         self._gateway = gateway
-        self._seen_headers: dict[int, bytes] = {}
-        device.board.storage.on_remove = self._removed
+        self._broker = broker
+        self._promises = promises
+        self._excused_alarms: set[tuple[str, int, int]] = set()
+        self._seen: dict[tuple[Any, ...], int] = {}
+        self._restored = False
 
-    def _removed(self, path: str, content: bytes) -> None:
-        """Invariant 4, at the very moment of deletion."""
-        if not path.startswith(_SPOOL) or len(content) < CLIP_HEADER_BYTES:
-            return
-        clip = int(path[len(_SPOOL) :].split(".")[0], 16)
-        vault = self._gateway.vault.path(self._device.name, clip)
-        held = vault.read_bytes() if vault.exists() else b""
-        if not held or not content.startswith(held):
-            raise Broken(f"clip {clip} was deleted on the device while the gateway's copy differs")
-
-    def at_rest(self) -> bool:
-        """Whether nothing is left to say on either side."""
-        return not self.unrest()
+    # -- rest -------------------------------------------------------------------------------------------------------
 
     def unrest(self) -> str:
         """What is still under way, in words; empty when nothing is."""
-        device, gateway = self._device, self._gateway
-        if not device.running or not gateway.alive:
-            return "a side is down"
-        if gateway.alarm_queue or gateway.clip_queue:
-            return f"{len(gateway.alarm_queue)} alarms and {len(gateway.clip_queue)} messages wait at the broker"
+        gateway = self._gateway
+        if not gateway.alive:
+            return "the gateway is down"
+        if not gateway.idle:
+            return f"{sum(map(len, gateway.inboxes))} messages wait for the gateway, or it has not recovered"
+        if not self._broker.quiet:
+            return "the broker holds messages back"
+        for device in self._devices:
+            why = self._unrest_of(device)
+            if why:
+                return f"{device.name}: {why}"
+        return self._unrest_in_ledger()
+
+    def _unrest_of(self, device: DeviceSide) -> str:
+        if not device.running:
+            return "it is down"
         status = device.app.status()
         if status.fault:
-            raise Broken(f"the device is out of service: {status.fault}")
+            raise Broken(f"{device.name} is out of service: {status.fault}")
+        if device.recording:
+            return "it records"
         if not status.welcomed:
-            return "the gateway has not answered the device's hello"
+            return "the gateway has not answered its hello"
         if status.clips_held:
             return f"{status.clips_held} clips are not receipted"
         if status.events_held:
             return f"{status.events_held} events are not receipted"
         if status.alarm not in (alarms.QUIET, alarms.RESOLVED):
             return f"alarm {status.alarm_boot}/{status.alarm_counter} shows {ALARM_STATE_NAMES[status.alarm]}"
-        with reading(gateway.engine) as connection:
-            if connection.execute(sa.select(alarm_table.c.id).where(alarm_table.c.resolved_ms.is_(None))).first():
-                return "an alarm is not resolved"
         return ""
 
-    def check(self) -> tuple[int, int]:
-        """(clips, alarms) after all invariants were found to hold. Raises Broken."""
+    def _unrest_in_ledger(self) -> str:
+        view = self._gateway.view
+        if view.row("SELECT 1 FROM alarm WHERE resolved_ms IS NULL"):
+            return "an alarm is not resolved"
+        if view.row("SELECT 1 FROM outbox WHERE state = 'waiting'"):
+            return "something waits in the outbox"
         with reading(self._gateway.engine) as connection:
-            clips = connection.execute(sa.select(clip_table).order_by(clip_table.c.clip)).all()
+            clips = {(row.device, row.clip): row for row in connection.execute(_CLIPS)}
+            epochs = self._epochs(connection)
+        for device in self._devices:
+            for clip in device.clips():
+                row = clips.get((device.name, clip))
+                if row is None or row.state not in HELD:
+                    return f"clip {device.name}-{clip} is on its device and not held"
+            known = epochs[device.name]
+            missing = [epoch for epoch in range(device.app.status().boot + 1) if epoch not in known]
+            if missing:
+                return f"epochs {missing} of {device.name} are not accounted for"
+        return ""
+
+    # -- at rest ----------------------------------------------------------------------------------------------------
+
+    def check(self) -> tuple[int, int]:
+        """(clips, alarms) after all invariants were found to hold, everything being at rest. Raises Broken."""
+        with reading(self._gateway.engine) as connection:
+            clips = connection.execute(_CLIPS).all()
             alarm_rows = connection.execute(sa.select(alarm_table)).all()
-            epochs = {
-                row.epoch: row.used_for
-                for row in connection.execute(sa.select(epoch_table).where(epoch_table.c.device == self._device.name))
-            }
-        self._check_alarms({(row.boot, row.counter) for row in alarm_rows}, len(alarm_rows))
-        self._check_epochs(epochs, {row.clip for row in clips})
-        given = 0
-        for row in clips:
-            given = self._check_clip(row, epochs, given)
+            epochs = self._epochs(connection)
+        missing = self._promises.missing_events()
+        if missing:
+            raise Broken(f"events {missing} are neither on their device nor in the ledger")
+        self._check_alarms(alarm_rows)
+        for device in self._devices:
+            unknown = sorted(number for number, what in epochs[device.name].items() if what == EPOCH_UNKNOWN)
+            if unknown and not self._restored:
+                raise Broken(f"epochs {unknown} of {device.name} are unknown")
+            mine = [row for row in clips if row.device == device.name]
+            given = 0
+            for row in mine:
+                given = self._check_clip(device, row, epochs[device.name], given)
+            self._check_deleted(device, {row.clip for row in mine})
+        self.check_sizes(sum(map(len, epochs.values())), len(clips))
         return len(clips), len(alarm_rows)
 
-    def _check_alarms(self, known: set[tuple[int, int]], count: int) -> None:
-        lost = self._device.alarms_raised - known
+    def check_sizes(self, epochs: int, clips: int) -> None:
+        """Invariant 6. Raises Broken."""
+        over = excess(gateway_sizes(self._gateway, len(self._devices), epochs, clips))
+        for device in self._devices:
+            if device.running:
+                over = over or excess(device_sizes(device))
+        if over:
+            raise Broken(f"memory is not bounded: {over}")
+
+    def before_restore(self) -> dict[tuple[str, int, int], bool]:
+        """Each alarm in the ledger, and whether its device still holds it."""
+        sides = {device.name: device for device in self._devices}
+        with reading(self._gateway.engine) as connection:
+            rows = connection.execute(sa.select(alarm_table)).all()
+        return {
+            (row.device, row.boot, row.counter): sides[row.device].holds_alarm(row.boot, row.counter) for row in rows
+        }
+
+    def after_restore(self, before: dict[tuple[str, int, int], bool]) -> None:
+        """Alarms that a restore took away are excused where no device holds them any more."""
+        with reading(self._gateway.engine) as connection:
+            rows = connection.execute(sa.select(alarm_table)).all()
+        known = {(row.device, row.boot, row.counter) for row in rows}
+        self._restored = True
+        self._excused_alarms |= {alarm for alarm, held in before.items() if not held and alarm not in known}
+
+    def _epochs(self, connection: sa.Connection) -> dict[str, dict[int, str]]:
+        epochs: dict[str, dict[int, str]] = {device.name: {} for device in self._devices}
+        for row in connection.execute(sa.select(epoch_table)):
+            epochs[row.device][row.epoch] = row.used_for
+        return epochs
+
+    def _check_alarms(self, rows: Sequence[sa.Row[Any]]) -> None:
+        known = [(row.device, row.boot, row.counter) for row in rows]
+        raised = {(device.name, *alarm) for device in self._devices for alarm in device.alarms_raised}
+        lost = raised - set(known) - self._excused_alarms
         if lost:
             raise Broken(f"alarms {sorted(lost)} are not in the ledger")
-        if count != len(known):
+        if len(known) != len(set(known)):
             raise Broken("an alarm is in the ledger twice")
+        for row in rows:
+            untold = [
+                what
+                for what in ("raised", "acknowledged", "resolved")
+                if f"alarm-{row.id}-{what}" not in self._gateway.receiver.told
+            ]
+            if untold:
+                raise Broken(f"nobody was told that alarm {row.id} was {', '.join(untold)}")
 
-    def _check_epochs(self, epochs: dict[int, str], clips: set[int]) -> None:
-        boot = self._device.app.status().boot
-        missing = [epoch for epoch in range(boot + 1) if epoch not in epochs]
-        if missing:
-            raise Broken(f"epochs {missing} of {boot} are not accounted for")
-        for path in self._device.board.storage.listdir(_SPOOL):
-            clip = int(path.split(".")[0], 16)
-            content = self._device.board.storage.content(_SPOOL + path) or b""
-            if len(content) >= CLIP_HEADER_BYTES and clip not in clips:
-                raise Broken(f"clip {clip} is on the device and unknown to the ledger")
+    def _check_deleted(self, device: DeviceSide, known: set[int]) -> None:
+        for name, clip in sorted(self._promises.deleted):
+            if name == device.name and clip not in known and (name, clip) not in self._promises.gone_with_restore:
+                raise Broken(f"clip {name}-{clip} was deleted on its device and is unknown to the ledger")
 
-    def _check_clip(self, row: sa.Row[tuple[object, ...]], epochs: dict[int, str], given: int) -> int:
+    def _check_clip(self, device: DeviceSide, row: sa.Row[Any], epochs: dict[int, str], given: int) -> int:
         """Invariants 2 and 3 for one clip; returns up to which given frame all clips so far reach."""
         clip = row.clip
-        name = f"clip {clip}"
+        name = f"clip {row.device}-{clip}"
+        excused = (row.device, clip) in self._promises.gone_with_restore
+        on_device = device.clip_content(clip)
+        if on_device is None and excused and row.state not in HELD:
+            return given
         if row.header_ms is None:
-            if epochs.get(clip) in ("burned", "lost"):
+            if epochs.get(clip) in _NO_CLIP:
                 return given
             raise Broken(f"{name} has no header, and its epoch is said to be {epochs.get(clip)}")
-        if row.state not in _HELD:
-            raise Broken(f"{name} is {row.state}")
-        path = self._gateway.vault.path(self._device.name, clip)
+        path = self._gateway.vault.path(row.device, clip)
         stored = path.read_bytes()
-        on_device = self._device.board.storage.content(f"{_SPOOL}{clip:08x}.lapel")
-        if on_device is not None and not on_device.startswith(stored):
+        seen = (*row, hashlib.sha256(stored).digest(), given)
+        if seen in self._seen:
+            return self._seen[seen]
+        mine = on_device or self._promises.deleted.get((row.device, clip), b"")
+        if not mine.startswith(stored):
             raise Broken(f"{name}: the vault's file is not the device's")
-        ring = KeyRing(keys_from_registry(self._gateway.engine, self._gateway.registry), self._gateway.organisation)
+        self._promises.seen["clips compared"] += 1
+        if row.state not in HELD:
+            raise Broken(f"{name} is {row.state}")
+        if row.chain == CHAIN_BROKEN and not self._restored:
+            raise Broken(f"{name} does not follow the clip before it")
         plain = io.BytesIO()
         with path.open("rb") as file:
             header = file.read(CLIP_HEADER_BYTES)
             file.seek(0)
-            keys = ring.of_clip(self._device.name, clip, header)
+            keys = self._gateway.keys.of_clip(row.device, clip, header)
             unsealed = unseal(file, keys, row.settled_segments, plain.write)
         if unsealed.head.value != row.settled_head:
             raise Broken(f"{name}: its head is not the settled one")
-        return self._check_frames(row, plain.getvalue(), given)
+        view = self._gateway.views.path(row.device, clip, MATROSKA)
+        if not view.exists() or not view.read_bytes().startswith(plain.getvalue()):
+            raise Broken(f"{name}: what was assembled is not its plaintext")
+        if row.settled_by == "end" and open_clip_end(keys.epoch, stored[-CLIP_END_BYTES:]).segments != row.contiguous:
+            raise Broken(f"{name}: its end record counts other segments")
+        frames = open_clip_end(keys.epoch, stored[-CLIP_END_BYTES:]).frames if row.settled_by == "end" else None
+        self._seen[seen] = _check_frames(device, name, plain.getvalue(), frames, given)
+        return self._seen[seen]
 
-    def _check_frames(self, row: sa.Row[tuple[object, ...]], plain: bytes, given: int) -> int:
-        found = at = 0
-        gap = False
-        frames = self._device.frames
-        for number in range(given, len(frames)):
-            where = plain.find(frames[number].jpeg)
-            if where < 0:
-                gap = gap or bool(found)
-                continue
-            if gap:
-                raise Broken(f"clip {row.clip}: a frame before frame {number} of those given is missing")
-            if where < at or plain.find(frames[number].jpeg, where + 1) >= 0:
-                raise Broken(f"clip {row.clip}: frame {number} of those given is out of order, or there twice")
-            found += 1
-            at = where + len(frames[number].jpeg)
-            given = number + 1
-        if row.settled_by == "end":
-            with self._gateway.vault.path(self._device.name, row.clip).open("rb") as file:
-                record = file.read()[-CLIP_END_BYTES:]
-            keys = keys_from_registry(self._gateway.engine, self._gateway.registry)(self._device.name, row.clip)
-            if open_clip_end(keys, record).frames != found:
-                raise Broken(f"clip {row.clip}: its end record counts other than the {found} frames in it")
-        return given
+
+def _check_frames(device: DeviceSide, name: str, plain: bytes, counted: int | None, given: int) -> int:
+    found = at = 0
+    gap = False
+    frames = device.frames
+    for number in range(given, len(frames)):
+        where = plain.find(frames[number].jpeg)
+        if where < 0:
+            gap = gap or bool(found)
+            continue
+        if gap:
+            raise Broken(f"{name}: a frame before frame {number} of those given is missing")
+        if where < at or plain.find(frames[number].jpeg, where + 1) >= 0:
+            raise Broken(f"{name}: frame {number} of those given is out of order, or there twice")
+        found += 1
+        at = where + len(frames[number].jpeg)
+        given = number + 1
+    if counted is not None and counted != found:
+        raise Broken(f"{name}: its end record counts other than the {found} frames in it")
+    return given

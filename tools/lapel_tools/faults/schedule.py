@@ -1,30 +1,56 @@
-"""One seed: what the wearer does, what goes wrong and when, and the loop that lets everybody act in a seeded order."""
+"""One seed: what the wearers do, what goes wrong and when, and the loop that lets everybody act in a seeded order."""
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import os
 import random
+import shutil
 import tempfile
 import traceback
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lapel_gateway.keystore import OrganisationKey
 from lapel_protocol.topics import parse_topic
-from lapel_sim.inprocess.broker import Broker
+from lapel_sim.inprocess.broker import Broker, Session
 from lapel_sim.inprocess.storage import STYLES
 
+from .backups import WAYS
 from .device_side import ALARM, RECORD, DeviceSide
 from .gateway_side import EPOCH_MS, GatewaySide
-from .invariants import Broken, Watcher
-
-FAULTS_MS = 16_000
-"""Virtual time during which things go wrong."""
+from .invariants import Watcher
+from .plan import FAULTS_MS, Plan, Step, generator, make_plan
+from .promises import Broken, Promises
 
 SETTLE_MS = 400_000
 """Progress bound: once faults have stopped, everything is receipted within this virtual time."""
 
-_FAULTS = ("cut_at_operation", "cut_now", "drop_link", "kill_gateway", "fill_disk", "broker_forgets")
+_LOOK_FOR_REST_MS = 1_000
+_BACKUP_MS = 4_000
+_QUIET_TURNS = 6
+_NEVER = 1 << 60
+_KILL_POINTS = (
+    "ingest.verified",
+    "ingest.vault_placed",
+    "ingest.vault_synced",
+    "ingest.ledger_written",
+    "ingest.ledger_committed",
+    "alarms.written",
+    "alarms.committed",
+    "alarms.acknowledged",
+    "assembly.opened",
+    "assembly.copied",
+    "assembly.published",
+    "assembly.committed",
+    "outbox.claimed",
+    "outbox.delivered",
+    "outbox.settled",
+)
+_MISCHIEF = {"duplicates": "duplicate", "reordering": "swap", "delays": "delay", "replays": "replay"}
 
 
 @dataclass
@@ -34,34 +60,65 @@ class Result:
     seed: int
     broken: str = ""
     schedule: list[str] = field(default_factory=list)
+    devices: int = 0
     clips: int = 0
     alarms: int = 0
+    rests: int = 0
     cuts: int = 0
     kills: int = 0
     virtual_ms: int = 0
     trace: str = ""
+    numbers: list[int] = field(default_factory=list)
+    fired: Counter[str] = field(default_factory=Counter)
+    effects: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(order=True)
+class _Mend:
+    """Something that is put right at its time."""
+
+    at_ms: int
+    order: int
+    what: str
+    action: Callable[[], None] = field(compare=False)
 
 
 class Schedule:
-    """Carries out one seed in a folder of its own."""
+    """Carries out one plan in a folder of its own."""
 
-    def __init__(
-        self, seed: int, folder: Path, organisation: OrganisationKey, skip: frozenset[int] = frozenset()
-    ) -> None:
-        self.result = Result(seed)
-        self._rng = random.Random(f"lapel fault schedule {seed}")
-        self._skip = skip
+    def __init__(self, seed: int, folder: Path, organisation: OrganisationKey, plan: Plan) -> None:
+        self.result = Result(seed, devices=plan.devices, schedule=[str(step) for step in plan.steps])
+        self.result.numbers = [step.number for step in plan.steps]
+        self._seed = seed
+        self._plan = plan
+        self._rng = rng = random.Random(f"course of seed {seed}")
         self._hash = hashlib.sha256()
+        self._said = 0
+        self._mends: list[_Mend] = []
+        self._orders = 0
+        self._restored = False
+        self._backup_ms = _BACKUP_MS
+        self._rest_ms = 0
         self.now_ms = 0
-        self.broker = Broker(self._published)
-        self.gateway = GatewaySide(folder, random.Random(f"gateway {seed}"), organisation, self._to_device)
-        package = self.gateway.registry.provision(
-            "device", "Wearer", organisation, "broker", 1883, "", EPOCH_MS, EPOCH_MS - 86_400_000
+        self.broker = Broker(self._published, random.Random(f"broker {seed}"))
+        self._older_broker: dict[str, Session] = {}
+        self.gateway = GatewaySide(
+            folder, random.Random(f"gateway {seed}"), organisation, self._to_device, self._acknowledged
         )
-        style = STYLES[seed % len(STYLES)]
-        self.device = DeviceSide(random.Random(f"device {seed}"), self.broker, package, style)
-        self.watcher = Watcher(self.device, self.gateway)
-        self._plan = self._make_plan()
+        self.devices: list[DeviceSide] = []
+        for number in range(plan.devices):
+            package = self.gateway.registry.provision(
+                f"device {number}", "Wearer", organisation, "broker", 1883, "", EPOCH_MS, EPOCH_MS - 86_400_000
+            )
+            style = STYLES[(seed + number) % len(STYLES)]
+            own = random.Random(f"device {number} of seed {seed}")
+            self.devices.append(DeviceSide(own, self.broker, package, style))
+        self._restores = any(step.what == "gateway_restored" for step in plan.steps)
+        self.promises = Promises(self.devices, self.gateway)
+        self.watcher = Watcher(self.devices, self.gateway, self.broker, self.promises)
+        self._unsettled = rng.random() < 0.5  # whether broker and network misbehave a little all the time
+
+    # -- what is said -----------------------------------------------------------------------------------------------
 
     def _published(self, topic: str, payload: bytes) -> None:
         self._trace(topic, payload)
@@ -69,138 +126,309 @@ class Schedule:
 
     def _to_device(self, topic: str, payload: bytes) -> None:
         self._trace(topic, payload)
+        self.promises.said(payload, topic)
         self.broker.send(parse_topic(topic)[0].hex(), topic, payload)
+
+    def _acknowledged(self, topic: str, payload: bytes) -> None:
+        self.promises.acknowledged(topic, payload)
 
     def _trace(self, topic: str, payload: bytes) -> None:
         """What was said and when; not the bytes, which depend on the organisation's key."""
+        self._said += 1
         self._hash.update(f"{self.now_ms} {topic} {len(payload)}\n".encode())
 
-    def _make_plan(self) -> list[tuple[int, str]]:
-        """(virtual time, what) of everything that is planned, in order; `skip` leaves some out to shorten a failure."""
-        rng = self._rng
-        plan: list[tuple[int, str]] = []
-        at = rng.randint(200, 3000)
-        while at < FAULTS_MS:
-            plan.append((at, rng.choice(("record", "record", "record_now", "stop", "alarm"))))
-            at += rng.randint(1200, 6000)
-        plan += [(rng.randint(100, FAULTS_MS), rng.choice(_FAULTS)) for _ in range(rng.randint(1, 5))]
-        plan.sort()
-        return [step for at, step in enumerate(plan) if at not in self._skip]
+    # -- the course -------------------------------------------------------------------------------------------------
 
     def run(self) -> Result:
         """Carry it out; `result.broken` says what did not hold."""
         result = self.result
-        result.schedule = [f"{at} ms {what}" for at, what in self._plan]
         try:
-            self.device.power_on(0)
-            self._faulty_time()
-            self._settle()
-            result.clips, result.alarms = self.watcher.check()
+            with self.gateway.cache.installed():
+                self._run()
         except Broken as error:
             result.broken = str(error)
         except Exception as error:  # noqa: BLE001 - whatever a core raises is the finding, and the seed names it
             result.broken = f"{type(error).__name__}: {error} at {_place(error)}"
         finally:
-            result.cuts, result.kills = self.device.cuts, self.gateway.kills
-            result.virtual_ms = self.now_ms
-            result.trace = self._hash.hexdigest()
             self.gateway.close()
+            self._count()
         return result
 
-    def _faulty_time(self) -> None:
-        plan = list(self._plan)
-        mend: list[tuple[int, str]] = []
-        while self.now_ms < FAULTS_MS:
-            self.now_ms += self._rng.randint(20, 140)
-            while plan and plan[0][0] <= self.now_ms:
-                self._carry_out(plan.pop(0)[1], mend)
-            while mend and mend[0][0] <= self.now_ms:
-                self._mend(mend.pop(0)[1])
-            if not self.device.running and not any(what == "power" for _, what in mend):
-                self._later(mend, "power", 200, 4000)
-            if not self.gateway.alive and not any(what == "gateway" for _, what in mend):
-                self._later(mend, "gateway", 100, 5000)
-            self._everybody()
+    def _run(self) -> None:
+        self.gateway.start(0)
+        self.gateway.back_up()
+        for device in self.devices:
+            device.power_on(0)
+        for episode in range(self._plan.episodes):
+            self._misbehave(self._unsettled)
+            self._faulty_time([step for step in self._plan.steps if step.episode == episode])
+            self._settle()
 
-    def _later(self, mend: list[tuple[int, str]], what: str, soonest_ms: int, latest_ms: int) -> None:
-        mend.append((self.now_ms + self._rng.randint(soonest_ms, latest_ms), what))
-        mend.sort()
+    def _count(self) -> None:
+        result, effects = self.result, self.result.effects
+        result.cuts, result.kills = sum(device.cuts for device in self.devices), self.gateway.kills
+        result.virtual_ms = self.now_ms
+        result.trace = self._hash.hexdigest()
+        effects.update(self.gateway.effects)
+        for device in self.devices:
+            effects.update(device.effects)
+            effects.update(device.network.effects)
+        effects.update(self.broker.effects)
+        effects.update(self.promises.seen)
+        effects["queue_overflows"] += sum(inbox.dropped for inbox in self.gateway.inboxes)
+        effects["no_space_in_a_write"] += self.gateway.cache.refused
+        for what, effect in (
+            ("duplicates", "duplicated"),
+            ("reordering", "reordered"),
+            ("delays", "delayed"),
+            ("replays", "replayed"),
+        ):
+            effects[what] = effects.pop(effect, 0)
 
-    def _carry_out(self, what: str, mend: list[tuple[int, str]]) -> None:
-        rng, device, gateway = self._rng, self.device, self.gateway
-        if what == "record":
-            device.press(RECORD, self.now_ms, 150)
-            device.press(RECORD, self.now_ms + rng.randint(800, 3000), 150)
-        elif what in ("record_now", "stop"):
-            device.press(RECORD, self.now_ms, 1900)
-        elif what == "alarm":
-            device.press(ALARM, self.now_ms, 2400)
-        elif what == "cut_at_operation":
-            device.board.fuse.arm(rng.randint(1, 40))
-        elif what == "cut_now":
-            device.cut_power()
-        elif what == "drop_link":
-            device.network.switch(False, rng)
-            self._later(mend, "link", 100, 6000)
-        elif what == "kill_gateway":
-            gateway.kill_after(rng.randint(1, 12))
-        elif what == "broker_forgets":
-            self.broker.forget()
-            gateway.alarm_queue.clear()
-            gateway.clip_queue.clear()
-        elif what == "fill_disk" and gateway.alive:
-            gateway.fill_disk(True)
-            self._later(mend, "disk", 500, 6000)
+    def _faulty_time(self, steps: list[Step]) -> None:
+        began_ms = self.now_ms
+        steps = list(steps)
+        while self.now_ms < began_ms + FAULTS_MS:
+            self.now_ms += self._rng.randint(30, 160)
+            while steps and began_ms + steps[0].at_ms <= self.now_ms:
+                step = steps.pop(0)
+                self.result.fired[step.what] += 1
+                self._carry_out(step, generator(self._seed, step))
+            self._mend(self.now_ms)
+            self._revive()
+            if self._restores and self.now_ms >= self._backup_ms:
+                self._backup_ms = self.now_ms + _BACKUP_MS
+                self.gateway.back_up()
+                self._older_broker = self.broker.snapshot()
+            self._everybody(0.02)
+            if not self._mends and self.now_ms >= self._rest_ms:
+                self._look_for_rest()
 
-    def _mend(self, what: str) -> None:
-        if what == "power" and not self.device.running:
-            self.device.power_on(self.now_ms)
-        elif what == "gateway" and not self.gateway.alive:
+    def _look_for_rest(self) -> None:
+        """Every quiescent point is a point to check at, not only the last one."""
+        self._rest_ms = self.now_ms + _LOOK_FOR_REST_MS
+        if not self.watcher.unrest():
+            self._check()
+
+    def _check(self) -> None:
+        self.result.clips, self.result.alarms = self.watcher.check()
+        self.result.rests += 1
+
+    def _revive(self) -> None:
+        """Whatever is dark comes back some time later."""
+        for number, device in enumerate(self.devices):
+            if not device.running and not self._awaited(f"power {number}"):
+                self._later(f"power {number}", self._rng.randint(200, 4000), lambda device=device: self._power(device))
+        if not self.gateway.alive and not self._awaited("gateway"):
+            self._later("gateway", self._rng.randint(100, 5000), self._start_gateway)
+
+    def _power(self, device: DeviceSide) -> None:
+        if not device.running:
+            device.power_on(self.now_ms)
+
+    def _start_gateway(self) -> None:
+        if not self.gateway.alive:
             self.gateway.start(self.now_ms)
-        elif what == "link":
-            self.device.network.switch(True, self._rng)
-        elif what == "disk" and self.gateway.alive:
-            self.gateway.fill_disk(False)
 
-    def _everybody(self) -> None:
+    def _everybody(self, human: float) -> None:
         """Each actor once, in a seeded order."""
         rng = self._rng
-        actors = [0, 1, 2, 3]
+        self.broker.tick(self.now_ms)
+        actors = list(range(2 * len(self.devices) + 2))
         rng.shuffle(actors)
         for actor in actors:
-            if actor == 0:
-                self.device.step(self.now_ms)
-            elif actor == 1:
+            if actor < len(self.devices):
+                self.devices[actor].step(self.now_ms)
+            elif actor < 2 * len(self.devices):
+                self.devices[actor - len(self.devices)].network.move(rng.randint(0, 12_000), rng.randint(0, 4_000))
+            elif actor == 2 * len(self.devices):
                 self.gateway.step(self.now_ms)
-            elif actor == 2:
-                self.device.network.move(rng.randint(0, 12_000), rng.randint(0, 4_000))
-            elif rng.random() < 0.02:
+            elif rng.random() < human:
                 self.gateway.human(self.now_ms)
 
     def _settle(self) -> None:
-        """Faults stop; the wearer stops recording; everything must come to rest with nothing left to say."""
-        device, gateway = self.device, self.gateway
-        device.board.fuse.disarm()
+        """Faults stop; the wearers stop recording; everything must come to rest with nothing left to say."""
+        gateway = self.gateway
+        for device in self.devices:
+            device.board.fuse.disarm()
         gateway.spare()
-        device.network.switch(True, self._rng)
-        if gateway.alive:
-            gateway.fill_disk(False)
-        else:
-            gateway.start(self.now_ms)
-        if not device.running:
-            device.power_on(self.now_ms)
-        started = self.now_ms
-        stopping_ms = 0
-        while not (self.watcher.at_rest() and not device.recording):
-            if self.now_ms - started > SETTLE_MS:
-                raise Broken(f"no progress within {SETTLE_MS} ms after the last fault: {self.watcher.unrest()}")
-            self.now_ms += self._rng.randint(20, 250)
-            if device.recording and self.now_ms >= stopping_ms:
-                device.press(RECORD, self.now_ms, 2500)
+        gateway.kill_restarts([])
+        self._misbehave(False)
+        self.broker.calm()
+        self._mend(_NEVER)
+        for device in self.devices:
+            self._power(device)
+        self._start_gateway()
+        if self._restored:
+            # What it promises after a restore, it promises from the next hello on.
+            self._restored = False
+            self.broker.disconnect_all()
+        started_ms = self.now_ms
+        stopping_ms = quiet = 0
+        while True:
+            said = self._said
+            recording = any(device.recording for device in self.devices)
+            self.now_ms += (
+                self._rng.randint(20, 250) if recording or quiet < _QUIET_TURNS else self._rng.randint(250, 1000)
+            )
+            if recording and self.now_ms >= stopping_ms:
                 stopping_ms = self.now_ms + 6000
-            self._everybody()
-            if self._rng.random() < 0.05:
-                gateway.human(self.now_ms)
+                for device in self.devices:
+                    if device.recording:
+                        device.press(RECORD, self.now_ms, 2500)
+            self._everybody(0.1)
+            quiet = quiet + 1 if said == self._said else 0
+            if quiet and not recording:
+                why = self.watcher.unrest()
+                if not why:
+                    break
+                if self.now_ms - started_ms > SETTLE_MS:
+                    raise Broken(f"no progress within {SETTLE_MS} ms after the last fault: {why}")
+            elif self.now_ms - started_ms > 2 * SETTLE_MS:
+                raise Broken(f"no rest within {2 * SETTLE_MS} ms after the last fault: {self.watcher.unrest()}")
+        self._check()
+
+    # -- faults -----------------------------------------------------------------------------------------------------
+
+    def _later(self, what: str, after_ms: int, action: Callable[[], None]) -> None:
+        self._orders += 1
+        self._mends.append(_Mend(self.now_ms + after_ms, self._orders, what, action))
+        self._mends.sort()
+
+    def _awaited(self, what: str) -> bool:
+        return any(mend.what == what for mend in self._mends)
+
+    def _mend(self, until_ms: int) -> None:
+        while self._mends and self._mends[0].at_ms <= until_ms:
+            self._mends.pop(0).action()
+
+    def _misbehave(self, misbehave: bool) -> None:
+        """A broker that now and then delivers twice or out of order, as any may."""
+        self.broker.mischief.duplicate, self.broker.mischief.swap = (0.03, 0.03) if misbehave else (0.0, 0.0)
+        self.gateway.receiver.declines = 0.2 if misbehave else 0.0
+
+    def _carry_out(self, step: Step, rng: random.Random) -> None:
+        device = self.devices[step.device % len(self.devices)]
+        if step.what in ("record", "record_now", "stop", "alarm"):
+            self._wearer(step.what, device, rng)
+        elif step.what in _MISCHIEF:
+            self._mischief(_MISCHIEF[step.what], rng)
+        elif step.what.startswith(("broker_", "queue_")):
+            self._broker_fault(step.what, rng)
+        elif step.what.startswith(("gateway_", "disk_", "ledger_", "no_space", "clock_")):
+            self._gateway_fault(step.what, rng)
+        else:
+            self._device_fault(step.what, device, rng)
+
+    def _wearer(self, what: str, device: DeviceSide, rng: random.Random) -> None:
+        if what == "record":
+            device.press(RECORD, self.now_ms, 180)
+            device.press(RECORD, self.now_ms + rng.randint(800, 3000), 180)
+        elif what == "alarm":
+            device.press(ALARM, self.now_ms, 2500)
+        else:
+            device.press(RECORD, self.now_ms, 2000)
+
+    def _device_fault(self, what: str, device: DeviceSide, rng: random.Random) -> None:
+        network = device.network
+        after_ms = rng.randint(100, 6000)
+        if what == "power_cut_at_operation":
+            device.board.fuse.arm(rng.randint(1, 40))
+        elif what == "power_cut_now":
+            device.cut_power()
+        elif what == "link_lost":
+            device.effects["link_lost"] += network.link is not None
+            network.switch(False, self._rng, rng.random() < 0.5)
+            self._later("link", after_ms, lambda: network.switch(True, self._rng))
+        elif what == "half_open":
+            network.stick(*rng.choice(((True, False), (False, True), (True, True))))
+            if rng.random() < 0.3:  # else it stays so until somebody's keep-alive ends it
+                self._later("half open", after_ms, lambda: _unstick(network))
+        elif what == "latency":
+            network.still = True
+            self._later("latency", rng.randint(300, 9000), lambda: setattr(network, "still", False))
+        else:
+            network.slow_bytes = rng.randint(60, 600)
+            self._later("slow", after_ms, lambda: setattr(network, "slow_bytes", 0))
+
+    def _mischief(self, name: str, rng: random.Random) -> None:
+        setattr(self.broker.mischief, name, rng.uniform(0.15, 0.5))
+        self._later(name, rng.randint(1500, 6000), lambda: setattr(self.broker.mischief, name, 0.0))
+
+    def _broker_fault(self, what: str, rng: random.Random) -> None:
+        broker, effects, inboxes = self.broker, self.gateway.effects, self.gateway.inboxes
+        if what == "broker_forgets":
+            effects[what] += bool(broker.sessions)
+            broker.forget()
+            for inbox in inboxes:
+                inbox.clear()
+        elif what == "broker_loses_queues":
+            effects[what] += broker.forget_queues() + sum(inbox.clear() for inbox in inboxes)
+        elif what == "broker_loses_in_flight":
+            effects[what] += broker.forget_in_flight()
+        elif what == "broker_rolls_back":
+            effects[what] += bool(broker.sessions)
+            broker.roll_back(self._older_broker)
+            waiting = [list(inbox.messages) for inbox in inboxes]
+            for inbox, messages in zip(inboxes, waiting, strict=True):
+                del messages[len(messages) // 2 :]
+                inbox.clear()
+                for message in messages:
+                    inbox.put(*message)
+        else:
+            for inbox in inboxes:
+                inbox.limit = 2
+            self._later("overflow", rng.randint(1000, 6000), self._widen)
+            if rng.random() < 0.7 and self.gateway.alive:
+                self.gateway.kill()  # a queue is short only while nobody reads it
+
+    def _widen(self) -> None:
+        for inbox in self.gateway.inboxes:
+            inbox.limit = 1000
+
+    def _gateway_fault(self, what: str, rng: random.Random) -> None:
+        gateway = self.gateway
+        after_ms = rng.randint(500, 6000)
+        if what in ("gateway_killed", "gateway_crashed"):
+            crash = what == "gateway_crashed"
+            if rng.random() < 0.5:
+                gateway.kill_at("ingest.vault_placed" if crash else rng.choice(_KILL_POINTS), crash)
+            else:
+                gateway.kill_after(rng.randint(1, 12), crash)
+        elif what == "gateway_killed_in_recovery":
+            gateway.kill_restarts([rng.randint(1, 4) for _ in range(rng.randint(1, 3))])
+            gateway.kill_at(rng.choice(("ingest.vault_placed", "ingest.vault_synced", "ingest.ledger_written")), False)
+        elif what == "gateway_restored":
+            self._restore(rng)
+        elif what == "clock_stepped":
+            gateway.effects[what] += gateway.alive
+            gateway.offset_ms += rng.choice((-1, 1)) * rng.choice((400, 20_000, 3_600_000, 86_400_000))
+        elif not gateway.alive:
+            return
+        elif what == "disk_full":
+            gateway.fill_disk(True)
+            self._later("disk", after_ms, lambda: gateway.fill_disk(False))
+        elif what == "no_space_in_a_write":
+            gateway.fill_in_write(rng.randint(0, 20_000))
+            self._later("room", after_ms, lambda: gateway.fill_in_write(None))
+        else:
+            gateway.fill_ledger(True)
+            self._later("ledger", after_ms, lambda: gateway.fill_ledger(False))
+
+    def _restore(self, rng: random.Random) -> None:
+        gateway = self.gateway
+        if gateway.alive:
+            gateway.kill()
+        clips, alarms = self.promises.before_restore(), self.watcher.before_restore()
+        gateway.restore(rng.choice(WAYS), rng)
+        self.promises.after_restore(clips)
+        self.watcher.after_restore(alarms)
+        self._restored = True
+
+
+def _unstick(network: object) -> None:
+    stick = getattr(network, "stick")  # noqa: B009
+    stick(False, False)
 
 
 def _place(error: Exception) -> str:
@@ -209,22 +437,22 @@ def _place(error: Exception) -> str:
     return f"{Path(frame.filename).name}:{frame.lineno}"
 
 
-def run_seed(
-    seed: int, organisation: OrganisationKey, scratch: Path | None = None, skip: frozenset[int] = frozenset()
-) -> Result:
-    """Carry out one seed in a temporary folder below `scratch` (default: memory where there is some)."""
-    base = scratch or (Path("/dev/shm") if Path("/dev/shm").is_dir() else None)
-    with tempfile.TemporaryDirectory(prefix="lapel-seed-", dir=base, ignore_cleanup_errors=True) as folder:
-        return Schedule(seed, Path(folder), organisation, skip).run()
+_folders: dict[int, Path] = {}
 
 
-def shorten(failing: Result, organisation: OrganisationKey) -> Result:
-    """The same seed with every step of its plan left out that the failure does not need."""
-    skip: set[int] = set()
-    shortest = failing
-    for at in range(len(failing.schedule)):
-        tried = run_seed(failing.seed, organisation, skip=frozenset(skip | {at}))
-        if tried.broken:
-            skip.add(at)
-            shortest = tried
-    return shortest
+def _folder() -> Path:
+    """An empty folder of this process, the same for each of its seeds; in memory where there is some."""
+    path = _folders.get(os.getpid())
+    if path is None:
+        base = Path("/dev/shm")
+        path = Path(tempfile.mkdtemp(prefix="lapel-seeds-", dir=base if base.is_dir() else None))
+        _folders[os.getpid()] = path
+        atexit.register(shutil.rmtree, path, ignore_errors=True)
+    for leftover in path.iterdir():
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    return path
+
+
+def run_seed(seed: int, organisation: OrganisationKey, plan: Plan | None = None) -> Result:
+    """Carry out one seed, or only a part of its plan."""
+    return Schedule(seed, _folder(), organisation, plan or make_plan(seed)).run()

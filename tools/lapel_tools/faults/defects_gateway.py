@@ -1,0 +1,186 @@
+"""Defects of the gateway: each breaks one rule of order, of durability, or of saying things again."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+from lapel_gateway import alarms, outbox
+from lapel_gateway.alarm_book import ShownAlarms
+from lapel_gateway.alarms import AlarmCore
+from lapel_gateway.credit import CreditBook, Windows
+from lapel_gateway.custody import Custody
+from lapel_gateway.downlink import Outcome
+from lapel_gateway.ingest import IngestCore
+from lapel_gateway.outbox import Outbox
+from lapel_gateway.tracks import ClipTrack
+from lapel_gateway.unknown import UnknownEpochs
+from lapel_gateway.vault import Vault
+from lapel_protocol.orders import Receipt
+
+from .patching import Defect, Patcher, sometimes
+
+
+def _vault_loses_a_write(patcher: Patcher) -> None:
+    def place(self: Vault, *arguments: Any) -> None:
+        if not lose():
+            real(self, *arguments)
+
+    lose = sometimes(20)
+    real = patcher.set(Vault, "place", place)
+
+
+def _vault_not_synced(patcher: Patcher) -> None:
+    def sync(self: Vault) -> None:
+        self._dirty.clear()
+        self._new_folders.clear()
+
+    patcher.set(Vault, "sync", sync)
+
+
+def _folder_not_synced(patcher: Patcher) -> None:
+    def sync(self: Vault) -> None:
+        self._new_folders.clear()
+        real(self)
+
+    real = patcher.set(Vault, "sync", sync)
+
+
+def _receipt_before_the_sync(patcher: Patcher) -> None:
+    def sync(self: Vault) -> None:
+        late, self._dirty = self._dirty, getattr(self, "_late", set())
+        real(self)
+        self._late = late  # type: ignore[attr-defined]
+
+    real = patcher.set(Vault, "sync", sync)
+
+
+def _repeat_appended(patcher: Patcher) -> None:
+    def place(self: Vault, device: str, clip: int, offset: int, *parts: bytes | memoryview) -> None:
+        real(self, device, clip, max(offset, self.size(device, clip)), *parts)
+
+    real = patcher.set(Vault, "place", place)
+
+
+def _alarm_acknowledged_before_commit(patcher: Patcher) -> None:
+    def handle(self: AlarmCore, topic: str, payload: bytes, now_ms: int) -> Outcome:
+        waiting = getattr(self, "_waiting", None)
+        self._waiting = (topic, payload)  # type: ignore[attr-defined]
+        return real(self, *waiting, now_ms) if waiting else Outcome([0])
+
+    real = patcher.set(AlarmCore, "handle", handle)
+
+
+def _batch_acknowledged_before_commit(patcher: Patcher) -> None:
+    def handle(self: IngestCore, batch: Any, now_ms: int) -> Outcome:
+        waiting = getattr(self, "_waiting", [])
+        self._waiting = [(topic, bytes(payload)) for topic, payload in batch]  # type: ignore[attr-defined]
+        outcome: Outcome = real(self, waiting, now_ms) if waiting else Outcome()
+        return Outcome(list(range(len(batch))), outcome.downlinks)
+
+    real = patcher.set(IngestCore, "handle", handle)
+
+
+class _Undone(Exception):
+    pass
+
+
+def _alarm_answered_without_commit(patcher: Patcher) -> None:
+    @contextlib.contextmanager
+    def writing(engine: sa.Engine, **how: Any) -> Iterator[sa.Connection]:
+        with contextlib.suppress(_Undone), real(engine, **how) as connection:
+            yield connection
+            if undo():
+                raise _Undone
+
+    undo = sometimes(3)
+    real = patcher.set(alarms, "writing", writing)
+
+
+def _credit_never_opened_again(patcher: Patcher) -> None:
+    def windows(self: CreditBook, now_ms: int) -> Windows:
+        if self.closed:
+            self._shut = True  # type: ignore[attr-defined]
+        return Windows(0, 0) if getattr(self, "_shut", False) else real(self, now_ms)
+
+    real = patcher.set(CreditBook, "windows", windows)
+
+
+def _nothing_wanted(patcher: Patcher) -> None:
+    patcher.set(Custody, "_order_want", lambda self, *arguments: None)
+    patcher.set(Custody, "_want_header", lambda self, *arguments: None)
+    _restored_without_asking(patcher)
+
+
+def _restored_without_asking(patcher: Patcher) -> None:
+    patcher.set(UnknownEpochs, "orders", lambda self, trust, now_ms: [])
+
+
+def _alarm_answers_not_repeated(patcher: Patcher) -> None:
+    patcher.set(ShownAlarms, "after_hello", lambda self, *arguments: [])
+    patcher.set(ShownAlarms, "by_device", lambda self, *arguments: [])
+
+
+def _receipt_of_one_segment_more(patcher: Patcher) -> None:
+    def encode(self: Receipt) -> bytes:
+        if wrong():
+            self.segments += 1
+        record: bytes = real(self)
+        return record
+
+    wrong = sometimes(3)
+    real = patcher.set(Receipt, "encode", encode)
+
+
+def _extent_forgotten(patcher: Patcher) -> None:
+    patcher.set(ClipTrack, "_absorb", lambda self, stored: None)
+
+
+def _segments_remembered_for_ever(patcher: Patcher) -> None:
+    def absorb(self: ClipTrack, stored: Any) -> None:
+        kept = dict(self._ahead)
+        real(self, stored)
+        self._ahead.update(kept)
+
+    real = patcher.set(ClipTrack, "_absorb", absorb)
+
+
+def _no_recovery(patcher: Patcher) -> None:
+    patcher.set(IngestCore, "recover", lambda self, now_ms: [])
+
+
+def _claims_kept_by_the_dead(patcher: Patcher) -> None:
+    patcher.set(Outbox, "release", lambda self: 0)
+
+
+def _declined_means_delivered(patcher: Patcher) -> None:
+    patcher.set(outbox, "RETRY", outbox.DELIVERED)
+
+
+GATEWAY_DEFECTS = (
+    Defect("vault-loses-a-write", "one write in twenty does not reach the vault", _vault_loses_a_write),
+    Defect("vault-not-synced", "nothing in the vault is made durable", _vault_not_synced),
+    Defect("folder-not-synced", "the names of new vault files are not made durable", _folder_not_synced),
+    Defect("receipt-before-sync", "receipts leave one sync too early", _receipt_before_the_sync),
+    Defect("repeat-appended", "bytes that come again are appended", _repeat_appended),
+    Defect("alarm-acked-early", "the broker may forget an alarm before its commit", _alarm_acknowledged_before_commit),
+    Defect("batch-acked-early", "the broker may forget a batch before its commit", _batch_acknowledged_before_commit),
+    Defect(
+        "alarm-not-committed", "an alarm is answered although its transaction is undone", _alarm_answered_without_commit
+    ),
+    Defect("credit-stays-shut", "credit is not opened again after the disk was full", _credit_never_opened_again),
+    Defect("nothing-wanted", "nothing is ever asked for again", _nothing_wanted),
+    Defect(
+        "restored-without-asking", "a restored gateway does not ask for what it does not know", _restored_without_asking
+    ),
+    Defect("answers-not-repeated", "an alarm's answers are said once", _alarm_answers_not_repeated),
+    Defect("receipt-names-more", "a receipt names a segment more than there is", _receipt_of_one_segment_more),
+    Defect("extent-forgotten", "segments beyond a gap are not taken in when it closes", _extent_forgotten),
+    Defect("segments-remembered", "segments beyond a gap stay in memory", _segments_remembered_for_ever),
+    Defect("no-recovery", "a start does not compare vault and ledger", _no_recovery),
+    Defect("dead-claims-kept", "what a dead process was delivering stays claimed", _claims_kept_by_the_dead),
+    Defect("declined-is-delivered", "a parcel that was declined counts as delivered", _declined_means_delivered),
+)
