@@ -211,11 +211,11 @@ def measure(report: Report) -> None:
 
 def _measure(report: Report, folder: Path, chunk_segments: int, size: str) -> None:
     report.group(f"ingest {size}", f"chunks of {size} through Mosquitto, 32 devices, {WINDOW} chunks under way each")
-    clips_each = 1 if report.quick else 4
-    whole = Bench(folder / "whole", make_load(folder / "whole", chunk_segments, 32 * clips_each, 256))
+    clips, clip_segments, rounds = (32, 128, 1) if report.quick else (128, 256, 3)
+    whole = Bench(folder / "whole", make_load(folder / "whole", chunk_segments, clips, clip_segments))
     few = Bench(folder / "few", make_load(folder / "few", chunk_segments, 32, 32))
     runs: dict[str, list[Run]] = {name: [] for name in CONTENDERS}
-    for _ in range(3):
+    for _ in range(rounds):
         for name, run in CONTENDERS.items():
             runs[name].append(run(few if name in SLOW else whole))
     rates: dict[str, float] = {}

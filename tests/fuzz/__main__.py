@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.fuzz import harness
 from tests.fuzz.campaign import Result, Worker, carry_out, share_out
-from tests.fuzz.worker import CORPUS, Job, kept_inputs, merged_folder
+from tests.fuzz.worker import CORPUS, Job, kept_inputs
 
 KEPT_BYTES = 3000
 """Of one target's corpus: it is committed, and what is short and reaches much is worth most."""
@@ -51,23 +51,19 @@ def _replay(name: str, file: Path, folder: Path) -> int:
     return int(bool(result.finding))
 
 
-def _keep(results: list[Result], folder: Path) -> None:
-    """Write the fewest inputs that reach what was reached, beside the seeds, to the corpus."""
-    jobs = [Job(result.job.name, result.job.folder, merge=True) for result in results]
-    carry_out(jobs, 1, folder)
+def _keep(results: list[Result]) -> None:
+    """Add what reached new branches to the corpus, the shortest first; libFuzzer has made each as short as it could."""
     CORPUS.mkdir(exist_ok=True)
-    for job in jobs:
-        found = {path.read_bytes() for path in merged_folder(Path(job.folder)).iterdir()}
-        seeds = {path.read_bytes() for path in (Path(job.folder) / "corpus").glob("seed-*")} - set(
-            kept_inputs(job.name)
-        )
+    for result in results:
+        paths = (Path(result.job.folder) / "corpus").iterdir()
+        found = {path.read_bytes() for path in paths if not path.name.startswith("seed-")}
         lines, size = [], 0
-        for data in sorted(found - seeds, key=lambda data: (len(data), data)):
+        for data in sorted(found.union(kept_inputs(result.job.name)), key=lambda data: (len(data), data)):
             size += len(data)
             if size > KEPT_BYTES:
                 break
             lines.append(data.hex() + "\n")
-        (CORPUS / f"{job.name.replace('/', '.')}.hex").write_text("".join(lines))
+        (CORPUS / f"{result.job.name.replace('/', '.')}.hex").write_text("".join(lines))
 
 
 def main() -> int:
@@ -112,7 +108,7 @@ def main() -> int:
         if result.found:
             _say(f"again: python -m tests.fuzz --target {result.job.name} --replay {result.found}")
     if asked.keep:
-        _keep(results, folder)
+        _keep(results)
     if not found and not asked.out:
         shutil.rmtree(folder)
     return int(bool(found))

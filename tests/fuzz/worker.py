@@ -38,8 +38,6 @@ class Job:
     seed: int = 1
     replay: str = ""
     """A file with one input: it is judged once instead."""
-    merge: bool = False
-    """Write to `merged` the fewest inputs of `corpus` that reach all that it reaches."""
 
     def line(self) -> str:
         """As the worker reads it."""
@@ -68,11 +66,6 @@ class Counters:
         return cls(inputs, read, timed, spent_us, slowest_us, most_bytes, _KINDS[kind])
 
 
-def merged_folder(folder: Path) -> Path:
-    """Where a merge writes."""
-    return folder / "merged"
-
-
 def kept_inputs(name: str) -> list[bytes]:
     """The committed inputs of a target: one in hexadecimal a line."""
     path = CORPUS / f"{name.replace('/', '.')}.hex"
@@ -82,13 +75,12 @@ def kept_inputs(name: str) -> list[bytes]:
 def _fuzz(job: Job) -> None:
     folder = Path(job.folder)
     corpus, scratch = folder / "corpus", folder / "scratch"
-    for path in (corpus, scratch, merged_folder(folder)):
+    for path in (corpus, scratch):
         path.mkdir(parents=True, exist_ok=True)
     chosen = harness.TARGETS[job.name]
     built = chosen.build(scratch)
-    if not job.merge:
-        for number, seed in enumerate([*built.seeds, *kept_inputs(job.name)]):
-            (corpus / f"seed-{number:04}").write_bytes(seed)
+    for number, seed in enumerate([*built.seeds, *kept_inputs(job.name)]):
+        (corpus / f"seed-{number:04}").write_bytes(seed)
     judge = Judge(chosen, built)
     if job.replay:
         judge.measure(Path(job.replay).read_bytes())
@@ -128,10 +120,7 @@ def _fuzz(job: Job) -> None:
         "-print_final_stats=1",
         "-verbosity=1",
     ]
-    if job.merge:
-        arguments += ["-merge=1", str(merged_folder(folder)), str(corpus)]
-    else:
-        arguments += [f"-runs={job.runs or -1}", f"-max_total_time={job.seconds}", str(corpus)]
+    arguments += [f"-runs={job.runs or -1}", f"-max_total_time={job.seconds}", str(corpus)]
     more = {"custom_mutator": built.mutator} if built.mutator else {}
     atheris.Setup(arguments, one_input, **more)
     atheris.Fuzz()

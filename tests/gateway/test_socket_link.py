@@ -212,8 +212,8 @@ def test_a_refused_subscription_is_an_error_and_the_link_is_not_ready(broker: Br
     with capture_logs() as lines:
         ours = start()
         broker.accept(granted=0x80)
-        ours.publish([(DOWN, b"after")])
-        broker.read()
+        broker.send(wire.publish(NAME, b"after it", 1))
+        assert ours.receive(1, TIMEOUT_S, 0.0)
     assert lines[-1]["event"] == "broker refuses a subscription: check its access list"
     assert not ours.ready.is_set()
 

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,11 +18,14 @@ from lapel_sim.launcher import MicroPythonMissing
 from lapel_sim.scenario import Expectation, ScenarioError, devices_of, load, run_scenario, scenario_names
 from lapel_sim.world import Timeout
 from lapel_tools.console import FAILED, CommandError, ConfigOption, JsonOption, now_ms, print_json, print_table
+from lapel_tools.faults.coverage import Coverage
+from lapel_tools.faults.defects import DEFECTS, MOST_SEEDS
 from lapel_tools.faults.schedule import Result
 from lapel_tools.killing.herd import keep
 from lapel_tools.killing.order import Order
 from lapel_tools.provisioning import provision_device
 from lapel_tools.site import Site
+from lapel_tools.soak import hunts, run_part
 from lapel_tools.soak import soak as run_soak
 
 app = typer.Typer(help="Simulated devices that run the real firmware.", no_args_is_help=True)
@@ -113,13 +117,30 @@ def soak(
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 1000,
     first: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; otherwise one a core.")] = None,
+    only: Annotated[
+        str, typer.Option(help="Steps of the first seed alone: `3,5,8`, or `3,5,8@2` for two devices.")
+    ] = "",
+    defect: Annotated[str, typer.Option(help="Put this defect in: the seeds should fail.")] = "",
+    defects: Annotated[
+        bool, typer.Option("--defects", help="Show that each defect is caught, within --seeds at most.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run seeded fault schedules on the real cores of device and gateway. Status 1 if an invariant is broken."""
+    """Run seeded fault schedules on the real cores of device and gateway. Status 1 if an invariant is broken.
+
+    A failing seed is shown with as few steps and devices as it needs, and what to type to run just that again.
+    """
+    if defect and defect not in DEFECTS:
+        raise CommandError(f"there is no defect {defect!r}; there are {', '.join(DEFECTS)}")
+    if defects:
+        _soak_defects(first, min(seeds, MOST_SEEDS), jobs, as_json)
+        return
     failing: list[Result] = []
-    totals = dict.fromkeys(("clips", "alarms", "cuts", "kills", "virtual_ms"), 0)
+    totals = dict.fromkeys(("devices", "clips", "alarms", "rests", "cuts", "kills", "virtual_ms"), 0)
+    coverage = Coverage()
     started = time.monotonic()
-    for number, result in enumerate(run_soak(first, seeds, jobs), 1):
+    for number, result in enumerate(_results(first, seeds, jobs, only, defect), 1):
+        coverage.add(result)
         for name in totals:
             totals[name] += getattr(result, name)
         if result.broken:
@@ -128,13 +149,47 @@ def soak(
         if number % PROGRESS_SEEDS == 0 and not as_json:
             typer.echo(f"{number} of {seeds} seeds, {number / (time.monotonic() - started):.1f} a second", err=True)
     if as_json:
-        print_json({"first": first, "seeds": seeds, **totals, "failing": [vars(result) for result in failing]})
+        shown = {"planned": coverage.fired, "effects": coverage.effects}
+        print_json({"first": first, "seeds": seeds, **totals, **shown, "failing": [vars(result) for result in failing]})
     else:
+        print_table(("fault", "planned", "had an effect"), coverage.rows(), "nothing happened")
         for result in failing:
             typer.echo(f"seed {result.seed}: {result.broken}; it needs only: {'; '.join(result.schedule)}")
+            if result.numbers:
+                numbers = ",".join(map(str, result.numbers))
+                typer.echo(f"  lapel sim soak --first {result.seed} --seeds 1 --only {numbers}@{result.devices}")
         facts = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in totals.items())
-        typer.echo(f"{seeds} seeds from {first}: {len(failing)} failing; {facts}")
+        took = f"{time.monotonic() - started:.0f} s"
+        typer.echo(f"{seeds} seeds from {first} in {took}: {len(failing)} failing; {facts}")
     if failing:
+        raise typer.Exit(FAILED)
+
+
+def _results(first: int, seeds: int, jobs: int | None, only: str, defect: str) -> Iterable[Result]:
+    if only:
+        numbers, _, devices = only.partition("@")
+        try:
+            return [run_part(first, [int(number) for number in numbers.split(",")], int(devices or "4"))]
+        except ValueError:
+            raise CommandError(f"--only {only}: numbers of steps are wanted, as in 3,5,8 or 3,5,8@2") from None
+    if defect:
+        return run_soak(first, seeds, jobs, defect)
+    return run_soak(first, seeds, jobs)
+
+
+def _soak_defects(first: int, most: int, jobs: int | None, as_json: bool) -> None:
+    catches = []
+    for catch in hunts(list(DEFECTS), first, most, jobs):
+        catches.append(catch)
+        if not as_json:
+            how = f"caught after {catch.seeds} seeds, by seed {catch.seed}: {catch.broken}"
+            typer.echo(f"{catch.defect:26} {how if catch.broken else f'not caught in {catch.seeds} seeds'}")
+    missed = [catch.defect for catch in catches if not catch.broken]
+    if as_json:
+        print_json([{"what": DEFECTS[catch.defect].what, **vars(catch)} for catch in catches])
+    else:
+        typer.echo(f"{len(catches) - len(missed)} of {len(catches)} defects caught within {most} seeds from {first}")
+    if missed:
         raise typer.Exit(FAILED)
 
 

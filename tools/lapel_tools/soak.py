@@ -1,11 +1,12 @@
-"""``lapel sim soak``: seeded fault schedules by the thousand, on every core of the machine."""
+"""``lapel sim soak``: seeded fault schedules by the thousand, on every core, and defects put in on purpose."""
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -15,6 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from lapel_gateway.keystore import OrganisationKey
 from lapel_protocol.limits import RSA_BYTES
+from lapel_tools.faults.defects import DEFECTS, Catch, hunt
+from lapel_tools.faults.patching import Patcher
+from lapel_tools.faults.plan import make_plan
 from lapel_tools.faults.schedule import Result, run_seed
 from lapel_tools.faults.shrink import shorten
 
@@ -30,27 +34,58 @@ _organisation: list[OrganisationKey] = []
 """The key that a worker process was started with."""
 
 
-def soak(first: int, count: int, jobs: int | None = None) -> Iterator[Result]:
+def soak(first: int, count: int, jobs: int | None = None, defect: str = "") -> Iterator[Result]:
     """Run seeds ``first`` to ``first + count - 1`` and yield each result, in the order of the seeds.
 
-    A failing one comes with as few steps as it needs. ``jobs`` is the number of processes (default: one a core).
+    A failing one comes with as few steps and devices as it needs. ``jobs`` is the number of processes (default: one a
+    core). ``defect`` names one of DEFECTS, which is then in the code that runs.
     """
-    jobs = min(jobs or os.cpu_count() or 1, max(1, count // CHUNK))
-    # Not forked: the parent may have threads by now.
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _begin, (throwaway_key(),)) as pool:
+    with _pool(min(_jobs(jobs), max(1, count // CHUNK)), defect) as pool:
         yield from pool.map(_run, range(first, first + count), chunksize=CHUNK)
 
 
+def hunts(names: Sequence[str], first: int, most: int, jobs: int | None = None) -> Iterator[Catch]:
+    """Look for each of these defects within ``most`` seeds from ``first`` on, and yield what came of it."""
+    with _pool(min(_jobs(jobs), len(names)), "") as pool:
+        yield from pool.map(functools.partial(_hunt, first, most), names)
+
+
+def run_part(seed: int, numbers: Sequence[int], devices: int) -> Result:
+    """One seed with these steps of its plan alone and at most so many devices, in this process."""
+    _begin(throwaway_key(), "")
+    return _watched(seed, lambda: run_seed(seed, _organisation[0], make_plan(seed).only(frozenset(numbers), devices)))
+
+
+def _jobs(jobs: int | None) -> int:
+    return jobs or os.cpu_count() or 1
+
+
+def _pool(jobs: int, defect: str) -> ProcessPoolExecutor:
+    # Not forked: the parent may have threads by now.
+    return ProcessPoolExecutor(jobs, get_context("spawn"), _begin, (throwaway_key(), defect))
+
+
 def _run(seed: int) -> Result:
+    result = _watched(seed, lambda: run_seed(seed, _organisation[0]))
+    if not result.broken or not result.numbers:
+        return result
+    return _watched(seed, lambda: shorten(result, _organisation[0]), result)
+
+
+def _hunt(first: int, most: int, name: str) -> Catch:
+    return hunt(name, _organisation[0], first, most)
+
+
+def _watched(seed: int, run: Callable[[], Result], instead: Result | None = None) -> Result:
+    """What `run` returns, or what is known when it does not come to an end."""
     signal.signal(signal.SIGALRM, _hang)
     signal.alarm(WATCHDOG_S)
     try:
-        result = run_seed(seed, _organisation[0])
+        return run()
     except Hung:
-        return Result(seed, broken=f"hangs: not done after {WATCHDOG_S} s")
+        return instead or Result(seed, broken=f"hangs: not done after {WATCHDOG_S} s")
     finally:
         signal.alarm(0)
-    return shorten(result, _organisation[0]) if result.broken else result
 
 
 class Hung(BaseException):
@@ -86,10 +121,12 @@ def organisation_of(pem: bytes) -> OrganisationKey:
     return RememberingKey(key.public_key(), key)
 
 
-def _begin(pem: bytes) -> None:
-    """Prepare a worker process: its key, and no log lines of thousands of gateways."""
+def _begin(pem: bytes, defect: str = "") -> None:
+    """Prepare a worker process: its key, no log lines of thousands of gateways, the defect if there is to be one."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     _organisation[:] = [organisation_of(pem)]
+    if defect:
+        DEFECTS[defect].put_in(Patcher())
 
 
 def throwaway_key() -> bytes:

@@ -80,7 +80,8 @@ def live(style: str, seed: int) -> "tuple[int, int, int]":
                 life.act()
         except PowerCut:
             cuts += 1
-        device.lose_power(storage)
+        finally:
+            device.lose_power(storage)
     return cuts, life.checked, fuse.operations
 
 

@@ -70,6 +70,7 @@ class Recorded:
     def __init__(self, content: bytes) -> None:
         self.content = content
         self.lengths: list[int] = []  # of the segments
+        self.begun = False  # its header is durable
         self.durable = 0
         self.ended = False
         self.ending = False
@@ -159,7 +160,7 @@ class Life:
         for epoch in range(self._told_to, self.keys.epoch):
             wanted = self._whats[epoch]
             clip = self._clips.get(epoch)
-            if wanted == _EPOCH_CLIP and clip is not None and not clip.lengths and not self.spool.has(epoch):
+            if wanted == _EPOCH_CLIP and clip is not None and not clip.begun and not self.spool.has(epoch):
                 self._whats[epoch] = wanted = _EPOCH_BURNED  # its header never became durable
             self._expect(told.get(epoch) == wanted, f"epoch {epoch} is {wanted}, told as {told.get(epoch)}")
 
@@ -208,10 +209,10 @@ class Life:
         for number in list(self._clips):
             clip = self._clips[number]
             if not self.spool.has(number):
-                self._expect(clip.deleting or not (clip.durable or clip.ended), f"clip {number} is there")
-                if clip.deleting or not clip.lengths:
-                    self._clips.pop(number)
+                self._expect(clip.deleting or not clip.begun, f"clip {number} is there")
+                self._clips.pop(number)
                 continue
+            clip.begun = True
             self._expect(not (clip.receipted and number in waiting), f"clip {number} is not sent again")
             entry = self.spool.find(number)
             self._expect(entry is not None and entry.settled, f"clip {number} is settled")
@@ -280,6 +281,7 @@ class Life:
             self._clips.pop(number)
             self.ledger.add(number, _EPOCH_BURNED)
             return
+        clip.begun = True
         self.keys.started()
         self.ledger.add(number, _EPOCH_CLIP)
         try:

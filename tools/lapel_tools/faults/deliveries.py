@@ -14,7 +14,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from lapel_gateway.assembly import MP4, Assembler, Copies, Views
-from lapel_gateway.channels.contract import DeliveryError, Parcel
+from lapel_gateway.channels.contract import Channel, DeliveryError, Parcel
 from lapel_gateway.deliver import FOLLOW
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_FORWARD, OUTBOX_NOTICE
 from lapel_gateway.media import Survey
@@ -58,7 +58,7 @@ class Deliveries:
         receiver: Receiver,
         chance: Callable[[], float],
     ) -> None:
-        channels = [Assembler(engine, vault, views, keys, _no_video), receiver]
+        channels: list[Channel] = [Assembler(engine, vault, views, keys, _no_video), receiver]
         self._outbox = Outbox(engine, channels, _POLICY, chance, FOLLOW)
         self._claimed: deque[Parcel] = deque()
         self._unsettled: tuple[Parcel, Outcome] | None = None

@@ -237,6 +237,10 @@ class GatewaySide:
         """Whether it runs, has recovered, and nothing waits for it."""
         return self.alive and self._recovered and not any(self.inboxes)
 
+    def _lives(self) -> bool:
+        """Whether what it did last has not been its death."""
+        return self.alive
+
     def step(self, now_ms: int) -> None:
         """Let every role do a little: an alarm or two, one batch, one look at humans and outbox."""
         if not self.alive:
@@ -244,7 +248,7 @@ class GatewaySide:
         if self.alarms and now_ms >= self._trouble_ms["alarms"]:
             with self._running("alarms", now_ms):
                 self._take_alarms(self.wall_ms(now_ms))
-        if self.alive and now_ms >= self._trouble_ms["ingest"]:
+        if self._lives() and now_ms >= self._trouble_ms["ingest"]:
             if not self._recovered:
                 self._recover(now_ms)
             elif self.events or self.clips:
@@ -253,7 +257,7 @@ class GatewaySide:
                 if self.clips and self.ingest_core.full:
                     self.effects["disk_full"] += 1
                     self._trouble_ms["ingest"] = now_ms + _TROUBLE_MS
-        if self.alive and now_ms >= self._look_ms:
+        if self._lives() and now_ms >= self._look_ms:
             self._look_ms = now_ms + _LOOK_MS
             self._look(now_ms)
 

@@ -87,7 +87,7 @@ class Promises:
             for event in decode_event_receipt(command.payload).events:
                 self._event(name, *event, "it is receipted")
         elif command.kind in _DECODERS:
-            body = _DECODERS[command.kind](command.payload)
+            body: Any = _DECODERS[command.kind](command.payload)
             self._alarm(name, body.boot, body.counter, command.kind)
 
     def _receipt(self, name: str, clip: int, segments: int, head: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import hashlib
 import os
 import random
@@ -17,6 +18,7 @@ from pathlib import Path
 from lapel_gateway.keystore import OrganisationKey
 from lapel_protocol.topics import parse_topic
 from lapel_sim.inprocess.broker import Broker, Session
+from lapel_sim.inprocess.network import MemoryNetwork
 from lapel_sim.inprocess.storage import STYLES
 
 from .backups import WAYS
@@ -218,7 +220,7 @@ class Schedule:
         """Whatever is dark comes back some time later."""
         for number, device in enumerate(self.devices):
             if not device.running and not self._awaited(f"power {number}"):
-                self._later(f"power {number}", self._rng.randint(200, 4000), lambda device=device: self._power(device))
+                self._later(f"power {number}", self._rng.randint(200, 4000), functools.partial(self._power, device))
         if not self.gateway.alive and not self._awaited("gateway"):
             self._later("gateway", self._rng.randint(100, 5000), self._start_gateway)
 
@@ -426,9 +428,8 @@ class Schedule:
         self._restored = True
 
 
-def _unstick(network: object) -> None:
-    stick = getattr(network, "stick")  # noqa: B009
-    stick(False, False)
+def _unstick(network: MemoryNetwork) -> None:
+    network.stick(False, False)
 
 
 def _place(error: Exception) -> str:
