@@ -36,6 +36,7 @@ ONLINE = 2  # the broker has accepted us, which says nothing about the gateway
 
 BACKOFF_MS = 1_000  # doubles with every failed connection up to
 MAX_BACKOFF_MS = 60_000
+SPREAD_MS = 30_000  # the first attempt after a broker was lost: all its devices lost it, and must not come back at once
 ALARM_BACKOFF_MS = 3_000  # and no further than this while an alarm waits
 CONNECT_MS = 30_000  # TCP, TLS and CONNACK together; a handshake takes an RP2040 some 3 s
 EVENTS_IN_FLIGHT = 8  # sent and not receipted
@@ -211,15 +212,21 @@ class Uplink:
         if self._link is not None:
             self._link.close()
         self._link = None
+        delay_ms = min(BACKOFF_MS << min(self._failures, 8), MAX_BACKOFF_MS)
+        least_ms = delay_ms // 2
+        if self.state == ONLINE and not self._failures:
+            delay_ms = SPREAD_MS
+            least_ms = 0
+        if self._alarms.alarms:
+            delay_ms = min(delay_ms, ALARM_BACKOFF_MS)
+            least_ms = min(least_ms, delay_ms // 2)
         self.state = OFFLINE
         if reason != self._complained:
             self._complained = reason
             self._board.log("uplink: %s" % reason)
-        delay_ms = min(BACKOFF_MS << min(self._failures, 8), MAX_BACKOFF_MS)
-        if self._alarms.alarms:
-            delay_ms = min(delay_ms, ALARM_BACKOFF_MS)
         self._failures += 1
-        self._try_ms = now_ms + delay_ms // 2 + delay_ms * self._board.entropy(1)[0] // 512
+        chance = self._board.entropy(2)
+        self._try_ms = now_ms + least_ms + (delay_ms - least_ms) * (chance[0] << 8 | chance[1]) // 65536
 
     def _receive(self, link: "Link", now_ms: int) -> None:
         client = self._client

@@ -51,6 +51,11 @@ def read_mark(root: Path) -> VaultMark | None:
     return VaultMark(value, set_s) if len(content) == MARK_BYTES + 8 and set_s == modified else None
 
 
+def remove_mark(root: Path) -> None:
+    """Have the next start look at everything. Raises OSError."""
+    (root / MARK_NAME).unlink(missing_ok=True)
+
+
 def write_mark(root: Path) -> bytes:
     """Give the vault a new mark, durably, and return it. Raises OSError."""
     value, path = os.urandom(MARK_BYTES), root / MARK_NAME

@@ -71,8 +71,8 @@ _SEGMENT = struct.Struct(">BBBB8sIIII")
 _NONCE_END = struct.Struct(">IBI")
 _BLOCK_BYTES = 64  # of SHA-256
 
-CACHED_EPOCHS = 4096
-"""Epoch keys kept ready: one boot and one clip for each of two thousand active devices, under 4 MiB."""
+CACHED_EPOCHS = 16_384
+"""Epoch keys kept ready: one boot and one clip for each of eight thousand active devices, under 16 MiB."""
 
 
 class WalkRefused(ProtocolError):

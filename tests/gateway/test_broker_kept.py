@@ -63,7 +63,7 @@ def test_a_broker_that_was_killed_is_started_again_and_the_gateway_is_back_on_it
     before = mosquitto_pid(config)
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: kept.broker is not None and kept.broker.running and mosquitto_pid(config) != before, TIMEOUT_S)
-    assert accepts_connections("127.0.0.1", config.broker.port)
+    wait_until(lambda: accepts_connections("127.0.0.1", config.broker.port), TIMEOUT_S)
     assert kept.wait_ready(TIMEOUT_S)
 
 

@@ -105,6 +105,21 @@ def test_two_active_devices_cannot_have_the_same_name_and_a_retired_ones_is_free
     assert provision(registry).device != first.device
 
 
+def test_many_devices_are_provisioned_together_all_or_none(registry: Registry) -> None:
+    def provision_many(*names: str) -> list[Package]:
+        wearers = [(name, "") for name in names]
+        return registry.provision_many(wearers, organisation_key(), "broker", 1883, "broker", NOW_MS, NOW_MS)
+
+    made = provision_many("camera 1", "camera 2")
+    assert len({package.device for package in made}) == 2
+    assert [info.name for info in registry.list()] == ["camera 1", "camera 2"]
+    with pytest.raises(RegistryError, match="same name"):
+        provision_many("camera 3", "camera 3")
+    with pytest.raises(RegistryError, match="camera 2"):
+        provision_many("camera 3", "camera 2")
+    assert len(registry.list()) == 2
+
+
 def test_retired_and_lost_devices_stay_known_with_their_keys(registry: Registry) -> None:
     retired, lost = provision(registry, "one"), provision(registry, "two")
     registry.retire(retired.device.hex(), NOW_MS + 1)

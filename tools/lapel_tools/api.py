@@ -81,7 +81,7 @@ class Api:
             ) from None
         try:
             value = answer.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             raise CommandError(f"{self.url} answers, but is not a Lapel gateway", UNREACHABLE) from None
         if answer.is_success:
             return value
@@ -105,5 +105,5 @@ def _configured_url(config: Path | None) -> str:
 def _is_loopback(host: str) -> bool:
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
+    except (ValueError, RecursionError):
         return False

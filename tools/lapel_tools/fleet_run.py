@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -134,7 +133,7 @@ def make_fleet(site: LoadSite, packages: list[Package], heartbeat_s: int = 30) -
     broker = Broker(site.broker.host, site.broker.port, HOST)
     members = []
     for number, package in enumerate(packages):
-        context = functools.partial(tls_context, site.ca_file, site.identity_file(package)) if site.tls else None
+        context = tls_context(site.ca_file, site.identity_file(package)) if site.tls else None
         sealer = Sealer(package.device, package.chain_key, site.site.organisation, number)
         members.append(Member(sealer, broker, tally, context, heartbeat_s))
     return Fleet(members, tally)

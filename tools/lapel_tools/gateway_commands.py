@@ -11,6 +11,7 @@ from lapel_gateway import log, service, supervise
 from lapel_gateway.config import DEFAULT_NAME, ROLES, ConfigError, Role, load_config
 from lapel_gateway.config_check import check_config
 from lapel_gateway.config_template import write_template
+from lapel_gateway.doubts import remove_mark
 from lapel_gateway.keystore import KeyStore, OrganisationKey
 from lapel_gateway.pki import Pki, create_organisation_key
 from lapel_tools.console import FAILED, CommandError, ConfigOption, JsonOption, print_json, warn
@@ -88,17 +89,24 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 def run(
     role: Annotated[list[str] | None, typer.Option(help=f"Only this role, repeatable: {', '.join(ROLES)}.")] = None,
     json_log: Annotated[bool, typer.Option("--json-log", help="Log lines as JSON.")] = False,
+    check_vault: Annotated[
+        bool,
+        typer.Option("--check-vault", help="Hold every clip's file against the ledger first (minutes for a million)."),
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Run the gateway until SIGTERM or Ctrl-C: all roles of the configuration, or those of --role.
 
-    Where there are several, alarms and deliver each get a process of their own, which this one looks after.
+    Where there are several, alarms and deliver each get a process of their own, which this one looks after. A start looks
+    at the clips that may be in doubt; after single files were put back by hand, --check-vault looks at all of them.
     """
     site = Site(config)
     errors = [finding for finding in check_config(site.config) if finding.level == "error"]
     if errors:
         raise CommandError("\n".join(str(finding) for finding in errors))
     log.configure(json_lines=json_log)
+    if check_vault:
+        remove_mark(site.config.vault_dir)
     roles, apart = supervise.divide(_roles(role or list(site.config.gateway.roles)))
     beside = supervise.Apart(site.config_file, apart, json_log=json_log)
     raise typer.Exit(service.run(site.config, roles, beside=beside))

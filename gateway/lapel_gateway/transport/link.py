@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 KEEP_ALIVE_S = 30
-FIRST_RETRY_S = 1.0
-LAST_RETRY_S = 30.0
-"""Back-off between attempts to reach the broker; it doubles from the first to the last."""
+FIRST_RETRY_S = 0.25
+LAST_RETRY_S = 5.0
+"""Back-off between attempts to reach the broker; it doubles from the first to the last. Three connections in all, so
+short: what devices send before the gateway has subscribed again is lost and has to be repeated."""
 
 MAX_WAITING_BYTES = 32 << 20
 """Messages read and not taken yet; beyond it the connection is read no further. Twice what Mosquitto is configured to

@@ -12,14 +12,13 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from lapel_device.alarm_lane import Alarm, AlarmLane
 from lapel_device.conversation import BLOCKED_BEAT_MS, HELLO_AGAIN_MS, MAX_HELLO_AGAIN_MS
 from lapel_device.mqtt import KEEP_ALIVE_S, PING_AFTER_MS, SILENCE_MS, UNSENT_MS
-from lapel_device.uplink import ALARM_BACKOFF_MS, BACKOFF_MS, CONNECT_MS, MAX_BACKOFF_MS
+from lapel_device.uplink import ALARM_BACKOFF_MS, BACKOFF_MS, CONNECT_MS, MAX_BACKOFF_MS, SPREAD_MS
 from lapel_protocol import alarm as alarm_machine
 from lapel_protocol import command as commands
 from lapel_protocol.errors import ProtocolError, Replayed
@@ -59,10 +58,10 @@ class Member:
         sealer: Sealer,
         broker: Broker,
         tally: Tally,
-        context: Callable[[], ssl.SSLContext] | None = None,
+        context: ssl.SSLContext | None = None,
         heartbeat_s: int = 30,
     ) -> None:
-        """``context`` makes the device's TLS context at each connection; None: plain TCP."""
+        """``context`` has the device's certificate; None: plain TCP."""
         self.sealer = sealer
         self.welcomed = False
         self.uploads = Uploads()
@@ -300,9 +299,7 @@ class Member:
             return self._try_ms
         self._opened_ms = now_ms
         self._tally.connects[int(self._loop.time())] += 1
-        self._connection = connection = Connection(
-            self, self._context() if self._context else None, self._broker.server_hostname
-        )
+        self._connection = connection = Connection(self, self._context, self._broker.server_hostname)
         self._dialling = self._loop.create_task(self._dial(connection))
         return now_ms + CONNECT_MS
 
@@ -318,16 +315,21 @@ class Member:
         if self._connection is not None:
             self._connection.close()
         self._connection = None
+        was_online = self._online
         self._online = self.welcomed = False
         self._hello_at_ms = self._beat_at_ms = _NEVER
         self._beat_ms = -1
         self._tally.drops[reason] += 1
         now_ms = self._clock()
         delay_ms = min(BACKOFF_MS << min(self._failures, 8), MAX_BACKOFF_MS)
+        least_ms = delay_ms // 2
+        if was_online and not self._failures:
+            delay_ms, least_ms = SPREAD_MS, 0
         if self._alarms.alarms:
             delay_ms = min(delay_ms, ALARM_BACKOFF_MS)
+            least_ms = min(least_ms, delay_ms // 2)
         self._failures += 1
-        self._try_ms = now_ms + delay_ms // 2 + delay_ms * self._chance.getrandbits(8) // 512
+        self._try_ms = now_ms + least_ms + (delay_ms - least_ms) * self._chance.getrandbits(16) // 65_536
         self._loop.call_soon(self._wake)
 
     def _online_work(self, now_ms: int) -> int:

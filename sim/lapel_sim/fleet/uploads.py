@@ -101,8 +101,10 @@ class Uploads:
         self.blocked = False
         if not self.granted:
             return None
-        if self._wants:
-            return self._wanted(self._wants.pop(0))
+        while self._wants:
+            payload = self._wanted(self._wants.pop(0))
+            if payload:
+                return payload
         for upload in self.clips.values():
             self._stall(upload, now_ms)
             payload = self._next(upload, now_ms)
@@ -110,16 +112,16 @@ class Uploads:
                 return payload
         return None
 
-    def _wanted(self, want: Want) -> bytes | None:
+    def _wanted(self, want: Want) -> bytes:
         upload = self.clips.get(want.clip)
         if upload is None:
-            return None
+            return b""
         if want.parts & WANT_SEGMENTS:
             # What follows is sent in its turn; sending again costs no credit.
             upload.next = min(want.first, upload.next)
             upload.end_sent = False
         parts = upload.clip.header_record if want.parts & WANT_HEADER else b""
-        return (parts + (upload.clip.end_record if want.parts & WANT_END else b"")) or None
+        return parts + (upload.clip.end_record if want.parts & WANT_END else b"")
 
     def _next(self, upload: Upload, now_ms: int) -> bytes:
         segments = upload.clip.segments

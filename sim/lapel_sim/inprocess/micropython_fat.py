@@ -154,4 +154,5 @@ def file_size(file: ctypes.Array[ctypes.c_char]) -> int:
 
 def entry(info: ctypes.Array[ctypes.c_char]) -> tuple[str, int]:
     """(name, size in bytes) from a FILINFO; the name is empty after the last one. A torn folder can hold any bytes."""
-    return info.raw[_NAME_AT:].split(b"\0")[0].decode(errors="backslashreplace"), ctypes.c_uint32.from_buffer(info).value
+    name = info.raw[_NAME_AT:].split(b"\0")[0].decode(errors="backslashreplace")
+    return name, ctypes.c_uint32.from_buffer(info).value

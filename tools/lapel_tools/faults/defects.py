@@ -31,19 +31,26 @@ class Catch:
 
 
 def hunt(name: str, organisation: OrganisationKey, first: int = 1, most: int = MOST_SEEDS) -> Catch:
-    """Run seeds, from `first` on, with a defect in the code until one fails."""
+    """Run the `most` seeds from `first` on, the likeliest first, with a defect in the code until one fails."""
+    defect = DEFECTS[name]
     with Patcher() as patcher:
-        DEFECTS[name].put_in(patcher)
-        for tried, seed in enumerate(range(first, first + most), 1):
+        defect.put_in(patcher)
+        for tried, seed in enumerate(likeliest(defect, range(first, first + most)), 1):
             broken = run_seed(seed, organisation).broken
             if broken:
                 return Catch(name, tried, seed, broken)
     return Catch(name, most, 0, "")
 
 
-def by_price(seeds: Iterable[int]) -> list[int]:
-    """The seeds with few devices and episodes first: what finds a defect soonest for the time it takes."""
-    return sorted(seeds, key=lambda seed: (make_plan(seed).devices * make_plan(seed).episodes, seed))
+def likeliest(defect: Defect, seeds: Iterable[int]) -> list[int]:
+    """The seeds with more of the steps that show the defect first, among equals those with fewer devices."""
+
+    def order(seed: int) -> tuple[int, int, int]:
+        plan = make_plan(seed)
+        telling = sum(step.what in defect.shown_by for step in plan.steps)
+        return -telling, plan.devices * plan.episodes, seed
+
+    return sorted(seeds, key=order)
 
 
-__all__ = ["DEFECTS", "MOST_SEEDS", "Catch", "Defect", "by_price", "hunt"]
+__all__ = ["DEFECTS", "MOST_SEEDS", "Catch", "Defect", "hunt", "likeliest"]

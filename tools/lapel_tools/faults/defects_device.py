@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lapel_device import settling, uplink
+from lapel_device import uplink
 from lapel_device.alarm_lane import Alarm, AlarmLane
 from lapel_device.application import Application
 from lapel_device.clip_lane import END, ClipLane
@@ -136,17 +136,6 @@ def _cut_not_reported(patcher: Patcher) -> None:
     patcher.set(Application, "_report_cut", lambda self, cut, now_ms: True)
 
 
-class _AnyCrc(int):
-    def __ne__(self, other: object) -> bool:
-        return False
-
-    __hash__ = int.__hash__
-
-
-def _torn_segment_counted(patcher: Patcher) -> None:
-    patcher.set(settling, "crc32", lambda data, crc=0: _AnyCrc(0))
-
-
 def _timers_on_the_wall_clock(patcher: Patcher) -> None:
     def poll(self: Uplink, now_ms: int) -> None:
         real(self, self.conversation._identity.time.wall(now_ms)[0])
@@ -167,22 +156,87 @@ DEVICE_DEFECTS = (
         "ratchet-not-in-flash",
         "a ratchet step is handed out although the flash does not have it",
         _ratchet_not_in_flash,
+        ("power_cut_now", "power_cut_at_operation"),
     ),
-    Defect("alarm-said-once", "an alarm is forgotten once it was sent", _alarm_said_once),
-    Defect("offered-before-durable", "segments are offered before storage has them", _offered_before_durable),
-    Defect("deleted-on-puback", "the broker's acknowledgement makes a clip deletable", _deleted_on_puback),
-    Defect("event-let-go-on-puback", "a journal entry goes before its receipt", _event_let_go_on_puback),
-    Defect("unreceipted-deleted", "an unreceipted clip makes room", _unreceipted_clip_deleted_for_room),
-    Defect("resend-dropped", "a resumed session repeats nothing", _resumed_session_repeats_nothing),
-    Defect("clip-never-again", "a clip that makes no progress is not sent again", _clip_never_sent_again),
-    Defect("event-never-again", "an event without receipt is not sent again", _event_never_sent_again),
-    Defect("hello-said-once", "a hello without welcome is not repeated", _hello_said_once),
-    Defect("epoch-report-dropped", "the hello reports no epochs", _epoch_report_dropped),
-    Defect("epoch-ledger-not-written", "the epoch ledger is in memory only", _epoch_ledger_not_written),
+    Defect(
+        "alarm-said-once",
+        "an alarm is forgotten once it was sent",
+        _alarm_said_once,
+        ("alarm", "broker_loses_queues", "broker_forgets", "queue_overflows"),
+    ),
+    Defect(
+        "offered-before-durable",
+        "segments are offered before storage has them",
+        _offered_before_durable,
+        ("power_cut_now", "power_cut_at_operation"),
+    ),
+    Defect(
+        "deleted-on-puback",
+        "the broker's acknowledgement makes a clip deletable",
+        _deleted_on_puback,
+        ("broker_loses_queues", "broker_forgets", "queue_overflows"),
+    ),
+    Defect(
+        "event-let-go-on-puback",
+        "a journal entry goes before its receipt",
+        _event_let_go_on_puback,
+        ("broker_loses_queues", "broker_forgets", "queue_overflows"),
+    ),
+    Defect(
+        "unreceipted-deleted",
+        "an unreceipted clip makes room",
+        _unreceipted_clip_deleted_for_room,
+        ("half_open", "slow_link", "disk_full", "link_lost"),
+    ),
+    Defect(
+        "resend-dropped",
+        "a resumed session repeats nothing",
+        _resumed_session_repeats_nothing,
+        ("link_lost", "latency"),
+    ),
+    Defect(
+        "clip-never-again",
+        "a clip that makes no progress is not sent again",
+        _clip_never_sent_again,
+        ("broker_loses_queues", "queue_overflows"),
+    ),
+    Defect(
+        "event-never-again",
+        "an event without receipt is not sent again",
+        _event_never_sent_again,
+        ("broker_loses_queues", "queue_overflows"),
+    ),
+    Defect(
+        "hello-said-once",
+        "a hello without welcome is not repeated",
+        _hello_said_once,
+        ("broker_loses_queues", "delays"),
+    ),
+    Defect(
+        "epoch-report-dropped",
+        "the hello reports no epochs",
+        _epoch_report_dropped,
+        ("power_cut_now", "power_cut_at_operation"),
+    ),
+    Defect(
+        "epoch-ledger-not-written",
+        "the epoch ledger is in memory only",
+        _epoch_ledger_not_written,
+        ("power_cut_now", "power_cut_at_operation"),
+    ),
     Defect("event-counter-twice", "two events have one counter", _event_counter_used_twice),
     Defect("previous-head-wrong", "a clip names another head for the one before it", _previous_head_wrong),
-    Defect("cut-not-reported", "a cut clip is settled and nobody is told", _cut_not_reported),
-    Defect("torn-segment-counted", "settling a cut clip counts a torn segment", _torn_segment_counted),
-    Defect("timers-on-wall-clock", "the link's timers follow the wall clock", _timers_on_the_wall_clock),
-    Defect("journal-loses-entry", "an event is said to be journalled and is not", _journal_entry_torn_off),
+    Defect("cut-not-reported", "a cut clip is settled and nobody is told", _cut_not_reported, ("power_cut_now",)),
+    Defect(
+        "timers-on-wall-clock",
+        "the link's timers follow the wall clock",
+        _timers_on_the_wall_clock,
+        ("clock_stepped", "power_cut_now", "link_lost"),
+    ),
+    Defect(
+        "journal-loses-entry",
+        "an event is said to be journalled and is not",
+        _journal_entry_torn_off,
+        ("power_cut_now",),
+    ),
 )

@@ -164,23 +164,43 @@ GATEWAY_DEFECTS = (
     Defect("vault-loses-a-write", "one write in twenty does not reach the vault", _vault_loses_a_write),
     Defect("vault-not-synced", "nothing in the vault is made durable", _vault_not_synced),
     Defect("folder-not-synced", "the names of new vault files are not made durable", _folder_not_synced),
-    Defect("receipt-before-sync", "receipts leave one sync too early", _receipt_before_the_sync),
+    Defect("receipt-before-sync", "receipts leave one sync too early", _receipt_before_the_sync, ("gateway_killed",)),
     Defect("repeat-appended", "bytes that come again are appended", _repeat_appended),
     Defect("alarm-acked-early", "the broker may forget an alarm before its commit", _alarm_acknowledged_before_commit),
     Defect("batch-acked-early", "the broker may forget a batch before its commit", _batch_acknowledged_before_commit),
     Defect(
         "alarm-not-committed", "an alarm is answered although its transaction is undone", _alarm_answered_without_commit
     ),
-    Defect("credit-stays-shut", "credit is not opened again after the disk was full", _credit_never_opened_again),
-    Defect("nothing-wanted", "nothing is ever asked for again", _nothing_wanted),
     Defect(
-        "restored-without-asking", "a restored gateway does not ask for what it does not know", _restored_without_asking
+        "credit-stays-shut",
+        "credit is not opened again after the disk was full",
+        _credit_never_opened_again,
+        ("disk_full",),
     ),
-    Defect("answers-not-repeated", "an alarm's answers are said once", _alarm_answers_not_repeated),
+    Defect("nothing-wanted", "nothing is ever asked for again", _nothing_wanted, ("gateway_restored",)),
+    Defect(
+        "restored-without-asking",
+        "a restored gateway does not ask for what it does not know",
+        _restored_without_asking,
+        ("gateway_restored",),
+    ),
+    Defect(
+        "answers-not-repeated",
+        "an alarm's answers are said once",
+        _alarm_answers_not_repeated,
+        ("alarm", "broker_loses_queues", "link_lost"),
+    ),
     Defect("receipt-names-more", "a receipt names a segment more than there is", _receipt_of_one_segment_more),
     Defect("extent-forgotten", "segments beyond a gap are not taken in when it closes", _extent_forgotten),
     Defect("segments-remembered", "segments beyond a gap stay in memory", _segments_remembered_for_ever),
-    Defect("no-recovery", "a start does not compare vault and ledger", _no_recovery),
-    Defect("dead-claims-kept", "what a dead process was delivering stays claimed", _claims_kept_by_the_dead),
-    Defect("declined-is-delivered", "a parcel that was declined counts as delivered", _declined_means_delivered),
+    Defect("no-recovery", "a start does not compare vault and ledger", _no_recovery, ("gateway_restored",)),
+    Defect(
+        "dead-claims-kept",
+        "what a dead process was delivering stays claimed",
+        _claims_kept_by_the_dead,
+        ("gateway_killed",),
+    ),
+    Defect(
+        "declined-is-delivered", "a parcel that was declined counts as delivered", _declined_means_delivered, ("alarm",)
+    ),
 )

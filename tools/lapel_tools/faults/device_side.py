@@ -189,6 +189,10 @@ class DeviceSide:
         numbers = [(clip_of(path), path) for path in paths]
         return sorted(clip for clip, path in numbers if clip is not None and storage.size(path) >= CLIP_HEADER_BYTES)
 
+    def receipted(self) -> list[int]:
+        """Clips that it counts as the gateway's, as far as it has looked at them since its boot."""
+        return list(self.app._spool._receipted) if self.running and self.app._ready else []
+
     def clip_content(self, clip: int) -> bytes | None:
         """A clip's file as it is on its storage, or None."""
         return self.board.storage.content(spool_path(clip))

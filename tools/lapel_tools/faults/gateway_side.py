@@ -220,9 +220,9 @@ class GatewaySide:
         self.cache.room_bytes = room_bytes
 
     def fill_ledger(self, full: bool) -> None:
-        """Leave no page for the ledger, or any number again."""
+        """Let the ledger's disk take nothing more, as a full one or one that was remounted after an error; or again."""
         with self.engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA max_page_count=1" if full else "PRAGMA max_page_count=1073741823")
+            connection.exec_driver_sql(f"PRAGMA query_only={'ON' if full else 'OFF'}")
 
     # -- its work ---------------------------------------------------------------------------------------------------
 

@@ -40,11 +40,15 @@ class Patcher:
 
 @dataclass(frozen=True)
 class Defect:
-    """A mistake made on purpose: its name, what it is in words, and how it is put in."""
+    """A mistake made on purpose: its name, what it is in words, how it is put in, and steps of a plan that show it.
+
+    `shown_by` decides only in which order seeds are tried.
+    """
 
     name: str
     what: str
     put_in: Callable[[Patcher], None]
+    shown_by: tuple[str, ...] = ()
 
 
 def sometimes(every: int) -> Callable[[], bool]:

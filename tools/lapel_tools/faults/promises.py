@@ -6,7 +6,8 @@
    human gave it; a resolution likewise.
 3. A message of the alarm or event lane is acknowledged to the broker only when its event is committed.
 4. A device deletes a clip only when the gateway's durable bytes are the device's own, or were until a restore.
-5. A device lets go of a journalled event only when the gateway has it, or had it until a restore.
+5. A device counts a clip as the gateway's only when the gateway said so to it.
+6. A device lets go of a journalled event only when the gateway has it, or had it until a restore.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ class Promises:
         self._epochs: dict[tuple[bytes, int], EpochKeys] = {}
         self._checked: set[tuple[Any, ...]] = set()
         self.seen: Counter[str] = Counter()
+        self._devices = devices
+        self._receipted: set[tuple[str, int]] = set()
         self.gone_with_restore: set[tuple[str, int]] = set()
         self.let_go: dict[tuple[str, int, int], bytes] = {}  # events that devices no longer have
         self._had: set[tuple[str, int, int]] = set()  # events in a ledger that a restore replaced
@@ -82,6 +85,7 @@ class Promises:
         name = device.hex()
         if command.kind == RECEIPT:
             receipt = decode_receipt(command.payload)
+            self._receipted.add((name, receipt.clip))
             self._receipt(name, receipt.clip, receipt.segments, receipt.head)
         elif command.kind == EVENT_RECEIPT:
             for event in decode_event_receipt(command.payload).events:
@@ -134,6 +138,13 @@ class Promises:
             self._event(device.hex(), boot, counter, "the broker is told to forget it")
 
     # -- what devices let go ----------------------------------------------------------------------------------------
+
+    def check_devices(self) -> None:
+        """Promise 5, now. Raises Broken."""
+        for device in self._devices:
+            for clip in device.receipted():
+                if (device.name, clip) not in self._receipted:
+                    raise Broken(f"{device.name} counts clip {clip} as receipted, and nobody told it so")
 
     def _removed(self, name: str, path: str, content: bytes) -> None:
         if path.startswith(JOURNAL):

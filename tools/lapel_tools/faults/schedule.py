@@ -31,7 +31,7 @@ from .promises import Broken, Promises
 SETTLE_MS = 400_000
 """Progress bound: once faults have stopped, everything is receipted within this virtual time."""
 
-_LOOK_FOR_REST_MS = 1_000
+_LOOK_MS = 600
 _BACKUP_MS = 4_000
 _QUIET_TURNS = 6
 _NEVER = 1 << 60
@@ -203,16 +203,15 @@ class Schedule:
                 self.gateway.back_up()
                 self._older_broker = self.broker.snapshot()
             self._everybody(0.02)
-            if not self._mends and self.now_ms >= self._rest_ms:
-                self._look_for_rest()
-
-    def _look_for_rest(self) -> None:
-        """Every quiescent point is a point to check at, not only the last one."""
-        self._rest_ms = self.now_ms + _LOOK_FOR_REST_MS
-        if not self.watcher.unrest():
-            self._check()
+            if self.now_ms >= self._rest_ms:
+                self._rest_ms = self.now_ms + _LOOK_MS
+                self.promises.check_devices()
+                if not self._mends and not self.watcher.unrest():
+                    # Every quiescent point is a point to check at, not only the last one.
+                    self._check()
 
     def _check(self) -> None:
+        self.promises.check_devices()
         self.result.clips, self.result.alarms = self.watcher.check()
         self.result.rests += 1
 
