@@ -16,6 +16,7 @@ from lapel_device.uplink import (
     MAX_BACKOFF_MS,
     OFFLINE,
     ONLINE,
+    SPREAD_MS,
 )
 from lapel_protocol.event import RECORDING_NOTE
 from lapel_protocol.reports import (
@@ -44,7 +45,7 @@ def test_the_first_connection_of_a_boot_is_clean_and_later_ones_resume() -> None
     world = World().run(100)
     for _ in range(3):
         world.lose_link()
-        world.run(3_000)
+        world.run(SPREAD_MS + 3_000)
     assert world.shore.connects == [True, False, False, False]
     world.boot()
     world.run(200)
@@ -54,7 +55,7 @@ def test_the_first_connection_of_a_boot_is_clean_and_later_ones_resume() -> None
 def test_every_connection_has_a_hello_with_a_fresh_nonce() -> None:
     world = World()
     for _ in range(5):
-        world.run(3_000)
+        world.run(SPREAD_MS + 3_000)
         world.lose_link()
     nonces = [hello.nonce for hello in world.shore.hellos]
     assert len(nonces) == 5
@@ -98,6 +99,25 @@ def test_a_broker_that_refuses_is_tried_ever_less_often_and_told_of_once() -> No
     assert min(gaps[-5:]) >= MAX_BACKOFF_MS // 2
     assert len(set(gaps[-5:])) > 1  # jitter
     assert len(world.board.lines) == 1
+
+
+def test_devices_that_lost_their_broker_together_come_back_one_by_one_and_at_once_for_an_alarm() -> None:
+    waits = []
+    for number in range(40):
+        world = World().run(1_000)
+        world.board._random.seed(number)
+        world.lose_link()
+        lost_ms = world.now_ms
+        world.run(SPREAD_MS // 2, step_ms=500)
+        if len(world.board.network.links) == 1:
+            pressed_ms = world.now_ms
+            world.raise_alarm()
+            world.run(500)
+            assert len(world.board.network.links) == 2
+            waits.append(pressed_ms - lost_ms)
+        else:
+            waits.append(0)
+    assert 10 < sum(wait > 0 for wait in waits) < 30
 
 
 def test_a_waiting_alarm_keeps_the_attempts_close_together() -> None:
@@ -201,7 +221,7 @@ def test_heartbeats_echo_the_challenge_and_are_not_queued_by_the_broker() -> Non
 def test_a_resumed_session_repeats_unacknowledged_clip_messages_with_dup() -> None:
     world = World().run(200)
     world.lose_link()
-    world.run(3_000)  # the second connection makes a session that is kept
+    world.run(SPREAD_MS + 3_000)  # the second connection makes a session that is kept
     world.shore.puback = False
     sealed = world.record(5, 6)
     world.run(1_000)
@@ -210,7 +230,7 @@ def test_a_resumed_session_repeats_unacknowledged_clip_messages_with_dup() -> No
     world.shore.published.clear()
     world.shore.puback = True
     world.lose_link()
-    world.run(3_000)
+    world.run(SPREAD_MS + 3_000)
     again = [p for p in world.shore.published if p[0].endswith("/clip") and p[3]]
     assert [(payload, packet) for _, payload, packet, _ in again] == [(p[1], p[2]) for p in first]
     assert world.spool.count == 0

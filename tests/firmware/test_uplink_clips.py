@@ -6,6 +6,7 @@ from lapel_device.clip_lane import STALL_MS
 from lapel_device.conversation import BLOCKED_BEAT_MS
 from lapel_device.uplink import (
     ONLINE,
+    SPREAD_MS,
 )
 from lapel_protocol import command as commands
 from lapel_protocol.limits import CLIP_HEADER_BYTES
@@ -326,7 +327,7 @@ def test_a_message_whose_clip_is_gone_is_not_repeated_when_the_session_is_resume
     world.shore.puback = True
     world.shore.published.clear()
     world.lose_link()
-    world.run(3_000)
+    world.run(SPREAD_MS + 3_000)
     assert world.shore.connects[-1] is False
     again = [payload for name, payload, _, dup in world.shore.published if dup and name.endswith("/clip")]
     assert again == []

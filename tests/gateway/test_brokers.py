@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lapel_gateway.brokers import GATEWAY_CONNECTIONS, BrokerError, make_broker
+from lapel_gateway.brokers.mosquitto import MosquittoProcess
 from lapel_gateway.config import Config, load_config
 from lapel_gateway.config_template import write_template
 from lapel_protocol.topics import topic
@@ -58,3 +61,26 @@ def test_an_external_broker_is_reached_and_not_started(tmp_path: Path) -> None:
 def test_the_embedded_broker_refuses_an_address_that_others_could_reach(tmp_path: Path) -> None:
     with pytest.raises(BrokerError, match="checks no certificates"):
         make_broker(config(tmp_path, kind="embedded", host="0.0.0.0"), NOW_MS)
+
+
+def test_a_mosquitto_without_certificates_is_for_loopback_only(tmp_path: Path) -> None:
+    with pytest.raises(BrokerError, match="loopback only"):
+        MosquittoProcess(tmp_path, "0.0.0.0", 1883, None)
+    plain = MosquittoProcess(tmp_path, "127.0.0.1", 1883, None)
+    plain.write_config()
+    text = plain.config_file.read_text()
+    assert "listener 1883 127.0.0.1\n" in text
+    assert "allow_anonymous true" in text
+    assert not plain.tls
+
+
+def test_open_files_are_raised_to_what_the_system_permits() -> None:
+    script = (
+        "import resource\n"
+        "from lapel_gateway.brokers.mosquitto import raise_open_files\n"
+        "_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))\n"
+        "assert raise_open_files() >= hard\n"
+        "assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

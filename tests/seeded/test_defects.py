@@ -1,18 +1,15 @@
 """A fault suite that finds nothing proves nothing: each defect put in on purpose must be found within some seeds."""
 
-from typing import Any
-
 import pytest
 
-from lapel_device.alarm_lane import Alarm, AlarmLane
-from lapel_device.clip_writer import ClipWriter
-from lapel_device.keystore import KeyStore
+from lapel_device.alarm_lane import AlarmLane
 from lapel_gateway.keystore import OrganisationKey
-from lapel_gateway.vault import Vault
+from lapel_tools.faults.defects import DEFECTS, MOST_SEEDS, hunt
+from lapel_tools.faults.patching import Patcher
+from lapel_tools.faults.plan import make_plan
 from lapel_tools.faults.schedule import run_seed
+from lapel_tools.faults.shrink import shorten
 from lapel_tools.soak import organisation_of, throwaway_key
-
-MOST_SEEDS = 100
 
 
 @pytest.fixture(scope="module")
@@ -20,63 +17,33 @@ def organisation() -> OrganisationKey:
     return organisation_of(throwaway_key())
 
 
-def found_within(organisation: OrganisationKey, seeds: int = MOST_SEEDS) -> str:
-    """What the first failing seed says; empty when none fails."""
-    for seed in range(1, seeds + 1):
-        broken = run_seed(seed, organisation).broken
-        if broken:
-            return broken
-    return ""
+@pytest.mark.parametrize("name", DEFECTS)
+def test_a_defect_is_caught(name: str, organisation: OrganisationKey) -> None:
+    caught = hunt(name, organisation)
+    assert caught.broken, f"{DEFECTS[name].what}: {MOST_SEEDS} seeds, and nobody noticed"
 
 
-def test_a_ratchet_step_that_does_not_reach_the_flash_is_found(
-    organisation: OrganisationKey, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    step = KeyStore.step
-
-    def forgetful(self: KeyStore, mark: int, entropy: bytes, ticks: int) -> Any:
-        sectors: Any = self._sectors
-        before = [bytes(sector) for sector in sectors._sectors]
-        epoch = step(self, mark, entropy, ticks)
-        for sector, content in zip(sectors._sectors, before, strict=True):
-            sector[:] = content
-        return epoch
-
-    monkeypatch.setattr(KeyStore, "step", forgetful)
-    assert found_within(organisation)
+def test_a_defect_is_taken_out_again(organisation: OrganisationKey) -> None:
+    before = AlarmLane.sent
+    caught = hunt("vault-not-synced", organisation)
+    with Patcher() as patcher:
+        DEFECTS["alarm-said-once"].put_in(patcher)
+        assert AlarmLane.sent is not before
+    assert AlarmLane.sent is before
+    assert run_seed(caught.seed, organisation).broken == ""
 
 
-def test_an_alarm_that_is_said_once_is_found(organisation: OrganisationKey, monkeypatch: pytest.MonkeyPatch) -> None:
-    sent = AlarmLane.sent
-
-    def once(self: AlarmLane, alarm: Alarm, now_ms: int) -> None:
-        sent(self, alarm, now_ms)
-        self.receipted(alarm.boot, alarm.counter)
-
-    monkeypatch.setattr(AlarmLane, "sent", once)
-    assert found_within(organisation)
-
-
-def test_segments_offered_before_they_are_durable_are_found(
-    organisation: OrganisationKey, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def hasty(self: ClipWriter) -> None:
-        self._entry.segments = self._head.count
-        self._entry.content_bytes = self._content_bytes
-
-    monkeypatch.setattr(ClipWriter, "sync", hasty)
-    assert found_within(organisation)
-
-
-def test_a_vault_that_loses_a_write_is_found(organisation: OrganisationKey, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = Vault.place
-    writes = 0
-
-    def lossy(self: Vault, device: str, clip: int, offset: int, *parts: bytes | memoryview) -> None:
-        nonlocal writes
-        writes += 1
-        if writes % 20:
-            place(self, device, clip, offset, *parts)
-
-    monkeypatch.setattr(Vault, "place", lossy)
-    assert found_within(organisation)
+def test_a_failing_seed_is_shortened_to_what_it_needs_and_still_fails_by_itself(organisation: OrganisationKey) -> None:
+    with Patcher() as patcher:
+        DEFECTS["cut-not-reported"].put_in(patcher)
+        failing = next(
+            result
+            for seed in range(1, MOST_SEEDS)
+            if make_plan(seed).devices > 1 and (result := run_seed(seed, organisation)).broken
+        )
+        shortest = shorten(failing, organisation)
+        assert (len(shortest.schedule), shortest.devices) < (len(failing.schedule), failing.devices)
+        plan = make_plan(failing.seed).only(frozenset(shortest.numbers), shortest.devices)
+        again = run_seed(failing.seed, organisation, plan)
+    assert (again.broken, again.trace) == (shortest.broken, shortest.trace)
+    assert any("power_cut" in step for step in shortest.schedule)

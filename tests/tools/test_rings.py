@@ -110,7 +110,9 @@ def test_named_rings_run_alone_and_the_others_are_named(tree: pytest.Pytester, m
     monkeypatch.setenv("LAPEL_RINGS", "tools, seeded")
     result = run(tree)
     result.assert_outcomes(passed=1, deselected=2)
-    result.stdout.fnmatch_lines(["protocol, firmware, gateway, redteam, fuzz, scenarios, e2e: LAPEL_RINGS does not ask for them"])
+    result.stdout.fnmatch_lines(
+        ["protocol, firmware, gateway, redteam, fuzz, scenarios, e2e: LAPEL_RINGS does not ask for them"]
+    )
 
 
 def test_an_unknown_ring_is_refused_by_name(tree: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:

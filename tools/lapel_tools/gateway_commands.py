@@ -97,8 +97,8 @@ def run(
 ) -> None:
     """Run the gateway until SIGTERM or Ctrl-C: all roles of the configuration, or those of --role.
 
-    Where there are several, alarms and deliver each get a process of their own, which this one looks after. A start looks
-    at the clips that may be in doubt; after single files were put back by hand, --check-vault looks at all of them.
+    Where there are several, alarms and deliver each get a process of their own, which this one looks after. A start
+    looks at the clips that may be in doubt; after files were put back by hand, --check-vault looks at all of them.
     """
     site = Site(config)
     errors = [finding for finding in check_config(site.config) if finding.level == "error"]

@@ -1,8 +1,8 @@
 """An MQTT 3.1.1 broker core for one process: QoS 1, persistent sessions, no sockets.
 
 It parses the very bytes that the firmware sends and answers with bytes. It is untrusted by design: on the schedule's
-word it delivers twice, late, out of order and long after, forgets sessions, queues or what is in flight, goes back to an
-older state of itself, and drops what its queues cannot hold. It reads no clock: `tick` tells it the time.
+word it delivers twice, late, out of order and long after, forgets sessions, queues or what is in flight, goes back to
+an older state of itself, and drops what its queues cannot hold. It reads no clock: `tick` tells it the time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MAX_QUEUED = 1000
 
 _REMEMBERED = 40
 _SWAP_MS = 400
-_LONGEST_DELAY_MS = 12_000
+_DELAYS_MS = (2_000, 8_000, 15_000)  # at most; a welcome that took ten seconds is refused
 
 Message = tuple[str, bytes]
 
@@ -284,7 +284,7 @@ class Broker:
         self._recent.append((end, message))
         if chance < mischief.delay:
             self.effects["delayed"] += 1
-            self._late.append(_Late(self.now_ms + rng.randint(200, _LONGEST_DELAY_MS), end, message, False))
+            self._late.append(_Late(self.now_ms + rng.randint(200, rng.choice(_DELAYS_MS)), end, message, False))
             return
         chance -= mischief.delay
         if chance < mischief.swap:

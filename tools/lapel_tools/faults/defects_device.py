@@ -7,7 +7,7 @@ from typing import Any
 from lapel_device import uplink
 from lapel_device.alarm_lane import Alarm, AlarmLane
 from lapel_device.application import Application
-from lapel_device.clip_lane import END, ClipLane
+from lapel_device.clip_lane import END
 from lapel_device.clip_writer import ClipWriter
 from lapel_device.conversation import Conversation
 from lapel_device.epochs import EpochLedger
@@ -87,10 +87,6 @@ def _resumed_session_repeats_nothing(patcher: Patcher) -> None:
     patcher.set(Uplink, "_again", lambda self, slot, now_ms: False)
 
 
-def _clip_never_sent_again(patcher: Patcher) -> None:
-    patcher.set(ClipLane, "_stall", lambda self, clip, now_ms: None)
-
-
 def _event_never_sent_again(patcher: Patcher) -> None:
     patcher.set(Journal, "mark_unsent", lambda self: None)
 
@@ -107,10 +103,6 @@ def _hello_said_once(patcher: Patcher) -> None:
 
 def _epoch_report_dropped(patcher: Patcher) -> None:
     patcher.set(EpochLedger, "entries", lambda self: [])
-
-
-def _epoch_ledger_not_written(patcher: Patcher) -> None:
-    patcher.set(EpochLedger, "_write", lambda self: True)
 
 
 def _event_counter_used_twice(patcher: Patcher) -> None:
@@ -134,13 +126,6 @@ def _previous_head_wrong(patcher: Patcher) -> None:
 
 def _cut_not_reported(patcher: Patcher) -> None:
     patcher.set(Application, "_report_cut", lambda self, cut, now_ms: True)
-
-
-def _timers_on_the_wall_clock(patcher: Patcher) -> None:
-    def poll(self: Uplink, now_ms: int) -> None:
-        real(self, self.conversation._identity.time.wall(now_ms)[0])
-
-    real = patcher.set(Uplink, "poll", poll)
 
 
 def _journal_entry_torn_off(patcher: Patcher) -> None:
@@ -195,12 +180,6 @@ DEVICE_DEFECTS = (
         ("link_lost", "latency"),
     ),
     Defect(
-        "clip-never-again",
-        "a clip that makes no progress is not sent again",
-        _clip_never_sent_again,
-        ("broker_loses_queues", "queue_overflows"),
-    ),
-    Defect(
         "event-never-again",
         "an event without receipt is not sent again",
         _event_never_sent_again,
@@ -218,21 +197,9 @@ DEVICE_DEFECTS = (
         _epoch_report_dropped,
         ("power_cut_now", "power_cut_at_operation"),
     ),
-    Defect(
-        "epoch-ledger-not-written",
-        "the epoch ledger is in memory only",
-        _epoch_ledger_not_written,
-        ("power_cut_now", "power_cut_at_operation"),
-    ),
     Defect("event-counter-twice", "two events have one counter", _event_counter_used_twice),
     Defect("previous-head-wrong", "a clip names another head for the one before it", _previous_head_wrong),
     Defect("cut-not-reported", "a cut clip is settled and nobody is told", _cut_not_reported, ("power_cut_now",)),
-    Defect(
-        "timers-on-wall-clock",
-        "the link's timers follow the wall clock",
-        _timers_on_the_wall_clock,
-        ("clock_stepped", "power_cut_now", "link_lost"),
-    ),
     Defect(
         "journal-loses-entry",
         "an event is said to be journalled and is not",

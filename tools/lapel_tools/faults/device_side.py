@@ -59,6 +59,7 @@ class DeviceSide:
         file.close()
         provision_sectors(self.board.sectors, package.chain_key, package.pool)
         self.frames: list[GivenFrame] = []
+        self.journalled: dict[tuple[int, int], bytes] = {}
         self.alarms_raised: set[tuple[int, int]] = set()
         self.cuts = 0
         self.effects: Counter[str] = Counter()
@@ -78,9 +79,25 @@ class DeviceSide:
         try:
             self.app = Application(self.board)
             self.app.boot(0)
+            self._listen()
         except PowerCut:
             self.effects["power_cut_at_operation"] += 1
             self._lose_power()
+
+    def _listen(self) -> None:
+        """Note every event that the device believes to have in its journal."""
+        if not self.app._ready:
+            return
+        publish = self.app._uplink.publish_event
+
+        def noted(record: bytes, now_ms: int) -> bool:
+            kept = publish(record, now_ms)
+            if kept:
+                _, _, boot, counter = peek_event(record)
+                self.journalled[boot, counter] = record
+            return kept
+
+        self.app._uplink.publish_event = noted  # type: ignore[method-assign]
 
     def _local(self, elapsed_ms: int) -> int:
         return round(elapsed_ms * (1 + self.drift))

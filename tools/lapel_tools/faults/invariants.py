@@ -5,7 +5,7 @@
 2. No clip is lost or altered: each that has a durable header on a device, or ever had, is held; its vault file is the
    device's own, byte for byte; it opens; what was assembled of it is its plaintext.
 3. Every frame of a clip that ended in order is in it, once, in order; a cut clip holds a prefix of them.
-4. No event that a device let go of is missing from the ledger.
+4. No event that a device let go of, or said that it had journalled, is missing from the ledger.
 5. Every epoch is accounted for, none is unknown, each clip follows the one before it, and no number was used twice.
 6. Nothing that either side keeps in memory is above its bound.
 7. Once faults stop, everything comes to rest within a bound (`schedule.SETTLE_MS`).

@@ -58,6 +58,9 @@ _TWO_EPISODES = 0.15
 _AIMED = 0.4
 """The share of faults that come soon after something that a wearer did, and while it is on its way."""
 _SOON_AFTER_MS = 3_500
+_EARLY = 0.15
+"""The share of the others that come while devices and gateway greet each other."""
+_GREETING_MS = 900
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,8 @@ def make_plan(seed: int) -> Plan:
             if actions and rng.random() < _AIMED:
                 at, device = rng.choice(actions)
                 at = min(FAULTS_MS, at + rng.randint(0, _SOON_AFTER_MS))
+            elif rng.random() < _EARLY:
+                at = rng.randint(30, _GREETING_MS)
             drafts.append((episode, at, rng.choice(kinds), device))
     drafts.sort()
     steps = tuple(Step(number, *draft) for number, draft in enumerate(drafts))

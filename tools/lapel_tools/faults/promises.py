@@ -186,8 +186,11 @@ class Promises:
         return keys
 
     def missing_events(self) -> list[tuple[str, int, int]]:
-        """Events that a device let go of and the ledger has not, or has with another content."""
+        """Events that a device let go of, or had journalled, everything being at rest now, and the ledger has not."""
         query = "SELECT record FROM event WHERE device = ? AND boot = ? AND counter = ?"
+        for device in self._devices:
+            self.let_go.update({(device.name, *event): record for event, record in device.journalled.items()})
+            device.journalled.clear()
         gone = sorted(self.let_go.keys() - self._had)
         missing = [event for event in gone if self._view.row(query, event) != (self.let_go[event],)]
         self.let_go.clear()
