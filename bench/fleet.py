@@ -1,7 +1,7 @@
 """Fleets of 500, 2,000 and 5,000 devices on one gateway and one Mosquitto: processor, memory, and how soon they settle.
 
-Each fleet is switched on within ten seconds, held while its heartbeats and alarms are answered, and loses its broker to
-a kill. Fleet, broker and gateway share this machine. The largest is held a second time over mutual TLS, where every
+Each fleet is switched on within seconds, held while its heartbeats and alarms are answered, and loses its broker to a
+kill. Fleet, broker and gateway share this machine. The largest is held a second time over mutual TLS, where every
 device shows a certificate of its own and every reconnection is a full handshake.
 """
 
@@ -24,6 +24,10 @@ HOLD_S = 45.0
 _QUICK_HOLD_S = 5.0
 _NEVER_S = 1e6
 
+_PLAIN_A_SECOND = 500
+_TLS_A_SECOND = 200
+"""How fast devices are switched on; with TLS half of each handshake's cost is the fleet's, on the same two cores."""
+
 
 def measure(report: Report) -> None:
     """Every size by plain TCP, the largest by TLS too."""
@@ -34,10 +38,12 @@ def measure(report: Report) -> None:
 
 
 def _one(report: Report, devices: int, *, tls: bool) -> None:
-    report.group("fleet", f"{devices:,} devices, {'mutual TLS 1.2' if tls else 'plain TCP'}, broker killed once")
+    report.group("fleet", f"{devices:,} devices, {'mutual TLS 1.2' if tls else 'plain TCP'}")
     hold_s = _QUICK_HOLD_S if report.quick else HOLD_S
     load = Load(alarms_per_minute=120, clips_per_minute=60, clip_segments=16)
-    plan = Plan(load, hold_s=hold_s, over_s=2.0 if report.quick else 10.0, restart_after_s=hold_s)
+    over_s = max(2.0, devices / _TLS_A_SECOND if tls else devices / _PLAIN_A_SECOND)
+    # Devices come back within half a minute, for which a short run has no time.
+    plan = Plan(load, hold_s=hold_s, over_s=over_s, restart_after_s=None if report.quick else hold_s)
     with tempfile.TemporaryDirectory(prefix="lapel-fleet-", dir=Path.cwd()) as folder:
         _tell(report, play(Path(folder) / "site", devices, plan, tls=tls, quiet=True))
 
@@ -45,15 +51,16 @@ def _one(report: Report, devices: int, *, tls: bool) -> None:
 def _tell(report: Report, result: Result) -> None:
     tally = result.tally
     report.at_most("settled after the start", _or_never(result.settled_s), "s", SETTLE_S)
-    peak = f"at most {result.restart_peak_connects} attempts to connect in a second"
-    report.at_most("settled after the broker's restart", _or_never(result.restart_settled_s), "s", SETTLE_S, peak)
+    if result.restarted:
+        peak = f"at most {result.restart_peak_connects} attempts to connect in a second"
+        report.at_most("settled after the broker's restart", _or_never(result.restart_settled_s), "s", SETTLE_S, peak)
     for name, usage in result.usages.items():
         report.figure(f"{name}: processor while held", 100 * result.holding.get(name, 0.0), "% of one")
         report.figure(f"{name}: memory at its highest", usage.peak_mib, "MiB")
-    report.figure("hello to welcome, p99", percentile(tally.hello_ms, 0.99), "ms", "both storms of hellos included")
+    report.figure("hello to welcome, p99", percentile(tally.hello_ms, 0.99), "ms", "every storm of hellos included")
     answers = f"{len(tally.heartbeat_ms)} answers"
     report.figure("heartbeat to its answer, p99", percentile(tally.heartbeat_ms, 0.99), "ms", answers)
-    pressed = f"{tally.counts['alarms']} alarms, the broker's absence included"
+    pressed = f"{tally.counts['alarms']} alarms, any absence of the broker included"
     report.figure("press to receipt, p50", percentile(tally.alarm_ms, 0.5), "ms", pressed)
     report.figure("press to receipt, p99", percentile(tally.alarm_ms, 0.99), "ms")
     lost = [what for what, ok in result.verdicts() if not ok]

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import sqlalchemy as sa
@@ -160,10 +161,13 @@ class LoadSite:
         return {"gateway": gateway, "broker": broker, "fleet": usage(os.getpid())}
 
     def __enter__(self) -> LoadSite:
+        # By default SIGTERM would end this process and leave broker and gateway behind.
+        self._before = signal.signal(signal.SIGTERM, _leave)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        signal.signal(signal.SIGTERM, self._before)
 
     # -- what the gateway knows -------------------------------------------------------------------------------------
 
@@ -200,6 +204,10 @@ class LoadSite:
             return (self.folder / "gateway.log").read_text(errors="replace")
         except OSError:
             return ""
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _pem(identity: DeviceIdentity) -> bytes:
