@@ -7,11 +7,13 @@ import pytest
 from lapel_device import feedback
 from lapel_device.seeds import Seeds
 from lapel_protocol import alarm, event, recording
+from lapel_protocol import command as commands
 from lapel_protocol.clip import (
     END_BATTERY,
     END_STORAGE,
 )
 from lapel_protocol.limits import CLIP_HEADER_BYTES
+from lapel_protocol.orders import WANT_END, WANT_HEADER, WANT_SEGMENTS, Want
 from lapel_protocol.report_decoders import (
     decode_clip_cut,
     decode_hello,
@@ -48,6 +50,26 @@ def test_a_clip_cut_by_power_is_settled_with_its_true_head() -> None:
     following = pair.gateway.clips[max(pair.gateway.clips)].opened().header
     assert (following.previous_clip, following.previous_head) == (1, cut.head)
     assert pair.app.status().clips_held == 0
+
+
+def test_a_cut_clip_whose_end_is_wanted_again_is_reported_again() -> None:
+    """A gateway that came back from an older backup has lost what settled the clip; there is no end record to send."""
+    pair = DevicePair(connected=False).run(3000)
+    pair.hold().run(8000)
+    pair.power_cut()
+    pair.link(True)
+    pair.run(8000)
+    (first,) = pair.gateway.reported(event.CLIP_CUT)
+    assert pair.app.status().clips_held == 0
+    pair.gateway.say(commands.WANT, Want(1, WANT_HEADER | WANT_SEGMENTS, 0, 3))
+    pair.run(2000)
+    assert len(pair.gateway.reported(event.CLIP_CUT)) == 1
+    pair.gateway.say(commands.WANT, Want(1, WANT_END, 0, 0))
+    pair.gateway.say(commands.WANT, Want(77, WANT_END, 0, 0))
+    pair.run(2000)
+    _, again = pair.gateway.reported(event.CLIP_CUT)
+    assert decode_clip_cut(again.payload).head == decode_clip_cut(first.payload).head
+    assert decode_clip_cut(again.payload).segments == decode_clip_cut(first.payload).segments
 
 
 def test_every_epoch_is_accounted_for_in_the_hello() -> None:

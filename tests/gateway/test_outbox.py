@@ -15,6 +15,7 @@ from lapel_gateway.deliver import DeliverRole
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_FORWARD, OUTBOX_NOTICE
 from lapel_gateway.outbox import DELIVERED, RETRY, Outbox, Outcome, RetryPolicy
 from tests.gateway.ledgers import attempts, new_ledger, queue, rows
+from tests.waiting import wait_until
 
 NOW_MS = 1_760_000_000_000
 POLICY = RetryPolicy(first_ms=1000, max_ms=60_000, jitter=0.0)
@@ -383,3 +384,51 @@ def test_a_restarted_role_takes_up_what_was_under_way(engine: sa.Engine, role: C
     assert arrived.wait(10)
     assert running.stop()
     assert [row["state"] for row in rows(engine, "north")] == ["done"]
+
+
+def test_a_clock_that_is_set_back_does_not_keep_anybody_waiting(engine: sa.Engine) -> None:
+    """What was made before the step is told at once; what was declined waits no longer than the policy says."""
+    queue(engine, OUTBOX_ALARM, "a1", "alarm 1", {}, NOW_MS)
+    declining = Recorder("north", failures=1)
+    outbox = outbox_of(engine, declining)
+    hour_ago = NOW_MS - 3_600_000
+    assert outbox.run_due(hour_ago) == 1
+    assert outbox.run_due(hour_ago + POLICY.first_ms - 1) == 0
+    assert outbox.run_due(hour_ago + POLICY.first_ms) == 1
+    queue(engine, OUTBOX_ALARM, "a2", "alarm 2", {}, NOW_MS)
+    declining.failures = 1
+    assert outbox.run_due(NOW_MS) == 1
+    assert outbox.run_due(hour_ago) == 1
+    assert [row["state"] for row in rows(engine) if row["channel"]] == ["done", "done"]
+
+
+def test_an_outcome_that_the_ledger_does_not_take_is_written_as_soon_as_it_does(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that stayed claimed would come up again at the end of its lease only: a quarter of an hour later."""
+    monkeypatch.setattr("lapel_gateway.deliver.LEDGER_WAIT_S", 0.01)
+    north = Recorder("north", failures=1)
+    outbox = outbox_of(engine, north)
+    settle = outbox.settle
+    refused: list[str] = []
+
+    def full(parcel: Parcel, outcome: Outcome, now_ms: int) -> None:
+        if len(refused) < 3:
+            refused.append(outcome.outcome)
+            raise sa.exc.OperationalError("insert", {}, Exception("database or disk is full"))
+        settle(parcel, outcome, now_ms)
+
+    monkeypatch.setattr(outbox, "settle", full)
+    queue(engine, OUTBOX_ALARM, "a1", "alarm 1", {}, NOW_MS)
+    clock = [NOW_MS]
+    role = DeliverRole(outbox, lambda: clock[0])
+    role.start()
+    try:
+        wait_until(lambda: attempts(engine) == [("retry", "not now")], 10.0)
+        clock[0] += POLICY.first_ms
+        role.wake()
+        wait_until(lambda: "done" in [row["state"] for row in rows(engine) if row["channel"]], 10.0)
+    finally:
+        assert role.stop()
+    assert refused == ["retry"] * 3
+    assert [parcel.attempts for parcel in north.got] == [0, 1]

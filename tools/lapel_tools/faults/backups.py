@@ -7,6 +7,7 @@ back. Which of ledger and vault is the older one decides what has to happen:
 
 - both from one moment: later clips and alarms are unknown, and are asked for or said again;
 - ledger older than vault: bytes without a claim, which are verified and taken up as if they had just arrived;
+  A cut clip that its device deleted meanwhile stays unsettled: its bytes are all there, its CUT event is not;
 - vault older than ledger: claims without bytes, which are taken back and asked for again.
 """
 
