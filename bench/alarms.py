@@ -107,9 +107,11 @@ class Saturation:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bench.saturate"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self._process.stdin.write(json.dumps(task) + "\n")  # type: ignore[union-attr]
-        self._process.stdin.flush()  # type: ignore[union-attr]
-        self._process.stdout.readline()  # type: ignore[union-attr]
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("the uploading process has no pipes")
+        self._process.stdin.write(json.dumps(task) + "\n")
+        self._process.stdin.flush()
+        self._process.stdout.readline()
         self._began = time.monotonic()
 
     def end(self) -> float:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from bench.publisher import connect_mqtt, mqtt_packet
 from lapel_gateway.brokers.mosquitto import MAX_INFLIGHT, MAX_PACKET_BYTES, MAX_QUEUED_MESSAGES, find_mosquitto
@@ -48,10 +49,10 @@ def cpu_s(process_id: int) -> float:
 
 
 @contextlib.contextmanager
-def running(*command: str | Path, **options: object) -> Iterator[subprocess.Popen[bytes]]:
+def running(*command: str | Path, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """A process, ended at the end of the block."""
-    quiet: dict[str, object] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | options
-    process: subprocess.Popen[bytes] = subprocess.Popen([str(part) for part in command], **quiet)  # type: ignore[call-overload]
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | options
+    process = subprocess.Popen([str(part) for part in command], **quiet)
     try:
         yield process
     finally:

@@ -130,10 +130,10 @@ class AlarmCore:
         for message in costly[MAX_COSTLY:]:
             refused.append((message.position, message.name, True, WalkRefused("too many wait to be verified")))
         taken = [message for message in arrived if not message.costly] or costly[:1]
-        genuine: list[tuple[_Arrived, Event]] = []
+        genuine: list[tuple[_Arrived, Trust, Event]] = []
         for message in taken:
             try:
-                genuine.append((message, self._verified(message, now_ms)))
+                genuine.append((message, *self._verified(message, now_ms)))
             except ProtocolError as error:
                 refused.append((message.position, message.name, message.trust is not None, error))
         orders = self._enter(genuine, refused, now_ms) if genuine else []
@@ -192,24 +192,21 @@ class AlarmCore:
             for position, device, payload in named
         ], refused
 
-    def _verified(self, message: _Arrived, now_ms: int) -> Event:
+    def _verified(self, message: _Arrived, now_ms: int) -> tuple[Trust, Event]:
         found = self._verifier.event(message.trust, message.device, message.payload, now_ms)
-        if found.kind not in ALARM_KINDS:
+        if message.trust is None or found.kind not in ALARM_KINDS:
             raise Malformed(f"event kind {found.kind} on the alarm lane")
-        if message.trust is not None and found.boot < message.trust.boot_floor:
+        if found.boot < message.trust.boot_floor:
             raise Replayed("event of a boot that was closed")
-        return found
+        return message.trust, found
 
     def _enter(
-        self, genuine: Sequence[tuple[_Arrived, Event]], refused: list[_Refused], now_ms: int
+        self, genuine: Sequence[tuple[_Arrived, Trust, Event]], refused: list[_Refused], now_ms: int
     ) -> list[tuple[Trust, Order]]:
         """Write verified alarms and cancels in one commit; one whose payload says nothing joins the refused."""
         orders: list[tuple[Trust, Order]] = []
         with writing(self._engine, urgent=True) as connection:
-            for message, found in genuine:
-                trust = message.trust
-                if trust is None:
-                    continue
+            for message, trust, found in genuine:
                 try:
                     entered = enter_alarm(connection, trust, found, message.payload, now_ms)
                 except ProtocolError as error:

@@ -124,10 +124,17 @@ class _Child:
             if time.monotonic() - began >= STEADY_S:
                 retry_s = FIRST_RETRY_S
             _log.error("a role's process has died and is started again", role=self.role, status=status)
-            if self._ending.wait(retry_s):
-                return
-            retry_s = min(2 * retry_s, LAST_RETRY_S)
-            self._spawn()
+            started = False
+            while not started:
+                if self._ending.wait(retry_s):
+                    return
+                retry_s = min(2 * retry_s, LAST_RETRY_S)
+                try:
+                    self._spawn()
+                    started = True
+                except OSError as error:
+                    # No memory or no process to be had now: this thread must not end with it.
+                    _log.error("a role cannot be started, and is tried again", role=self.role, reason=str(error))
 
     def _spawn(self) -> None:
         with self._lock:

@@ -51,8 +51,8 @@ from lapel_protocol.limits import (
     SEGMENT_HEADER_BYTES,
     TAG_BYTES,
 )
-from lapel_protocol.opening import open_clip_end, open_clip_header, open_event
-from lapel_protocol.stream import RECORD_SEGMENT, SegmentHeader, decode_segment_header
+from lapel_protocol.opening import open_clip_end, open_clip_header, open_event, verify_segment
+from lapel_protocol.stream import RECORD_SEGMENT, SegmentHeader, decode_segment_header, segment_body
 
 CHECKPOINT_STEPS = 1024
 """Authenticated epochs between two remembered chain keys: deriving any older epoch again takes about a millisecond."""
@@ -69,7 +69,6 @@ _CLIP_AT = 12  # every record of a clip names it at this offset
 _CRC_AT = 24  # a segment's CRC is over what stands before it and over the body
 _SEGMENT = struct.Struct(">BBBB8sIIII")
 _NONCE_END = struct.Struct(">IBI")
-_BLOCK_BYTES = 64  # of SHA-256
 
 CACHED_EPOCHS = 16_384
 """Epoch keys kept ready: one boot and one clip for each of eight thousand active devices, under 16 MiB."""
@@ -100,25 +99,16 @@ class Trust:
         return f"Trust({self.name})"
 
 
-class SegmentMac:
-    """HMAC-SHA256 (RFC 2104) under one 32-byte key, its two key blocks hashed once for the many segments of a clip.
+class SegmentMac(Mac):
+    """The same MAC with its two key blocks hashed once, for the many segments of a clip.
 
-    Its work is OpenSSL's, which lets other threads run meanwhile.
+    `authentic_tags` goes on from copies of them. That work is OpenSSL's, which lets other threads run meanwhile.
     """
 
     def __init__(self, key: bytes) -> None:
-        block = key.ljust(_BLOCK_BYTES, b"\0")
-        self.inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
-        self.outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
-
-    def digest(self, nonce: bytes, cipher_text: memoryview) -> bytes:
-        """The tag of a segment."""
-        inner = self.inner.copy()
-        inner.update(nonce)
-        inner.update(cipher_text)
-        outer = self.outer.copy()
-        outer.update(inner.digest())
-        return outer.digest()
+        super().__init__(key)
+        self.begun_inner = hashlib.sha256(self._inner)
+        self.begun_outer = hashlib.sha256(self._outer)
 
 
 @dataclass(slots=True)
@@ -128,7 +118,7 @@ class ClipTrust:
     device: bytes
     clip: int
     prefix: bytes
-    mac: Mac | SegmentMac
+    mac: SegmentMac
 
 
 class ClipRecord(NamedTuple):
@@ -348,9 +338,9 @@ def authentic_tags(trust: ClipTrust, stretch: Stretch) -> list[bytes]:
     """
     tags: list[bytes] = []
     mac, view = trust.mac, stretch.view
-    if stretch.device != trust.device or stretch.clip != trust.clip or not isinstance(mac, SegmentMac):
+    if stretch.device != trust.device or stretch.clip != trust.clip:
         return tags
-    inner_copy, outer_copy = mac.inner.copy, mac.outer.copy
+    inner_copy, outer_copy = mac.begun_inner.copy, mac.begun_outer.copy
     at, index, prefix, crc32 = 0, stretch.first, trust.prefix, zlib.crc32
     for crc in stretch.crcs:
         begin = at + SEGMENT_HEADER_BYTES
@@ -395,16 +385,7 @@ def check_segment(trust: ClipTrust, header: SegmentHeader, record: memoryview) -
         raise WrongDevice("segment of another device")
     if header.clip != trust.clip:
         raise Malformed("segment of another clip")
-    if len(record) != SEGMENT_HEADER_BYTES + header.size_bytes:
-        raise Malformed("segment cut or followed by other bytes")
-    body = record[SEGMENT_HEADER_BYTES:]
-    if zlib.crc32(body, zlib.crc32(record[:_CRC_AT])) != header.crc:
-        raise Malformed("segment torn")
-    tag = bytes(body[-TAG_BYTES:])
-    nonce = trust.prefix + _NONCE_END.pack(header.index, header.last, 0)
-    if not hmac.compare_digest(trust.mac.digest(nonce, body[:-TAG_BYTES]), tag):
-        raise BadMac("segment tag")
-    return tag
+    return verify_segment(trust.mac, trust.prefix, header, segment_body(header, record))
 
 
 def _known(trust: Trust | None, device: bytes, named: bytes) -> Trust:

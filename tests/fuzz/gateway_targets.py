@@ -16,7 +16,7 @@ from lapel_gateway.ledger.schema import DEVICE_ACTIVE
 from lapel_gateway.log import printable
 from lapel_gateway.tracks import ClipTrack, decode_extents
 from lapel_gateway.transport import wire
-from lapel_gateway.verify import ClipTrust, Trust, Verifier, check_segment, split_records
+from lapel_gateway.verify import ClipTrust, SegmentMac, Trust, Verifier, check_segment, split_records
 from lapel_protocol import custody
 from lapel_protocol.clip import HEADER_MAC_AT
 from lapel_protocol.crypto import AesCtr, Mac, crc32
@@ -70,7 +70,7 @@ def verifier(_scratch: Path) -> Built:
     clip = genuine.clip()
     known = frozenset([*genuine.all_events(), *genuine.all_clip_records()])
     judge, trust = Verifier(), _trust()
-    clip_trust = ClipTrust(genuine.DEVICE, genuine.CLIP, clip.fields.prefix, Mac(clip.stream.mac_key))
+    clip_trust = ClipTrust(genuine.DEVICE, genuine.CLIP, clip.fields.prefix, SegmentMac(clip.stream.mac_key))
 
     def one(data: bytes) -> int:
         if not data:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -59,13 +62,13 @@ class Broker:
         return packet
 
     def is_left(self) -> bool:
-        """Whether the link hangs up; what it still sends is thrown away."""
+        """Whether the link hangs up in time; what it still sends is thrown away."""
         assert self.connection is not None
-        try:
+        deadline_s = time.monotonic() + TIMEOUT_S
+        with contextlib.suppress(ConnectionResetError):
             while self.connection.recv(65_536):
-                continue
-        except ConnectionResetError:
-            pass
+                if time.monotonic() > deadline_s:
+                    return False
         return True
 
     def hang_up(self) -> None:
@@ -231,6 +234,30 @@ def test_a_broker_that_stops_answering_is_left(broker: Broker, start: Start, mon
         assert broker.read() == wire.PINGREQ
         assert broker.is_left()
     assert "does not answer" in lines[0]["reason"]
+
+
+def test_a_half_open_connection_is_left_although_we_have_much_to_say(
+    broker: Broker, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket_link, "PING_AFTER_S", 0.2)
+    monkeypatch.setattr(socket_link, "ANSWER_TIMEOUT_S", 0.2)
+    # What waits unanswered must not be what silences us.
+    monkeypatch.setattr(socket_link, "MAX_IN_FLIGHT", socket_link.MAX_MID)
+    ours = start()
+    broker.accept()
+    silenced = threading.Event()
+
+    def talk() -> None:
+        while not silenced.wait(0.02):
+            ours.publish([(NAME, b"a command")])
+
+    talker = threading.Thread(target=talk)
+    talker.start()
+    try:
+        assert broker.is_left()
+    finally:
+        silenced.set()
+        talker.join()
 
 
 def test_a_connection_is_read_no_further_while_too_much_waits(

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,3 +96,24 @@ def test_a_role_whose_starter_is_gone_already_does_not_begin(config: Path) -> No
     done = subprocess.run(command, capture_output=True, timeout=WAIT_S, check=False)
     assert done.returncode == 0
     assert not (config.parent / "data" / ".alarms.lock").exists()
+
+
+def test_a_role_that_cannot_be_started_for_a_while_is_started_later(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals: list[str] = []
+    popen = subprocess.Popen
+
+    def scarce(*arguments: Any, **named: Any) -> Any:
+        if len(refusals) < 3:
+            refusals.append("EAGAIN")
+            raise BlockingIOError("Resource temporarily unavailable")
+        return popen(*arguments, **named)
+
+    monkeypatch.setattr(supervise, "FIRST_RETRY_S", 0.01)
+    with supervise.Apart(config, ["alarms"]) as apart:
+        first = apart.pids["alarms"]
+        monkeypatch.setattr(subprocess, "Popen", scarce)
+        os.kill(first, signal.SIGKILL)
+        until(lambda: apart.pids.get("alarms", first) != first)
+    assert len(refusals) == 3

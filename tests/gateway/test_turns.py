@@ -134,3 +134,14 @@ def test_turns_of_many_writers_never_overlap(tmp_path: Path) -> None:
     for thread in threads:
         thread.join(WAIT_S)
     assert overlaps == [1] * 800
+
+
+def test_a_thread_that_would_wait_for_itself_is_told_so(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    fresh_ledger(path)
+    engine = open_ledger(path)
+    with writing(engine), pytest.raises(RuntimeError, match="end that transaction first"), writing(engine):
+        pass
+    with writing(engine) as connection:
+        assert connection.execute(sa.select(sa.func.count()).select_from(notice)).scalar() == 0
+    engine.dispose()

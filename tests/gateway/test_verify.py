@@ -13,6 +13,7 @@ from lapel_gateway.verify import (
     CHECKPOINT_STEPS,
     FREE_STEPS,
     ClipTrust,
+    SegmentMac,
     Trust,
     Verifier,
     WalkRefused,
@@ -20,7 +21,6 @@ from lapel_gateway.verify import (
     check_segment,
     split_records,
 )
-from lapel_protocol.crypto import Mac
 from lapel_protocol.errors import (
     BadMac,
     EpochTooFar,
@@ -202,7 +202,7 @@ def sealed(make_pair: Callable[..., DevicePair]) -> tuple[Trust, SealedClip, Sea
 
 def clip_trust(known: Trust, clip: SealedClip) -> ClipTrust:
     header = Verifier().clip_header(known, known.device, memoryview(clip.header_record), NOW_MS)
-    return ClipTrust(known.device, clip.clip, header.prefix, Mac(header.mac_key))
+    return ClipTrust(known.device, clip.clip, header.prefix, SegmentMac(header.mac_key))
 
 
 def checked(checker: ClipTrust, record: bytes) -> bytes:

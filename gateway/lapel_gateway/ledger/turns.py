@@ -15,6 +15,7 @@ import contextlib
 import fcntl
 import os
 import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,9 @@ _ALL = 3
 _FLOCK = "hhqqi4x"  # struct flock of Linux: kind, whence, start, length, process (0: the lock belongs to the open file)
 
 
+_mine = threading.local()
+
+
 class Turns:
     """One connection's place in the order of writers; for one thread at a time."""
 
@@ -36,7 +40,13 @@ class Turns:
 
     @contextlib.contextmanager
     def turn(self, *, urgent: bool) -> Iterator[None]:
-        """Wait for the turn, and hold it during the block."""
+        """Wait for the turn, and hold it during the block.
+
+        Raises RuntimeError in a thread that has a turn already, on whatever connection: it would wait for itself.
+        """
+        if getattr(_mine, "held", False):
+            raise RuntimeError("this thread is writing to a ledger already: end that transaction first")
+        _mine.held = True
         try:
             if urgent:
                 self._take_next()
@@ -44,6 +54,7 @@ class Turns:
                 self._take()
             yield
         finally:
+            _mine.held = False
             self._set(fcntl.F_UNLCK, _QUEUE, _ALL)
 
     def close(self) -> None:

@@ -37,7 +37,7 @@ READ_BYTES = 1 << 20
 
 CONNECT_TIMEOUT_S = 5.0
 PING_AFTER_S = KEEP_ALIVE_S / 2
-"""Silence of ours after which the broker is asked for a sign of life: half of what it is told to expect."""
+"""Silence of ours or of the broker's, after which it is asked for a sign of life: half of what it is told to expect."""
 
 ANSWER_TIMEOUT_S = 15.0
 """How long the broker may take to answer CONNECT or PINGREQ."""
@@ -164,11 +164,14 @@ class SocketLink:
         poller.register(connection, 0)
         asked_s: float | None = time.monotonic()
         """When an answer began to be waited for; None = the broker owes none."""
+        heard_s = time.monotonic()
         more = False
         while not self._stopping.is_set():
             read = self._waiting.room(0 if not self._waiting.full else PAUSE_S)
             poller.modify(connection, (select.POLLIN if read else 0) | (select.POLLOUT if self._out else 0))
-            due_s = self._sent_s + PING_AFTER_S if asked_s is None else asked_s + ANSWER_TIMEOUT_S
+            # A half-open connection takes what we send and says nothing: our own words are no sign of life.
+            silent_s = min(self._sent_s, heard_s)
+            due_s = silent_s + PING_AFTER_S if asked_s is None else asked_s + ANSWER_TIMEOUT_S
             wait_s = 0.0 if more or not read else max(0.0, due_s - time.monotonic())
             events = dict(poller.poll(wait_s * 1000))
             if self._wake_out.fileno() in events:
@@ -181,9 +184,10 @@ class SocketLink:
                 data, more = self._read(connection)
                 if data:
                     asked_s = None
+                    heard_s = time.monotonic()
                     self._take(inbound, data)
             now = time.monotonic()
-            if asked_s is None and now - self._sent_s >= PING_AFTER_S:
+            if asked_s is None and now - min(self._sent_s, heard_s) >= PING_AFTER_S:
                 asked_s = now
                 with self._lock:
                     self._send(wire.PINGREQ)
