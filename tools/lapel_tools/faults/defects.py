@@ -43,12 +43,12 @@ def hunt(name: str, organisation: OrganisationKey, first: int = 1, most: int = M
 
 
 def likeliest(defect: Defect, seeds: Iterable[int]) -> list[int]:
-    """The seeds with more of the steps that show the defect first, among equals those with fewer devices."""
+    """The seeds with more of the steps that show the defect first, among equals those with fewer devices and steps."""
 
-    def order(seed: int) -> tuple[int, int, int]:
+    def order(seed: int) -> tuple[int, int, int, int]:
         plan = make_plan(seed)
         telling = sum(step.what in defect.shown_by for step in plan.steps)
-        return -telling, plan.devices * plan.episodes, seed
+        return -telling, plan.devices * plan.episodes, len(plan.steps), seed
 
     return sorted(seeds, key=order)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lapel_gateway import alarms, outbox
+from lapel_gateway import alarms, custody, outbox
 from lapel_gateway.alarm_book import ShownAlarms
 from lapel_gateway.alarms import AlarmCore
 from lapel_gateway.credit import CreditBook, Windows
@@ -156,6 +156,19 @@ def _claims_kept_by_the_dead(patcher: Patcher) -> None:
     patcher.set(Outbox, "release", lambda self: 0)
 
 
+class _WaitsForTheClock:
+    def __init__(self, real: Any) -> None:
+        self._real = real
+
+    def all(self, connection: sa.Connection, of: dict[str, Any]) -> Any:
+        return self._real.all(connection, {**of, "ahead_ms": 1 << 60, "latest_ms": 1 << 60})
+
+
+def _timers_wait_for_the_clock(patcher: Patcher) -> None:
+    patcher.set(outbox, "_NEXT", _WaitsForTheClock(outbox._NEXT))
+    patcher.set(custody, "_is_within", lambda now_ms, since_ms, wait_ms: now_ms - since_ms < wait_ms)
+
+
 def _declined_means_delivered(patcher: Patcher) -> None:
     patcher.set(outbox, "RETRY", outbox.DELIVERED)
 
@@ -179,6 +192,12 @@ GATEWAY_DEFECTS = (
     ),
     Defect("nothing-wanted", "nothing is ever asked for again", _nothing_wanted, ("gateway_restored",)),
     Defect(
+        "restored-without-asking",
+        "a restored gateway does not ask for what it does not know",
+        _restored_without_asking,
+        ("gateway_restored",),
+    ),
+    Defect(
         "answers-not-repeated",
         "an alarm's answers are said once",
         _alarm_answers_not_repeated,
@@ -196,5 +215,11 @@ GATEWAY_DEFECTS = (
     ),
     Defect(
         "declined-is-delivered", "a parcel that was declined counts as delivered", _declined_means_delivered, ("alarm",)
+    ),
+    Defect(
+        "timers-wait-for-clock",
+        "a clock that was set back makes timers wait for it",
+        _timers_wait_for_the_clock,
+        ("clock_stepped", "alarm"),
     ),
 )

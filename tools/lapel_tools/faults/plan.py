@@ -31,6 +31,7 @@ GATEWAY_FAULTS = (
     "gateway_killed_in_recovery",
     "gateway_crashed",
     "gateway_restored",
+    "gateway_restored",
     "disk_full",
     "no_space_in_a_write",
     "ledger_full",
@@ -121,7 +122,10 @@ def make_plan(seed: int) -> Plan:
                 at = min(FAULTS_MS, at + rng.randint(0, _SOON_AFTER_MS))
             elif rng.random() < _EARLY:
                 at = rng.randint(30, _GREETING_MS)
-            drafts.append((episode, at, rng.choice(kinds), device))
+            what = rng.choice(kinds)
+            if what == "gateway_restored":
+                at = rng.randint(FAULTS_MS // 2, FAULTS_MS)  # before that there is little to lose
+            drafts.append((episode, at, what, device))
     drafts.sort()
     steps = tuple(Step(number, *draft) for number, draft in enumerate(drafts))
     return Plan(devices, episodes, steps)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import hashlib
 import os
@@ -13,6 +12,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 from lapel_gateway.keystore import OrganisationKey
@@ -35,6 +35,8 @@ _LOOK_MS = 600
 _BACKUP_MS = 4_000
 _QUIET_TURNS = 6
 _NEVER = 1 << 60
+_DECLINES = 0.35  # of parcels that whoever is told of alarms and clips does not take at once
+_CLOCK_STEPS_MS = (400, 20_000, 3_600_000, 86_400_000, 86_400_000)
 _KILL_POINTS = (
     "ingest.verified",
     "ingest.vault_placed",
@@ -163,6 +165,7 @@ class Schedule:
             device.power_on(0)
         for episode in range(self._plan.episodes):
             self._misbehave(self._unsettled)
+            self.gateway.receiver.declines = _DECLINES
             self._faulty_time([step for step in self._plan.steps if step.episode == episode])
             self._settle()
 
@@ -306,7 +309,7 @@ class Schedule:
     def _misbehave(self, misbehave: bool) -> None:
         """A broker that now and then delivers twice or out of order, as any may."""
         self.broker.mischief.duplicate, self.broker.mischief.swap = (0.03, 0.03) if misbehave else (0.0, 0.0)
-        self.gateway.receiver.declines = 0.2 if misbehave else 0.0
+        self.gateway.receiver.declines = 0.0
 
     def _carry_out(self, step: Step, rng: random.Random) -> None:
         device = self.devices[step.device % len(self.devices)]
@@ -403,7 +406,7 @@ class Schedule:
             self._restore(rng)
         elif what == "clock_stepped":
             gateway.effects[what] += gateway.alive
-            gateway.offset_ms += rng.choice((-1, 1)) * rng.choice((400, 20_000, 3_600_000, 86_400_000))
+            gateway.offset_ms += rng.choice((-1, -1, 1)) * rng.choice(_CLOCK_STEPS_MS)
         elif not gateway.alive:
             return
         elif what == "disk_full":
@@ -424,6 +427,8 @@ class Schedule:
         gateway.restore(rng.choice(WAYS), rng)
         self.promises.after_restore(clips)
         self.watcher.after_restore(alarms)
+        if rng.random() < 0.3:
+            gateway.kill_restarts([rng.randint(1, 6) for _ in range(rng.randint(1, 3))])
         self._restored = True
 
 
@@ -447,7 +452,8 @@ def _folder() -> Path:
         base = Path("/dev/shm")
         path = Path(tempfile.mkdtemp(prefix="lapel-seeds-", dir=base if base.is_dir() else None))
         _folders[os.getpid()] = path
-        atexit.register(shutil.rmtree, path, ignore_errors=True)
+        # Not atexit: a worker process of a pool does not come to it.
+        Finalize(None, shutil.rmtree, args=(path,), kwargs={"ignore_errors": True}, exitpriority=1)
     for leftover in path.iterdir():
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     return path
