@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import structlog
@@ -15,7 +16,7 @@ from lapel_gateway.ingest import IngestCore
 from lapel_gateway.keystore import KeyStore
 from lapel_gateway.ledger import open_ledger
 from lapel_gateway.registry import Registry
-from lapel_gateway.service import LANES, SWITCH_INTERVAL_S, IngestRole, calm_collector
+from lapel_gateway.service import DISK_THREADS, LANES, SWITCH_INTERVAL_S, IngestRole, calm_collector
 from lapel_gateway.transport import Reader, make_link
 from lapel_gateway.vault import Vault
 
@@ -26,13 +27,14 @@ def main() -> None:
     folder, port = Path(sys.argv[1]), int(sys.argv[2])
     reader: Reader = "paho" if sys.argv[3] == "paho" else "socket"
     engine = open_ledger(folder / "ledger.sqlite")
-    core = IngestCore(engine, Vault(folder / "vault"), Registry(engine, KeyStore(MASTER_KEY)))
+    disk = ThreadPoolExecutor(DISK_THREADS)
+    core = IngestCore(engine, Vault(folder / "vault", beside=disk), Registry(engine, KeyStore(MASTER_KEY)))
     events, clips = (
         make_link(reader, BrokerAccess("127.0.0.1", port, f"gateway-{name}", None), LANES[name])
         for name in ("events", "ingest")
     )
     settings = IngestSection()
-    role = IngestRole(core, events, clips, settings.batch_max, settings.batch_window_ms)
+    role = IngestRole(core, events, clips, settings.batch_max, settings.batch_window_ms, disk=disk)
     role.start()
     for link in (events, clips):
         link.ready.wait()

@@ -135,6 +135,14 @@ class Custody:
         self._tracks.move_to_end(key)
         return track
 
+    def believes(self, name: str, clip: int, index: int) -> ClipTrust | None:
+        """What segments from `index` on of a clip can be checked with before their batch; None for repeats, or unknown.
+
+        May be called while a batch is under way, by another thread too.
+        """
+        track = self._tracks.get((name, clip))
+        return track.trust if track is not None and index >= track.contiguous else None
+
     def take_records(self, batch: Batch, trust: Trust, records: Iterable[ClipRecord | Stretch]) -> None:
         """Take the records of a message; what is not acceptable is counted and leaves the rest alone."""
         for record in records:
@@ -305,7 +313,10 @@ class Custody:
         track = self._tracks.get(key)
         taken = 0
         if track is not None and track.trust is not None and track.follows(stretch.first):
-            tags = authentic_tags(track.trust, stretch)
+            if stretch.checked is not None and stretch.checked[0] is track.trust:
+                tags = stretch.checked[1]
+            else:
+                tags = authentic_tags(track.trust, stretch)
             if tags:
                 offset = track.sealed_bytes
                 track.take_stretch(tags)

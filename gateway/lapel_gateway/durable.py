@@ -12,12 +12,14 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 COPY_BYTES = 1 << 20
 """Read and written at a time: memory does not grow with a clip."""
+
+_MAX_PARTS = 512  # half of Linux's IOV_MAX
 
 
 def sync_folder(folder: Path) -> None:
@@ -36,6 +38,16 @@ def sync_file(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def write_all_at(handle: int, parts: Sequence[bytes | memoryview], offset: int) -> None:
+    """Write the parts one after the other from `offset`, in as many calls as the kernel wants. Raises OSError."""
+    for start in range(0, len(parts), _MAX_PARTS):
+        some = parts[start : start + _MAX_PARTS]
+        end = offset + sum(map(len, some))
+        offset += os.pwritev(handle, some, offset)
+        while offset < end:
+            offset += os.pwrite(handle, b"".join(some)[offset - end :], offset)
 
 
 @contextlib.contextmanager

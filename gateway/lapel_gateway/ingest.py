@@ -9,14 +9,14 @@ acknowledged and credit is 0 until there is room; events are still taken.
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 import structlog
 
 from lapel_gateway import steps
+from lapel_gateway.arrivals import Arrival, prepare
 from lapel_gateway.batch import Batch, ClipKey, Notice
 from lapel_gateway.conversation import Entropy, converse, credit_orders
 from lapel_gateway.credit import ALARM_WINDOW_BYTES, WINDOW_BYTES, CreditBook
@@ -46,13 +46,10 @@ from lapel_gateway.registry import Registry
 from lapel_gateway.tracks import ClipTrack
 from lapel_gateway.unknown import UnknownEpochs
 from lapel_gateway.vault import Vault, VaultFull
-from lapel_gateway.verify import ClipRecord, Stretch, Verifier, split_stretches
-from lapel_protocol.errors import Malformed, ProtocolError, UnknownDevice
+from lapel_gateway.verify import Verifier
+from lapel_protocol.errors import UnknownDevice
 from lapel_protocol.reports import HEART_RECORDING
-from lapel_protocol.topics import LANE_ALARM, LANE_CLIP, LANE_DOWN, LANE_EVENT, parse_topic, topic
-
-KNOWN_TOPICS = 8192
-"""Topics that are remembered as parsed: two for each of thousands of active devices."""
+from lapel_protocol.topics import LANE_CLIP, LANE_EVENT, topic
 
 NOTICE_WINDOW_MS = 3_600_000
 """Operators are told once in this time that the disk is full."""
@@ -61,8 +58,7 @@ _log = structlog.get_logger("lapel.ingest")
 Message = tuple[str, bytes | memoryview]
 """Topic and payload."""
 
-_Message = tuple[int, bytes, str, bytes | memoryview]  # position in the batch, device, lane, payload
-_known_topic = functools.lru_cache(KNOWN_TOPICS)(parse_topic)
+Sync = Callable[[], None]
 
 
 class IngestCore:
@@ -80,6 +76,8 @@ class IngestCore:
         alarm_window_bytes: int = ALARM_WINDOW_BYTES,
         entropy: Entropy = os.urandom,
     ) -> None:
+        self.carry_out: Callable[[Sync], None] = _at_once
+        """Runs the vault's sync to its end, and may have messages prepared meanwhile. Raises what the sync raises."""
         self._engine = engine
         self._vault = vault
         self._registry = registry
@@ -97,24 +95,34 @@ class IngestCore:
         return self._credit.closed
 
     def handle(self, batch: Sequence[Message], now_ms: int) -> Outcome:
-        """Take a batch of (topic, payload) of the clip and event lanes; `now_ms` is Unix milliseconds.
+        """`take` of messages that were not prepared."""
+        return self.take([self.prepare(*message) for message in batch], now_ms)
+
+    def prepare(self, topic: str, payload: bytes | memoryview) -> Arrival:
+        """Do what can be done for a message before its batch, also while another batch is under way."""
+        return prepare(topic, payload, self._custody.believes)
+
+    def take(self, arrivals: Sequence[Arrival], now_ms: int) -> Outcome:
+        """Take a batch of the clip and event lanes; `now_ms` is Unix milliseconds.
 
         What the outcome does not acknowledge is handed in again later. Raises what the ledger raises; then nothing of
         the batch was taken.
         """
-        messages = self._parse(batch, now_ms)
-        settled = set(range(len(batch))) - {message[0] for message in messages}
+        self._refuse_strange(arrivals, now_ms)
         told: list[tuple[str, bytes]] = []
+        withheld = False
         try:
             if self.full:
-                self._vault.check_room(sum(len(payload) for _, payload in batch))
+                self._vault.check_room(sum(len(arrival.payload) for arrival in arrivals))
                 told = self._room_again(now_ms)
-            outcome = self._take(messages, now_ms)
+            outcome = self._take(arrivals, now_ms)
         except VaultFull as full:
             self._no_room(full, now_ms)
-            messages = [message for message in messages if message[2] != LANE_CLIP]
-            outcome = self._take(messages, now_ms)
-        outcome.acknowledge = sorted(settled.union(message[0] for message in messages))
+            withheld = True
+            outcome = self._take([arrival for arrival in arrivals if arrival.lane != LANE_CLIP], now_ms)
+        outcome.acknowledge = [
+            position for position, arrival in enumerate(arrivals) if not withheld or arrival.lane != LANE_CLIP
+        ]
         outcome.downlinks = told + outcome.downlinks
         return outcome
 
@@ -124,6 +132,7 @@ class IngestCore:
         Looks at what may be in doubt (`lapel_gateway.doubts`), or at every clip there is.
         """
         downlinks: list[tuple[str, bytes]] = []
+        self._vault.recover()
         with reading(self._engine) as connection:
             for name, epochs in unknown_epochs(connection).items():
                 self._unknown.learn(name, epochs)
@@ -146,31 +155,29 @@ class IngestCore:
         return downlinks
 
     def close(self) -> None:
-        """Let go of the vault's files."""
+        """Leave the vault's files whole, as far as that is possible now, and let go of them."""
+        try:
+            self._vault.checkpoint()
+        except (OSError, VaultFull) as error:
+            _log.warning("the vault's files are not synced: the next start puts them back", reason=str(error))
         self._vault.close()
 
-    def _parse(self, batch: Sequence[Message], now_ms: int) -> list[_Message]:
-        """The messages whose topic is one; others are counted and acknowledged."""
-        refused = Batch(now_ms, self._repeats)
-        messages: list[_Message] = []
-        for position, (name, payload) in enumerate(batch):
-            try:
-                device, lane = _known_topic(name)
-                if lane in (LANE_ALARM, LANE_DOWN):
-                    raise Malformed("a lane that is not ingest's")
-                messages.append((position, device, lane, payload))
-            except ProtocolError as error:
-                refused.refuse(b"", error, printable(name))
-        if refused.tallies:
+    def _refuse_strange(self, arrivals: Sequence[Arrival], now_ms: int) -> None:
+        """Count messages whose topic is none."""
+        strange = [arrival for arrival in arrivals if not arrival.lane]
+        if strange:
+            refused = Batch(now_ms, self._repeats)
+            for arrival in strange:
+                if arrival.fault is not None:
+                    refused.refuse(b"", *arrival.fault)
             self._write(refused)
-        return messages
 
-    def _take(self, messages: Sequence[_Message], now_ms: int) -> Outcome:
+    def _take(self, arrivals: Sequence[Arrival], now_ms: int) -> Outcome:
         """Take messages whole; a clip whose vault file turns out damaged is rebuilt first, and they are taken again."""
         downlinks: list[tuple[str, bytes]] = []
         while True:
             try:
-                outcome = self._take_once(messages, now_ms)
+                outcome = self._take_once(arrivals, now_ms)
             except VaultDamaged as damaged:
                 self._custody.forget()
                 downlinks += self._rebuild(damaged.key, now_ms).downlinks
@@ -181,26 +188,30 @@ class IngestCore:
                 outcome.downlinks = downlinks + outcome.downlinks
                 return outcome
 
-    def _take_once(self, messages: Sequence[_Message], now_ms: int) -> Outcome:
+    def _take_once(self, arrivals: Sequence[Arrival], now_ms: int) -> Outcome:
         work = Batch(now_ms, self._repeats)
+        clips = [arrival for arrival in arrivals if arrival.lane == LANE_CLIP]
         with reading(self._engine) as connection:
-            work.trusts = self._registry.trust(connection, {device for _, device, _, _ in messages})
-            for _, device, lane, payload in messages:
-                if lane == LANE_EVENT:
-                    take_event(work, self._verifier, self._organisation, device, bytes(payload))
-            arrived = [
-                (device, self._split(work, device, payload))
-                for _, device, lane, payload in messages
-                if lane == LANE_CLIP
-            ]
-            keys = {(device.hex(), record.clip) for device, records in arrived for record in records}
+            work.trusts = self._registry.trust(connection, {arrival.device for arrival in arrivals if arrival.lane})
+            for arrival in arrivals:
+                if arrival.lane == LANE_EVENT:
+                    take_event(work, self._verifier, self._organisation, arrival.device, bytes(arrival.payload))
+            known = [arrival for arrival in clips if arrival.device in work.trusts]
+            keys = {(arrival.name, record.clip) for arrival in known for record in arrival.records}
             keys |= {(trust.name, cut.clip) for trust, _, cut in work.cuts}
             keys |= {(trust.name, clip) for trust, clip in work.lost_clips}
             self._custody.load(connection, work.trusts, keys)
-        for device, records in arrived:
-            if records:
-                self._credit.sending(device, now_ms)
-                self._custody.take_records(work, work.trusts[device], records)
+        for arrival in clips:
+            trust = work.trusts.get(arrival.device)
+            if trust is None:
+                work.refuse(arrival.device, UnknownDevice("device is not in the registry"), "clip message")
+                continue
+            if arrival.records:
+                self._custody.take_records(work, trust, arrival.records)
+            if arrival.fault is not None:
+                work.refuse(arrival.device, *arrival.fault)
+        for device in dict.fromkeys(arrival.device for arrival in known if arrival.records):
+            self._credit.sending(device, now_ms)
         for trust, event, cut in work.cuts:
             self._custody.take_cut(work, trust, event, cut)
         for trust, clip in work.lost_clips:
@@ -208,24 +219,13 @@ class IngestCore:
         steps.reach("ingest.verified")
         return self._store(work)
 
-    def _split(self, work: Batch, device: bytes, payload: bytes | memoryview) -> list[ClipRecord | Stretch]:
-        """The whole records of a message of the clip lane; what is none is counted."""
-        records: list[ClipRecord | Stretch] = []
-        try:
-            if device not in work.trusts:
-                raise UnknownDevice("device is not in the registry")
-            records.extend(split_stretches(payload))
-        except ProtocolError as error:
-            work.refuse(device, error, "clip message")
-        return records
-
     def _store(self, work: Batch) -> Outcome:
         """Everything from verified records to sealed downlinks."""
         self._custody.place(work)
         steps.reach("ingest.vault_placed")
         self._custody.finish(work)
         if work.runs or work.completed:
-            self._vault.sync()
+            self.carry_out(self._vault.sync)
         steps.reach("ingest.vault_synced")
         for track in work.touched.values():
             self._custody.want(work, track)
@@ -360,6 +360,9 @@ class IngestCore:
             track = load_tracks(connection, [key])[0]
         trust = work.trusts[track.device]
         rebuild(self._vault, self._verifier, trust, track)
+        # A process that was killed may have written what it never synced.
+        self._vault.keep(track.name, track.clip)
+        self._vault.sync()
         work.touch(track)
         readable = track.readable
         detail = f"the vault did not hold what the ledger claimed; {track.contiguous} segments are authentic"
@@ -378,8 +381,12 @@ class IngestCore:
             return []
         downlinks: list[tuple[str, bytes]] = []
         for payload in stored_payloads(self._vault, *key, offset):
-            downlinks += self._take(self._parse([(name, payload)], now_ms), now_ms).downlinks
+            downlinks += self._take([self.prepare(name, payload)], now_ms).downlinks
         return downlinks
+
+
+def _at_once(sync: Sync) -> None:
+    sync()
 
 
 def _log_held(track: ClipTrack, now_ms: int) -> None:

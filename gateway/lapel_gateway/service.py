@@ -14,24 +14,27 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import gc
+import resource
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 import sqlalchemy as sa
 import structlog
 
 from lapel_gateway.alarms import AlarmCore
+from lapel_gateway.arrivals import Arrival
 from lapel_gateway.brokers import Broker, BrokerError, make_broker
 from lapel_gateway.config import Config, Role
 from lapel_gateway.downlink import Outcome
-from lapel_gateway.ingest import IngestCore, Message
+from lapel_gateway.ingest import IngestCore, Message, Sync
 from lapel_gateway.keystore import KeyStore, OrganisationKey
 from lapel_gateway.ledger import open_ledger
 from lapel_gateway.log import Repeats, printable
@@ -51,6 +54,12 @@ ALARM_BATCH = 64
 
 ALARMS_WAITING = 1024
 """Read and not taken, because the ledger cannot be used or they are long to verify; the others wait at the broker."""
+
+DISK_THREADS = 2
+"""One waits for the vault's journal, one for the clips' files."""
+
+PREPARED_TOGETHER = 8
+"""Messages that are prepared between two looks at whether the sync is over."""
 
 RETRY_S = 1.0
 """Wait before messages that ledger or vault could not take are handed in again."""
@@ -188,8 +197,19 @@ class AlarmsRole(_Shell):
         return whole
 
 
+class _Waiting(NamedTuple):
+    """A message that its core has not taken yet; None = not prepared."""
+
+    link: Link
+    delivery: Delivery
+    arrival: Arrival | None
+
+
 class IngestRole(_Shell):
-    """Carries the event and clip lanes to the ingest core, in batches."""
+    """Carries the event and clip lanes to the ingest core, in batches.
+
+    While the vault waits for the disk, messages of the next batch are prepared.
+    """
 
     def __init__(
         self,
@@ -199,21 +219,27 @@ class IngestRole(_Shell):
         batch_max: int,
         batch_window_ms: int,
         now_ms: Callable[[], int] = wall_ms,
+        disk: ThreadPoolExecutor | None = None,
     ) -> None:
+        """`disk`: threads that wait for the disk; the role ends them with itself."""
         super().__init__("ingest", [events, clips], now_ms)
         self._core = core
         self._events = events
         self._clips = clips
         self._batch_max = batch_max
         self._window_s = batch_window_ms / 1000
-        self._waiting: list[tuple[Link, Delivery]] = []
+        self._waiting: list[_Waiting] = []
+        self._next: list[_Waiting] = []
+        self._disk = disk or ThreadPoolExecutor(1, "ingest-disk")
         self._recovered = False
+        core.carry_out = self._carry_out
 
     def stop(self) -> bool:
         """Finish the batch in hand and let go of the vault."""
         stopped = super().stop()
         if stopped:
             self._core.close()
+            self._disk.shutdown()
         return stopped
 
     def _turn(self) -> None:
@@ -225,31 +251,51 @@ class IngestRole(_Shell):
         room = self._batch_max - len(self._waiting)
         # Clips that wait for room leave the events' share of a batch alone.
         events = self._events.receive(max(room, self._batch_max // 4), 0.0, 0.0)
-        self._waiting += [(self._events, delivery) for delivery in events]
-        room = self._batch_max - len(self._waiting)
+        self._waiting += [_Waiting(self._events, delivery, None) for delivery in events]
+        room = max(0, self._batch_max - len(self._waiting))
+        prepared, self._next = self._next[:room], self._next[room:]
+        self._waiting += prepared
+        room -= len(prepared)
         if room > 0:
-            clips = self._clips.receive(room, 0.0 if events else self._window_s, self._window_s)
-            self._waiting += [(self._clips, delivery) for delivery in clips]
+            clips = self._clips.receive(room, 0.0 if events or prepared else self._window_s, self._window_s)
+            self._waiting += [_Waiting(self._clips, delivery, None) for delivery in clips]
         if self._waiting:
             self._hand_in()
         if withheld and self._waiting:
             self._stopping.wait(RETRY_S)
 
     def _hand_in(self) -> None:
-        batch: list[Message] = [(delivery.topic, delivery.payload) for _, delivery in self._waiting]
         try:
-            outcome = self._core.handle(batch, self._now_ms())
+            outcome = self._core.take([self._arrival(held) for held in self._waiting], self._now_ms())
         except _TROUBLE:
             raise
         except Exception:  # noqa: BLE001 - nor may one hold up the batch
             _log.exception("internal error", role="ingest")
-            outcome = self._one_by_one(batch)
+            outcome = self._one_by_one([(held.delivery.topic, held.delivery.payload) for held in self._waiting])
         done = set(outcome.acknowledge)
         taken = [self._waiting[position] for position in outcome.acknowledge]
         self._waiting = [held for position, held in enumerate(self._waiting) if position not in done]
         self._events.publish(outcome.downlinks)
         for link in (self._events, self._clips):
-            link.acknowledge([delivery for owner, delivery in taken if owner is link])
+            link.acknowledge([held.delivery for held in taken if held.link is link])
+
+    def _arrival(self, held: _Waiting) -> Arrival:
+        return held.arrival or self._core.prepare(held.delivery.topic, held.delivery.payload)
+
+    def _carry_out(self, sync: Sync) -> None:
+        """Let the vault's sync wait for the disk in a thread of its own."""
+        under_way = self._disk.submit(sync)
+        try:
+            while not under_way.done() and len(self._next) < self._batch_max:
+                clips = self._clips.receive(PREPARED_TOGETHER, 0.0, 0.0)
+                if not clips:
+                    break
+                # Whatever is wrong with one is found, and told of, when its batch comes.
+                self._next += [_Waiting(self._clips, delivery, None) for delivery in clips]
+                for at in range(-len(clips), 0):
+                    self._next[at] = self._next[at]._replace(arrival=self._arrival(self._next[at]))
+        finally:
+            under_way.result()
 
     def _one_by_one(self, batch: Sequence[Message]) -> Outcome:
         """Find the message that the core cannot take, and set it aside: its device still has what it said."""
@@ -347,9 +393,10 @@ class Gateway:
             notice_ms = config.alarms.unverified_notice_s * 1000
             return AlarmsRole(AlarmCore(self.engine, self.registry, notice_window_ms=notice_ms), self._link("alarms"))
         if role == "ingest":
+            disk = ThreadPoolExecutor(DISK_THREADS, "ingest-disk")
             core = IngestCore(
                 self.engine,
-                Vault(config.vault_dir, config.ingest.reserve_bytes),
+                Vault(config.vault_dir, config.ingest.reserve_bytes, beside=disk),
                 self.registry,
                 self.organisation,
                 window_bytes=config.ingest.credit_bytes,
@@ -362,6 +409,7 @@ class Gateway:
                 self._link("ingest"),
                 settings.batch_max,
                 settings.batch_window_ms,
+                disk=disk,
             )
         if role == "deliver":
             from lapel_gateway import deliver
@@ -385,6 +433,13 @@ def calm_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
+def allow_files() -> None:
+    """Let this process open as many files as it may: a vault keeps one open for each clip that is on its way."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def run(
     config: Config,
     roles: Sequence[Role] | None = None,
@@ -399,6 +454,7 @@ def run(
     # A thread that waits for the interpreter's lock asks for it after this time: by default 5 ms, a third of what an
     # alarm may take.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    allow_files()
     ended = threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:

@@ -15,6 +15,8 @@ POINTS = {
     "ingest.verified": "a batch is verified, nothing written",
     "ingest.vault_placed": "authentic bytes are in the vault's files, not yet durable",
     "ingest.vault_synced": "authentic bytes are durable, the ledger does not know of them",
+    "vault.put_back": "clips' files have what the vault's journal says, durably; the journal says it still",
+    "vault.files_synced": "clips' files are durable, the half of the journal that has them too is not free yet",
     "ingest.ledger_written": "the ledger's transaction is written, not committed",
     "ingest.ledger_committed": "vault and ledger agree, nobody was told",
     "alarms.written": "an alarm's rows are written, not committed",

@@ -129,7 +129,8 @@ class ClipRecord(NamedTuple):
     segment: SegmentHeader | None
 
 
-class Stretch(NamedTuple):
+@dataclass(slots=True)
+class Stretch:
     """Full segments of one clip that follow each other, nothing verified but their lengths."""
 
     view: memoryview
@@ -139,6 +140,8 @@ class Stretch(NamedTuple):
     """Index of the first."""
     crcs: list[int]
     """As each claims."""
+    checked: tuple[ClipTrust, list[bytes]] | None = None
+    """What `authentic_tags` said of it, and with what."""
 
 
 class _Chain:

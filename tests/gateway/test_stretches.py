@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lapel_gateway import ingest
+from lapel_gateway import arrivals
 from lapel_gateway.verify import Stretch, split_records, split_stretches
 from lapel_protocol.errors import ProtocolError
 from tests.support.device import Message, SealedClip
@@ -65,7 +65,7 @@ def test_a_gateway_makes_the_same_of_them(make_pair: MakePair, monkeypatch: pyte
     one_by_one.greet()
     expected = outcome_of(together, seed)
     with monkeypatch.context() as patch:
-        patch.setattr(ingest, "split_stretches", split_records)
+        patch.setattr(arrivals, "split_stretches", split_records)
         found = outcome_of(one_by_one, seed)
     assert found == expected
     assert expected["vault"]

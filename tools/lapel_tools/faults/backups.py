@@ -19,6 +19,8 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
+from lapel_gateway.vault_journal import JOURNAL_NAME
+
 WAYS = ("both", "both", "ledger_older", "real_backup", "vault_older")
 """How a gateway comes back. `real_backup`: the ledger was copied first, the vault some time later."""
 
@@ -40,7 +42,8 @@ def copy_gateway(ledger: Path, vault: Path) -> Backup:
     finally:
         target.close()
         source.close()
-    return Backup(content, {str(file.relative_to(vault)): file.read_bytes() for file in sorted(vault.rglob("*.lapel"))})
+    files = [*sorted(vault.rglob("*.lapel")), *vault.glob(JOURNAL_NAME)]
+    return Backup(content, {str(file.relative_to(vault)): file.read_bytes() for file in files})
 
 
 def restore_gateway(way: str, older: Backup, newer: Backup, ledger: Path, vault: Path) -> None:

@@ -66,8 +66,9 @@ def gateway_sizes(gateway: GatewaySide, devices: int, epochs: int, clips: int) -
     yield "lines not repeated", len(core._repeats._seen), gateway_log.MAX_KEYS
     yield "devices with credit", len(core._credit._active), devices
     yield "progress untold", len(core._credit._untold), devices
-    yield "vault handles", len(gateway.vault._handles), gateway_vault.OPEN_FILES
-    yield "vault files not synced", len(gateway.vault._dirty), 0
+    yield "vault handles", len(gateway.vault._handles), gateway_vault.OPEN_FILES + clips
+    yield "placed in the vault and not synced", len(gateway.vault._placed), 0
+    yield "vault files not synced", len(gateway.vault._unsynced), gateway.vault._most_unsynced
     yield "subjects of notices", len(gateway.alarm_core._told), alarms.NOTICES_IN_WINDOW + 1
 
 

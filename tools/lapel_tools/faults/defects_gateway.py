@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lapel_gateway import alarms, custody, outbox
+from lapel_gateway import alarms, custody, outbox, vault
 from lapel_gateway.alarm_book import ShownAlarms
 from lapel_gateway.alarms import AlarmCore
 from lapel_gateway.credit import CreditBook, Windows
@@ -19,6 +19,7 @@ from lapel_gateway.outbox import Outbox
 from lapel_gateway.tracks import ClipTrack
 from lapel_gateway.unknown import UnknownEpochs
 from lapel_gateway.vault import Vault
+from lapel_gateway.vault_journal import VaultJournal
 from lapel_protocol.orders import Receipt
 
 from .patching import Defect, Patcher, sometimes
@@ -35,23 +36,27 @@ def _vault_loses_a_write(patcher: Patcher) -> None:
 
 def _vault_not_synced(patcher: Patcher) -> None:
     def sync(self: Vault) -> None:
-        self._dirty.clear()
-        self._new_folders.clear()
+        self._placed.clear()
+        self._cut.clear()
 
     patcher.set(Vault, "sync", sync)
 
 
 def _folder_not_synced(patcher: Patcher) -> None:
-    def sync(self: Vault) -> None:
-        self._new_folders.clear()
-        real(self)
+    patcher.set(vault, "sync_folder", lambda folder: None)
 
-    real = patcher.set(Vault, "sync", sync)
+
+def _journal_not_put_back(patcher: Patcher) -> None:
+    patcher.set(VaultJournal, "frames", lambda self: iter(()))
+
+
+def _journal_freed_early(patcher: Patcher) -> None:
+    patcher.set(vault, "_settle", lambda journal, half, handles, folders: journal.free(half))
 
 
 def _receipt_before_the_sync(patcher: Patcher) -> None:
     def sync(self: Vault) -> None:
-        late, self._dirty = self._dirty, getattr(self, "_late", set())
+        late, self._placed = self._placed, getattr(self, "_late", [])
         real(self)
         self._late = late  # type: ignore[attr-defined]
 
@@ -177,6 +182,8 @@ GATEWAY_DEFECTS = (
     Defect("vault-loses-a-write", "one write in twenty does not reach the vault", _vault_loses_a_write),
     Defect("vault-not-synced", "nothing in the vault is made durable", _vault_not_synced),
     Defect("folder-not-synced", "the names of new vault files are not made durable", _folder_not_synced),
+    Defect("journal-not-put-back", "a crash's losses are not put back from the journal", _journal_not_put_back),
+    Defect("journal-freed-early", "the journal forgets what is not in the clips' files", _journal_freed_early),
     Defect("receipt-before-sync", "receipts leave one sync too early", _receipt_before_the_sync, ("gateway_killed",)),
     Defect("repeat-appended", "bytes that come again are appended", _repeat_appended),
     Defect("alarm-acked-early", "the broker may forget an alarm before its commit", _alarm_acknowledged_before_commit),

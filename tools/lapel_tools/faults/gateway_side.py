@@ -25,6 +25,7 @@ from lapel_gateway.ledger.schema import alarm as alarm_table
 from lapel_gateway.registry import Registry
 from lapel_gateway.unseal import KeyRing, keys_from_registry
 from lapel_gateway.vault import Vault, VaultFull
+from lapel_gateway.vault_journal import JOURNAL_NAME
 from lapel_protocol.topics import LANE_ALARM, LANE_EVENT, parse_topic
 from lapel_sim.inprocess.broker import Inbox, Message
 
@@ -32,8 +33,10 @@ from .backups import Backup, choose, copy_gateway, restore_gateway
 from .deliveries import Deliveries, Receiver
 from .ledger_view import LedgerView
 from .page_cache import PageCache
+from .vault_view import durable_frames
 
 EPOCH_MS = 1_780_000_000_000  # the gateway's wall clock at virtual time 0
+_JOURNAL_HALVES_BYTES = (8 << 10, 32 << 10, 128 << 10)
 _VAULT_RESERVE_BYTES = 1 << 20
 _LOOK_MS = 500  # how often the alarms role looks for what humans answered, and the deliver role for what is due
 _TROUBLE_MS = 1_000
@@ -89,7 +92,9 @@ class GatewaySide:
         self.engine = _open_engine(self.ledger)
         self.registry = Registry(self.engine, self._keystore, entropy=rng.randbytes)
         self.keys = KeyRing(keys_from_registry(self.engine, self.registry), organisation)
-        self.vault = Vault(self._vault_root, reserve_bytes=_VAULT_RESERVE_BYTES)
+        # Small ones, so that they are full again and again.
+        self._journal_half_bytes = rng.choice(_JOURNAL_HALVES_BYTES)
+        self.vault = self._open_vault()
 
     @property
     def inboxes(self) -> tuple[Inbox, Inbox, Inbox]:
@@ -106,7 +111,7 @@ class GatewaySide:
         """Start the process: everything that only a process remembers is gone."""
         self.engine = _open_engine(self.ledger)
         self.registry = Registry(self.engine, self._keystore, entropy=self._rng.randbytes)
-        self.vault = Vault(self._vault_root, reserve_bytes=_VAULT_RESERVE_BYTES)
+        self.vault = self._open_vault()
         self.alive = True
         self._recovered = False
         self._answered = True
@@ -127,6 +132,19 @@ class GatewaySide:
             self.spare()
         elif dies_at:
             self.effects["gateway_killed_in_recovery"] += 1
+
+    def _open_vault(self) -> Vault:
+        return Vault(self._vault_root, reserve_bytes=_VAULT_RESERVE_BYTES, journal_half_bytes=self._journal_half_bytes)
+
+    def durable_clip(self, name: str, clip: int) -> bytes:
+        """What a crash of the machine now would leave of a clip's file once the vault has recovered."""
+        content = bytearray(self.cache.durable(self.vault.path(name, clip)))
+        for placed in durable_frames(self.cache.durable(self._vault_root / JOURNAL_NAME), self._journal_half_bytes):
+            if (placed.device, placed.clip) == (name, clip):
+                data = b"".join(placed.parts)
+                content.extend(bytes(max(0, placed.offset - len(content))))
+                content[placed.offset : placed.offset + len(data)] = data
+        return bytes(content)
 
     def _recover(self, now_ms: int) -> None:
         with self._running("ingest", now_ms):

@@ -101,7 +101,7 @@ class Promises:
         row = self._view.row("SELECT state FROM clip WHERE device = ? AND clip = ?", (name, clip))
         if row is None or row[0] not in HELD:
             raise Broken(f"clip {name}-{clip} is receipted while the committed ledger does not hold it")
-        content = self._gateway.cache.durable(self._gateway.vault.path(name, clip))
+        content = self._gateway.durable_clip(name, clip)
         if head_over(content, segments) != head:
             raise Broken(f"clip {name}-{clip} is receipted while the durable vault does not have these segments")
         self._checked.add(named)
@@ -156,15 +156,14 @@ class Promises:
             return
         self.seen["clips deleted"] += 1
         self.deleted[name, clip] = content
-        held = self._gateway.cache.durable(self._gateway.vault.path(name, clip))
+        held = self._gateway.durable_clip(name, clip)
         if (name, clip) not in self.gone_with_restore and (not held or not content.startswith(held)):
             raise Broken(f"clip {clip} was deleted on {name} while the gateway's durable copy differs")
 
     def before_restore(self) -> dict[tuple[str, int], bytes]:
         """Every clip that the gateway holds durably now, complete or not."""
         self._had |= set(self._view.rows("SELECT device, boot, counter FROM event"))
-        vault, cache = self._gateway.vault, self._gateway.cache
-        return {key: cache.durable(vault.path(*key)) for key in vault.clips()}
+        return {key: self._gateway.durable_clip(*key) for key in self._gateway.vault.clips()}
 
     def after_restore(self, before: dict[tuple[str, int], bytes]) -> None:
         """What a restore took away is excused until it is here again; so are receipts said before it."""

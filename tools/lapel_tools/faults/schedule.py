@@ -41,6 +41,7 @@ _KILL_POINTS = (
     "ingest.verified",
     "ingest.vault_placed",
     "ingest.vault_synced",
+    "vault.files_synced",
     "ingest.ledger_written",
     "ingest.ledger_committed",
     "alarms.written",
