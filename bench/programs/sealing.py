@@ -9,7 +9,6 @@ import gc
 import hashlib
 import sys
 import time
-from binascii import crc32
 
 from cryptolib import aes
 
@@ -79,13 +78,11 @@ def main() -> None:
     rounds = int(sys.argv[1])
     bare = Bare(int(sys.argv[2]))
     sealing = Sealing()
-    body = bytearray(4120)
     works = (
         ("aes", nothing, bare.aes),
         ("sha", nothing, bare.sha),
         ("seal", sealing.gather, sealing.seal),
         ("gather", sealing.empty, sealing.gather),
-        ("crc", nothing, lambda: crc32(body)),
     )
     taken = [[0] * rounds for _ in works]
     allocated = [0] * len(works)

@@ -1,15 +1,16 @@
 """Reading a clip through from its start, to learn where it ends (SPEC 6.3).
 
 Used for a clip that power or storage cut off while it was recorded: the keys died with its boot, so whole segments are
-told from torn ones by their CRC. A segment at a time, so that a boot does not wait for a long clip.
+told from torn ones by their check. A segment at a time, so that a boot does not wait for a long clip.
 """
 
 import struct
 from binascii import crc32
 
 from lapel_protocol.clip import RECORD_CLIP_END, Head, head_of, peek_clip
+from lapel_protocol.crypto import sampled
 from lapel_protocol.errors import ProtocolError
-from lapel_protocol.limits import CLIP_END_BYTES, CLIP_HEADER_BYTES, SEGMENT_HEADER_BYTES, TAG_BYTES
+from lapel_protocol.limits import CHECK_STRIDE_BYTES, CLIP_END_BYTES, CLIP_HEADER_BYTES, SEGMENT_HEADER_BYTES, TAG_BYTES
 from lapel_protocol.stream import decode_segment_header
 
 TYPE_CHECKING = False
@@ -21,7 +22,7 @@ GOING_ON = 0
 ENDED = 1  # the end record is there and repeats the head
 CUT = 2
 
-_CRC_AT = 24
+_CHECK_AT = 24
 _IO_ERROR = 5
 # Clip end, SPEC 6.2: the number of segments and the head.
 _END_SEGMENTS_AT = 16
@@ -93,16 +94,18 @@ class Walk:
             return False
         if header.device != self._device or header.clip != entry.clip or header.index != self._head.count:
             return False
-        crc = crc32(start[:_CRC_AT])
+        check = crc32(start[:_CHECK_AT])
+        whole = len(self._scratch) // CHECK_STRIDE_BYTES * CHECK_STRIDE_BYTES
         left = header.size_bytes
         while left:
             # The tag is read by itself, so that it stands whole in the scratch buffer at the end.
-            piece = min(len(self._scratch), left - TAG_BYTES) if left > TAG_BYTES else left
-            if not read_full(file, self._scratch[:piece]):
+            last = left == TAG_BYTES
+            piece = self._scratch[: left if last else min(whole, left - TAG_BYTES)]
+            if not read_full(file, piece):
                 return False
-            crc = crc32(self._scratch[:piece], crc)
-            left -= piece
-        if crc != header.crc:
+            check = crc32(piece if last else sampled(piece), check)
+            left -= len(piece)
+        if check != header.check:
             return False
         self._head.update(self._scratch[:TAG_BYTES])
         self._bytes += SEGMENT_HEADER_BYTES + header.size_bytes

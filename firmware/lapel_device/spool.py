@@ -7,7 +7,7 @@ clip, so that a restart need not read it through. Rules that hold here:
 - a clip is deleted only after `mark_receipted`, oldest first, when room is needed; the newest clip never, because the
   next one commits to its head;
 - only segments that are durable are offered for sending, so that what the gateway holds survives a power cut here;
-- a clip without a trustworthy note is read through from its start: segments count up to the first torn one (CRC);
+- a clip without a trustworthy note is read through from its start: segments count up to the first torn one (SPEC 5.2);
 - file names are 8.3. A long name takes several entries of a FAT folder: where a power cut tore the folder's growth they
   land behind its end, and the clip would be there and never be found.
 

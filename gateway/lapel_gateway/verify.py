@@ -18,7 +18,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
-import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from typing import NamedTuple
 
 from lapel_protocol import PROTOCOL_VERSION, labels
 from lapel_protocol.clip import RECORD_CLIP_END, RECORD_CLIP_HEADER, ClipEnd, ClipHeader, peek_clip
-from lapel_protocol.crypto import Mac
+from lapel_protocol.crypto import Mac, segment_check
 from lapel_protocol.errors import (
     BadMac,
     EpochTooFar,
@@ -66,7 +65,6 @@ BUDGET_STEPS = 4 * MAX_CHAIN_STEPS
 BUDGET_WINDOW_MS = 60_000
 
 _CLIP_AT = 12  # every record of a clip names it at this offset
-_CRC_AT = 24  # a segment's CRC is over what stands before it and over the body
 _SEGMENT = struct.Struct(">BBBB8sIIII")
 _NONCE_END = struct.Struct(">IBI")
 
@@ -344,11 +342,11 @@ def authentic_tags(trust: ClipTrust, stretch: Stretch) -> list[bytes]:
     if stretch.device != trust.device or stretch.clip != trust.clip:
         return tags
     inner_copy, outer_copy = mac.begun_inner.copy, mac.begun_outer.copy
-    at, index, prefix, crc32 = 0, stretch.first, trust.prefix, zlib.crc32
+    at, index, prefix = 0, stretch.first, trust.prefix
     for crc in stretch.crcs:
         begin = at + SEGMENT_HEADER_BYTES
         end = begin + (SEGMENT_BYTES if index else FIRST_BODY_BYTES)
-        if crc32(view[begin:end], crc32(view[at : at + _CRC_AT])) != crc:
+        if segment_check(view[at:end]) != crc:
             break
         inner = inner_copy()
         inner.update(prefix + _NONCE_END.pack(index, 0, 0))

@@ -7,11 +7,11 @@ import hashlib
 from binascii import crc32 as _crc32
 
 try:
-    from .ctr_micropython import AesCtr, close_record
+    from .ctr_micropython import AesCtr, sampled, segment_check
 except ImportError:
-    from .ctr_cpython import AesCtr, close_record  # type: ignore[assignment]
+    from .ctr_cpython import AesCtr, sampled, segment_check  # type: ignore[assignment]
 
-__all__ = ["AesCtr", "Mac", "close_record", "crc32", "equal", "hkdf", "sha256"]
+__all__ = ["AesCtr", "Mac", "crc32", "equal", "hkdf", "sampled", "segment_check", "sha256"]
 
 _BLOCK_BYTES = 64
 _IPAD = bytes(b ^ 0x36 for b in range(256))

@@ -1,10 +1,19 @@
-"""AES-CTR by the `cryptography` package, for CPython."""
+"""AES-CTR by the `cryptography` package, and the check of a segment (SPEC 5.2), for CPython."""
+
+from array import array
+from binascii import crc32
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from .loops_plain import close_record
+from .limits import CHECK_STRIDE_BYTES, SEGMENT_HEADER_BYTES, TAG_BYTES
 
-__all__ = ["AesCtr", "close_record"]
+__all__ = ["AesCtr", "sampled", "segment_check"]
+
+# In words, which are moved about and never looked at: the order of their bytes does not matter.
+_STRIDE = slice(None, None, CHECK_STRIDE_BYTES // 4)
+_HEAD = slice(SEGMENT_HEADER_BYTES // 4 - 1)
+_SAMPLED = slice(SEGMENT_HEADER_BYTES // 4, -TAG_BYTES // 4, CHECK_STRIDE_BYTES // 4)
+_TAG = slice(-TAG_BYTES // 4, None)
 
 
 class AesCtr:
@@ -18,6 +27,20 @@ class AesCtr:
         encryptor = Cipher(self._algorithm, modes.CTR(bytes(iv[:12]) + b"\0\0\0\0")).encryptor()
         data[:] = encryptor.update(data)
 
-    def encrypt_record(self, record: bytearray, head: int, size: int, iv: "bytes | bytearray | memoryview") -> None:
-        """Encrypt `size` bytes from record[head + 4] on, in place, for `close_record`; `head` is a multiple of 4."""
-        self.apply(iv, memoryview(record)[head + 4 : head + 4 + size])
+
+def sampled(data: "bytes | bytearray | memoryview") -> "array[int]":
+    """The 4 bytes at each multiple of CHECK_STRIDE_BYTES of `data`, joined, as far as there are four."""
+    words = array("I")
+    words.frombytes(data[: len(data) & ~3])
+    return words[_STRIDE]
+
+
+def segment_check(record: "bytes | bytearray | memoryview") -> int:
+    """What the check field of a whole segment record should be."""
+    if len(record) & 3:  # a last one: its tag is no row of words
+        view = memoryview(record)
+        words = sampled(view[SEGMENT_HEADER_BYTES:-TAG_BYTES])
+        return crc32(view[-TAG_BYTES:], crc32(words, crc32(view[: SEGMENT_HEADER_BYTES - 4])))
+    whole = array("I")
+    whole.frombytes(record)
+    return crc32(whole[_TAG], crc32(whole[_SAMPLED], crc32(whole[_HEAD])))

@@ -1,16 +1,20 @@
-"""AES-CTR from AES-ECB counter blocks: MicroPython's cryptolib has no CTR by default.
+"""AES-CTR from AES-ECB counter blocks, which MicroPython's cryptolib lacks, and the check of a segment (SPEC 5.2).
 
-One keystream buffer serves all ciphers of the process, so use is strictly one call at a time (there are no threads).
+One keystream buffer serves all of it, so use is strictly one call at a time (there are no threads).
 """
+
+from binascii import crc32
 
 from cryptolib import aes  # type: ignore[import-not-found,unused-ignore]
 
-try:
-    from .loops_viper import close_record, crypt
-except (ImportError, SyntaxError):  # no native emitter on this port
-    from .loops_plain import close_record, crypt
+from .limits import CHECK_STRIDE_BYTES, SEGMENT_HEADER_BYTES, TAG_BYTES
 
-__all__ = ["AesCtr", "close_record"]
+try:
+    from .loops_viper import crypt, gather
+except (ImportError, SyntaxError):  # no native emitter on this port
+    from .loops_plain import crypt, gather
+
+__all__ = ["AesCtr", "sampled", "segment_check"]
 
 _PIECE_BYTES = 2032  # 127 blocks: half a segment, which has 254
 _keystream = bytearray(_PIECE_BYTES)
@@ -28,8 +32,23 @@ class AesCtr:
         """Encrypt or decrypt `data` in place. `iv` has at least 12 bytes; both start on a word boundary."""
         size = len(data)
         stream = _whole if size > _PIECE_BYTES else _whole[: (size + 15) & ~15]
-        crypt(data, 0, 0, 0, size, iv, stream, self._encrypt)
+        crypt(data, stream, iv, size, stream, self._encrypt)
 
-    def encrypt_record(self, record: bytearray, head: int, size: int, iv: "bytes | bytearray | memoryview") -> None:
-        """Encrypt `size` bytes from record[head + 4] on, in place, for `close_record`; `head` is a multiple of 4."""
-        crypt(record, 0, 0, head, size, iv, _whole, self._encrypt)
+
+def sampled(data: "bytes | bytearray | memoryview") -> memoryview:
+    """The 4 bytes at each multiple of CHECK_STRIDE_BYTES of `data`, joined, as far as there are four.
+
+    `data` is at most a segment's body and starts on a word boundary. What is returned lasts until the next use of this
+    module.
+    """
+    words = _whole[: (len(data) + CHECK_STRIDE_BYTES - 4) // CHECK_STRIDE_BYTES * 4]
+    gather(data, words, len(words))
+    return words
+
+
+def segment_check(record: "bytes | bytearray | memoryview") -> int:
+    """What the check field of a whole segment record should be; it starts on a word boundary."""
+    view = memoryview(record)
+    tag_at = len(view) - TAG_BYTES
+    words = sampled(view[SEGMENT_HEADER_BYTES:tag_at])
+    return crc32(view[tag_at:], crc32(words, crc32(view[: SEGMENT_HEADER_BYTES - 4])))

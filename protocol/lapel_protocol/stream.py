@@ -2,13 +2,14 @@
 
 Rules that hold here:
 - an index is sealed once; a segment is full unless it is the last;
-- every segment carries what its nonce is made of, and a CRC that finds torn writes (it proves nothing);
+- every segment carries what its nonce is made of, and a check that finds torn writes (it proves nothing).
 """
 
 import struct
+from binascii import crc32
 
 from . import PROTOCOL_VERSION
-from .crypto import AesCtr, Mac, close_record, crc32, hkdf
+from .crypto import AesCtr, Mac, hkdf, sampled, segment_check
 from .errors import Malformed, UnsupportedVersion
 from .limits import (
     CLIP_HEADER_BYTES,
@@ -29,12 +30,12 @@ from .limits import (
 
 RECORD_SEGMENT = 0x02
 _FLAG_LAST = 1
-# type, version, flags, zero, device, clip, index, body length | CRC-32 of these 24 bytes and the body
+# type, version, flags, zero, device, clip, index, body length | check
 _LAYOUT = ">BBBB8sIII"
 _FLAGS_AT = 2
 _INDEX_AT = 16
 _NONCE_LAST_AT = 11
-_CRC_AT = 24
+_CHECK_AT = 24
 
 
 def segment_offset(index: int) -> int:
@@ -85,13 +86,13 @@ def segment_nonce(prefix: bytes, index: int, last: bool) -> bytes:
 class SegmentHeader:
     """The 28 bytes before a segment's body. `size_bytes` is the body's length, tag included."""
 
-    def __init__(self, device: bytes, clip: int, index: int, last: bool, size_bytes: int, crc: int) -> None:
+    def __init__(self, device: bytes, clip: int, index: int, last: bool, size_bytes: int, check: int) -> None:
         self.device = device
         self.clip = clip
         self.index = index
         self.last = last
         self.size_bytes = size_bytes
-        self.crc = crc
+        self.check = check
 
 
 def decode_segment_header(record: "bytes | bytearray | memoryview") -> SegmentHeader:
@@ -102,7 +103,7 @@ def decode_segment_header(record: "bytes | bytearray | memoryview") -> SegmentHe
     if len(record) < SEGMENT_HEADER_BYTES:
         raise Malformed("segment cut inside its header")
     kind, version, flags, zero, device, clip, index, size = struct.unpack_from(_LAYOUT, record, 0)
-    (crc,) = struct.unpack_from(">I", record, _CRC_AT)
+    (check,) = struct.unpack_from(">I", record, _CHECK_AT)
     if kind != RECORD_SEGMENT:
         raise Malformed("not a segment")
     if version != PROTOCOL_VERSION:
@@ -115,17 +116,16 @@ def decode_segment_header(record: "bytes | bytearray | memoryview") -> SegmentHe
     last = bool(flags & _FLAG_LAST)
     if size > full or size < TAG_BYTES or (size != full and not last):
         raise Malformed("segment length")
-    return SegmentHeader(device, clip, index, last, size, crc)
+    return SegmentHeader(device, clip, index, last, size, check)
 
 
 def segment_body(header: SegmentHeader, record: "bytes | bytearray | memoryview") -> memoryview:
-    """The body of a whole segment record, its CRC checked; raises Malformed when cut, longer or torn."""
+    """The body of a whole segment record, its check right; raises Malformed when cut, longer or torn."""
     if len(record) != SEGMENT_HEADER_BYTES + header.size_bytes:
         raise Malformed("segment cut or followed by other bytes")
-    body = memoryview(record)[SEGMENT_HEADER_BYTES:]
-    if crc32(memoryview(record)[:_CRC_AT], body) != header.crc:
+    if segment_check(record) != header.check:
         raise Malformed("segment torn")
-    return body
+    return memoryview(record)[SEGMENT_HEADER_BYTES:]
 
 
 class SegmentSealer:
@@ -141,6 +141,7 @@ class SegmentSealer:
         view = memoryview(record)
         self._record = record
         self._view = view
+        self._header = view[:_CHECK_AT]
         self._nonce = bytearray(16)
         # Plaintext and whole record of the first full segment, and of the others.
         self._first = (
@@ -198,8 +199,9 @@ class SegmentSealer:
         end = SEGMENT_HEADER_BYTES + size
         record = self._record
         nonce = self._nonce
-        struct.pack_into(">I", nonce, PREFIX_BYTES, index)
-        struct.pack_into(">II", record, _INDEX_AT, index, size)
+        pack_into = struct.pack_into
+        pack_into(">I", nonce, PREFIX_BYTES, index)
+        pack_into(">II", record, _INDEX_AT, index, size)
         if last:
             nonce[_NONCE_LAST_AT] = record[_FLAGS_AT] = _FLAG_LAST
         if self.room:
@@ -207,8 +209,10 @@ class SegmentSealer:
             cipher_text = whole[SEGMENT_HEADER_BYTES : end - TAG_BYTES]
         else:
             cipher_text, whole = self._next if index else self._first
-        self._cipher.encrypt_record(record, _CRC_AT, self._used, nonce)
-        close_record(record, 0, 0, _CRC_AT, end, self._mac.digest(nonce, cipher_text))
+        self._cipher.apply(nonce, cipher_text)
+        tag = self._mac.digest(nonce, cipher_text)
+        pack_into("32s", record, end - TAG_BYTES, tag)
+        pack_into(">I", record, _CHECK_AT, crc32(tag, crc32(sampled(cipher_text), crc32(self._header))))
         self.index = index + 1
         self._used = 0
         self._ended = last

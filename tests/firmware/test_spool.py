@@ -294,16 +294,39 @@ def test_a_clip_cut_before_its_header_was_durable_leaves_nothing() -> None:
     assert storage.size("/spool/00000003.clp") == -1
 
 
-@pytest.mark.parametrize("where", [0, 27, 28, 2000, 4091, 4123])
-def test_a_segment_with_one_spoilt_byte_ends_what_a_cut_clip_has(where: int) -> None:
+def spoilt(sealed: SealedClip, where: int, content: bytes) -> SpoolClip:
+    """What a device finds of a cut clip after its restart, with other `content` in the file from `where` on."""
     storage = MemoryStorage()
-    sealed = SealedClip(5, 9)
     record(opened(storage), sealed, finish=False)
     path = "/spool/00000005.clp"
-    storage.files[path][segment_offset(3) + where] ^= 4
+    storage.files[path][where : where + len(content)] = content
     storage.durable[path] = bytes(storage.files[path])
     (cut,) = settle(opened(storage))
+    return cut
+
+
+@pytest.mark.parametrize("where", [0, 23, 27, 28, 1951, 4060, 4092, 4123])
+def test_a_segment_with_one_spoilt_byte_ends_what_a_cut_clip_has(where: int) -> None:
+    sealed = SealedClip(5, 9)
+    cut = spoilt(sealed, segment_offset(3) + where, bytes([sealed.segments[3][where] ^ 4]))
     assert (cut.segments, cut.head) == (3, sealed.heads[3])
+
+
+@pytest.mark.parametrize("page_bytes", [128, 256, 512])
+@pytest.mark.parametrize("old", [b"\0", b"\xff"])
+def test_any_page_that_was_not_written_ends_what_a_cut_clip_has(page_bytes: int, old: bytes) -> None:
+    sealed = SealedClip(5, 9)
+    end = segment_offset(4)
+    for page in range(segment_offset(3) // page_bytes + 1, end // page_bytes):
+        cut = spoilt(sealed, page * page_bytes, old * page_bytes)
+        assert (cut.segments, cut.head) == (3, sealed.heads[3]), page
+
+
+def test_a_spoilt_byte_that_the_check_does_not_look_at_is_left_to_the_gateway() -> None:
+    sealed = SealedClip(5, 9)
+    for where in (32, 2000, 4091):
+        cut = spoilt(sealed, segment_offset(3) + where, bytes([sealed.segments[3][where] ^ 4]))
+        assert (cut.segments, cut.head) == (9, sealed.heads[9])
 
 
 @pytest.mark.parametrize("wrong", ["head", "segments"])

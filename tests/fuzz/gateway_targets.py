@@ -19,7 +19,7 @@ from lapel_gateway.transport import wire
 from lapel_gateway.verify import ClipTrust, SegmentMac, Trust, Verifier, check_segment, split_records
 from lapel_protocol import custody
 from lapel_protocol.clip import HEADER_MAC_AT
-from lapel_protocol.crypto import AesCtr, Mac, crc32
+from lapel_protocol.crypto import AesCtr, Mac
 from lapel_protocol.errors import ProtocolError, Unopenable
 from lapel_protocol.limits import MAX_MESSAGE_BYTES, TAG_BYTES
 from lapel_protocol.machine import Machine
@@ -29,6 +29,7 @@ from tests.fuzz import genuine
 from tests.fuzz.harness import READ, REFUSED, Built, Finding, forged, target
 from tests.fuzz.mutation import PartMutator, RecordMutator, framed, frames, with_right_crc
 from tests.fuzz.site import ALARM_TOPIC, CLIP_TOPIC, DEVICE_NAME, EVENT_TOPIC, NOW_MS, Message, Site
+from tests.support.segments import with_check
 
 
 class Untrue(Finding):
@@ -276,7 +277,7 @@ def _segment(clip: genuine.Clip, body: bytes) -> bytes:
     AesCtr(clip.stream.aes_key).apply(nonce, memoryview(plain))
     sealed = bytes(plain) + Mac(clip.stream.mac_key).digest(nonce, plain)
     form = struct.pack(">BBBB8sIII", 2, 1, last, 0, genuine.DEVICE, clip.fields.clip, index, len(sealed))
-    return form + crc32(form, sealed).to_bytes(4, "big") + sealed
+    return with_check(form + bytes(4) + sealed)
 
 
 @target("gateway/keyed", share=0.15, max_bytes=3000, cpu_ms=3000, kib=8192)

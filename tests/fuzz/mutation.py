@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 
 import atheris
 
-from lapel_protocol.crypto import Mac, crc32
+from lapel_protocol.crypto import Mac
+from tests.support.segments import with_check
 
 Reseal = Callable[[bytes], bytes]
 
@@ -21,7 +22,7 @@ _FIELDS = (0, 1, 2, 3, 4, 12, 16, 20, 24, 28, 32, 36, 38, 40, 48, 60)
 
 
 def with_wrong_tag(record: bytes) -> bytes:
-    """The record with a tag that a stranger computed over it; a segment with a CRC that fits."""
+    """The record with a tag that a stranger computed over it; a segment with a check that fits."""
     if len(record) <= _TAG_BYTES:
         return record
     body = record[:-_TAG_BYTES]
@@ -29,12 +30,11 @@ def with_wrong_tag(record: bytes) -> bytes:
 
 
 def with_right_crc(record: bytes) -> bytes:
-    """A segment with the length and CRC that it should have; anything else as it is."""
+    """A segment with the length and check that it should have; anything else as it is."""
     if len(record) < 28 + _TAG_BYTES or record[0] != 2:
         return record
     size = (len(record) - 28).to_bytes(4, "big")
-    head, body = record[:20] + size, record[28:]
-    return head + crc32(head, body).to_bytes(4, "big") + body
+    return with_check(record[:20] + size + record[24:])
 
 
 class RecordMutator:

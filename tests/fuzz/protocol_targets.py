@@ -12,7 +12,6 @@ from typing import Any
 
 from lapel_protocol import alarm, custody, orders, recording, report_decoders
 from lapel_protocol.clip import peek_clip
-from lapel_protocol.crypto import crc32
 from lapel_protocol.errors import BadTransition, ProtocolError
 from lapel_protocol.event import peek_event
 from lapel_protocol.machine import Machine
@@ -23,6 +22,7 @@ from lapel_protocol.wrap import key_id
 from tests.fuzz import genuine
 from tests.fuzz.harness import READ, REFUSED, Built, Finding, target
 from tests.fuzz.mutation import RecordMutator
+from tests.support.segments import with_check
 
 REPORTS: dict[str, Callable[[bytes], Any]] = {
     "hello": report_decoders.decode_hello,
@@ -133,7 +133,7 @@ def forms(_scratch: Path) -> Built:
         body = segment_body(header, data)
         flags = 1 if header.last else 0
         form = struct.pack(">BBBB8sIII", 2, 1, flags, 0, header.device, header.clip, header.index, header.size_bytes)
-        if form + struct.pack(">I", crc32(form, body)) + bytes(body) != data:
+        if with_check(form + bytes(4) + bytes(body)) != data:
             raise TwoSpellings("segment")
 
     def tink(data: bytes) -> None:

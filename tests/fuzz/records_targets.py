@@ -21,7 +21,7 @@ from lapel_protocol.clip import (
 )
 from lapel_protocol.command import Command, CommandGate, open_command
 from lapel_protocol.commanding import seal_command
-from lapel_protocol.crypto import AesCtr, Mac, crc32
+from lapel_protocol.crypto import AesCtr, Mac
 from lapel_protocol.errors import ProtocolError, Replayed, Unopenable
 from lapel_protocol.event import Event, seal_event
 from lapel_protocol.limits import TAG_BYTES
@@ -38,6 +38,7 @@ from tests.fuzz import genuine
 from tests.fuzz.harness import READ, REFUSED, Built, Finding, forged, target
 from tests.fuzz.mutation import RecordMutator
 from tests.fuzz.protocol_targets import ORDERS, REPORTS, TwoSpellings
+from tests.support.segments import with_check
 
 BOOT_KEYS = genuine.keys(genuine.BOOT)
 CLIP_KEYS = genuine.keys(genuine.CLIP)
@@ -217,7 +218,7 @@ def segment_forged(_scratch: Path) -> Built:
 
 @target("records/segment/keyed", share=3, max_bytes=4200)
 def segment_keyed(_scratch: Path) -> Built:
-    """Segments that a holder of K_h makes: index, flag and ciphertext are the input's, form, CRC and tag are right."""
+    """Segments that a holder of K_h makes: index, flag and ciphertext are the input's, form, check and tag right."""
     clip = genuine.clip()
     mac, cipher = Mac(clip.stream.mac_key), AesCtr(clip.stream.aes_key)
     opener = SegmentOpener(clip.stream, clip.fields.prefix)
@@ -228,7 +229,7 @@ def segment_keyed(_scratch: Path) -> Built:
         body = cipher_text + mac.digest(nonce, cipher_text)
         form = b"\x02\x01" + bytes([last, 0]) + clip.segments[0][4:16] + data[:4].rjust(4, b"\0")
         form += len(body).to_bytes(4, "big")
-        record = form + crc32(form, body).to_bytes(4, "big") + body
+        record = with_check(form + bytes(4) + body)
         try:
             header, view = _segment(clip.fields, record)
             plain = opener.open(header, view)
@@ -255,7 +256,7 @@ def _command(record: bytes) -> Command:
 
 
 def _segment(clip: ClipHeader, record: bytes) -> tuple[SegmentHeader, memoryview]:
-    """Form, CRC and names of a segment (SPEC 5.4), as every reader checks them before the tag."""
+    """Form, check and names of a segment (SPEC 5.4), as every reader checks them before the tag."""
     header = decode_segment_header(record)
     body = segment_body(header, record)
     if header.device != clip.device or header.clip != clip.clip:

@@ -14,6 +14,7 @@ from lapel_protocol.reports import EPOCH_LOST, NOTE_STARTED, Probe, RecordingNot
 from lapel_protocol.wrap import wrap_seed
 from tests.support.device import SealedClip, organisation_key, public_half
 from tests.support.pair import DevicePair, bodies
+from tests.support.segments import with_check
 
 
 def receipts(answers: list[tuple[int, object]]) -> list[tuple[int, int, int, bytes]]:
@@ -237,7 +238,7 @@ def test_segments_that_a_device_can_only_send_broken_give_a_shorter_receipt(pair
     clip = pair.one.record(6)
     bad = bytearray(clip.segments[3])
     bad[-1] ^= 1
-    fixed = bytes(bad[:24]) + _crc(bytes(bad)) + bytes(bad[28:])
+    fixed = with_check(bytes(bad))
     pair.send(clip.message(clip.header_record + b"".join(clip.segments[:3])))
     cut_short(pair, clip, 5)
     for _ in range(2):
@@ -245,12 +246,6 @@ def test_segments_that_a_device_can_only_send_broken_give_a_shorter_receipt(pair
     assert receipts(pair.send(clip.message(fixed))) == [(clip.clip, 3, LEVEL_OPENED, clip.heads[3])]
     assert pair.row("clip")["receipt_segments"] == 3
     assert pair.row("notice")["kind"] == "shorter_prefix"
-
-
-def _crc(record: bytes) -> bytes:
-    import zlib
-
-    return zlib.crc32(record[28:], zlib.crc32(record[:24])).to_bytes(4, "big")
 
 
 # -- chain and epochs -------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from lapel_protocol.reports import NOTE_STARTED, RecordingNote
 from lapel_protocol.topics import LANES, topic
 from tests.support.device import Message, SealedClip, TrueDevice
 from tests.support.pair import DevicePair, bodies
+from tests.support.segments import with_check
 
 
 def state(pair: DevicePair) -> dict[str, object]:
@@ -69,22 +70,14 @@ def test_a_segment_from_another_clip_is_refused(pair: DevicePair, begun: SealedC
     other = pair.one.record(4)
     record = bytearray(other.segments[2])
     record[12:16] = begun.segments[2][12:16]
-    record[24:28] = _crc(bytes(record))
-    assert harmless(pair, begun.message(bytes(record))) == []
+    assert harmless(pair, begun.message(with_check(bytes(record)))) == []
     assert pair.tally("bad_mac") == 1
 
 
 def test_a_segment_under_another_index_is_refused(pair: DevicePair, begun: SealedClip) -> None:
     record = bytearray(begun.segments[3])
     record[16:20] = (2).to_bytes(4, "big")
-    record[24:28] = _crc(bytes(record))
-    assert harmless(pair, begun.message(bytes(record))) == []
-
-
-def _crc(record: bytes) -> bytes:
-    import zlib
-
-    return zlib.crc32(record[28:], zlib.crc32(record[:24])).to_bytes(4, "big")
+    assert harmless(pair, begun.message(with_check(bytes(record)))) == []
 
 
 def test_true_records_on_another_devices_topics_are_refused(make_pair: Callable[..., DevicePair]) -> None:
@@ -233,8 +226,7 @@ def test_forged_segments_cannot_make_the_gateway_talk(pair: DevicePair) -> None:
     for number in range(200):
         record = bytearray(clip.segments[0])
         record[12:16] = (1000 + number).to_bytes(4, "big")
-        record[24:28] = _crc(bytes(record))
-        forged.append(clip.message(bytes(record)))
+        forged.append(clip.message(with_check(bytes(record))))
     assert len(harmless(pair, *forged)) <= 4
 
 

@@ -2,7 +2,6 @@
 
 import hmac
 import struct
-import zlib
 from collections.abc import Callable
 
 import pytest
@@ -37,6 +36,7 @@ from lapel_protocol.limits import MAX_CHAIN_STEPS, MAX_EVENT_RECORD_BYTES, MAX_M
 from lapel_protocol.stream import decode_segment_header
 from tests.support.device import SealedClip
 from tests.support.pair import DevicePair
+from tests.support.segments import with_check
 
 K_DEV = bytes(range(32))
 DEVICE = bytes.fromhex("00112233aabbccdd")
@@ -280,13 +280,13 @@ def test_a_segment_of_another_device_is_refused(sealed: Sealed) -> None:
 
 
 def relabelled(record: bytes, clip: int | None = None, index: int | None = None, last: bool | None = None) -> bytes:
-    """The record with other header fields and a CRC that fits them, as a broker could make it."""
+    """The record with other header fields and a check that fits them, as a broker could make it."""
     fields = list(struct.unpack_from(">BBBB8sIII", record, 0))
     fields[2] = fields[2] if last is None else int(last)
     fields[5] = fields[5] if clip is None else clip
     fields[6] = fields[6] if index is None else index
     head = struct.pack(">BBBB8sIII", *fields)
-    return head + struct.pack(">I", zlib.crc32(record[28:], zlib.crc32(head))) + record[28:]
+    return with_check(head + record[24:])
 
 
 # -- messages ---------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from lapel_protocol.clip import (
 )
 from lapel_protocol.command import Command, open_command
 from lapel_protocol.commanding import seal_command
-from lapel_protocol.crypto import Mac, crc32, sha256
+from lapel_protocol.crypto import Mac, sha256
 from lapel_protocol.errors import EpochTooFar, Malformed, WrongDevice
 from lapel_protocol.event import Event, peek_event, seal_event
 from lapel_protocol.keys import EpochKeys, chain_next, chain_start
@@ -36,6 +36,7 @@ from lapel_protocol.stream import (
     tink_header,
 )
 from tests.protocol import tink_judge
+from tests.support.segments import with_check
 
 DEVICE = bytes.fromhex("a1b2c3d4e5f60718")
 K_DEV = sha256(b"K_dev of the tests")
@@ -189,14 +190,14 @@ def open_segment(clip: SealedClip, record: bytes) -> bytes:
 
 
 def relabelled(record: bytes, **change: int) -> bytes:
-    """A segment record with other header fields and a CRC that fits them, as an attacker would send it."""
+    """A segment record with other header fields and a check that fits them, as an attacker would send it."""
     kind, version, flags, zero, device, clip, index, size = struct.unpack_from(">BBBB8sIII", record, 0)
     fields = {"flags": flags, "clip": clip, "index": index, "size": size, **change}
     body = record[SEGMENT_HEADER_BYTES:]
     head = struct.pack(
         ">BBBB8sIII", kind, version, fields["flags"], zero, device, fields["clip"], fields["index"], fields["size"]
     )
-    return head + struct.pack(">I", crc32(head, body)) + body
+    return with_check(head + bytes(4) + body)
 
 
 def flip(record: bytes, bit: int) -> bytes:

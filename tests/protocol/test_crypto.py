@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import struct
+import hashlib
 
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from lapel_protocol.crc_table import CRC_TABLE
-from lapel_protocol.crypto import AesCtr, Mac, crc32, equal, hkdf, sha256
+from lapel_protocol.crypto import AesCtr, Mac, crc32, equal, hkdf, sampled, sha256
 from lapel_protocol.keys import EpochKeys
 from lapel_protocol.wrap import key_id
 
@@ -73,15 +72,12 @@ def test_crc32_is_that_of_zip_files() -> None:
     assert crc32() == 0
 
 
-def test_the_table_of_the_crc_is_worked_out_from_its_polynomial() -> None:
-    tables: list[list[int]] = [[]]
-    for value in range(256):
-        for _ in range(8):
-            value = value >> 1 ^ (0xEDB88320 if value & 1 else 0)
-        tables[0].append(value)
-    for _ in range(3):
-        tables.append([tables[0][value & 255] ^ value >> 8 for value in tables[-1]])
-    assert b"".join(struct.pack("<256I", *table) for table in tables) == CRC_TABLE
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+@pytest.mark.parametrize("length", [*range(70), *range(126, 135), 4024, 4062, 4063, 4064])
+def test_sampled_words_are_those_at_multiples_of_64_that_are_whole(length: int, kind: type) -> None:
+    data = hashlib.shake_256(b"sampled").digest(length)
+    words = [data[at : at + 4] for at in range(0, length, 64) if at + 4 <= length]
+    assert bytes(sampled(kind(data))) == b"".join(words)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 
 import pytest
 import tink
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from lapel_protocol import labels
 from lapel_protocol.crypto import Mac, sha256
-from lapel_protocol.errors import BadMac, Malformed
+from lapel_protocol.errors import BadMac, Malformed, ProtocolError
 from lapel_protocol.limits import (
+    FIRST_BODY_BYTES,
     FIRST_PLAIN_BYTES,
     MAX_SEGMENT_RECORD_BYTES,
     MAX_SEGMENTS,
@@ -242,7 +244,77 @@ def test_any_bit_of_a_body_flipped_by_an_attacker_is_refused(index: int, bit: in
         verify(sealed.fields_as_opened(), relabelled(bytes(record)))
 
 
-def test_bytes_behind_a_segment_are_malformed_even_with_a_crc_that_fits(clip: SealedClip) -> None:
+WHOLE_UNITS = [128, 256, 512, 4096]
+"""What storage writes at once: littlefs' cache on an ESP32, a page of flash, a sector, a block."""
+
+
+def torn(record: bytes, start: int, end: int, other: bytes) -> bytes:
+    return record[: max(0, start)] + other[max(0, start) : end] + record[end:]
+
+
+def is_torn(record: bytes) -> bool:
+    try:
+        segment_body(decode_segment_header(record), record)
+    except ProtocolError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("unit", WHOLE_UNITS)
+@pytest.mark.parametrize("index", [0, 1, 2, 3])
+def test_a_unit_of_storage_not_written_is_found(pair: DevicePair, clip: SealedClip, index: int, unit: int) -> None:
+    """Wherever units lie, in steps of a word: zeros, erased flash, and the same place of two other segments."""
+    record = clip.segments[index]
+    stale = pair.clip(filler(len(clip.plain), b"an older clip"), clip=4).segments[index]
+    neighbour = clip.segments[index - 1].ljust(len(record), b"\0")
+    for other in (bytes(len(record)), b"\xff" * len(record), stale, neighbour):
+        for start in range(4 - unit, len(record), 4):
+            broken = torn(record, start, start + unit, other)
+            assert broken in (record, other) or is_torn(broken), start
+    assert not is_torn(record)
+
+
+@pytest.mark.parametrize("index", [0, 1, 3])
+def test_a_write_that_ended_early_is_found_wherever_it_ended(clip: SealedClip, index: int) -> None:
+    """A write that is cut in flash leaves its beginning: then the tag, which comes last, is not whole."""
+    record = clip.segments[index]
+    for end in range(len(record)):
+        assert is_torn(record[:end] + b"\xff" * (len(record) - end)), end
+        assert is_torn(record[:end]), end
+
+
+@pytest.mark.parametrize("index", [0, 1, 2, 3])
+def test_a_changed_byte_is_found_in_header_sampled_words_and_tag_and_elsewhere_left_to_the_tag(
+    clip: SealedClip, index: int
+) -> None:
+    record = clip.segments[index]
+    tag_at = len(record) - TAG_BYTES
+    for at in range(len(record)):
+        broken = record[:at] + bytes([record[at] ^ 0x10]) + record[at + 1 :]
+        in_word = (at - 28) % 64 < 4 and at - (at - 28) % 64 + 4 <= tag_at
+        assert is_torn(broken) == (at < 28 or in_word or at >= tag_at), at
+        if at >= 28:
+            with pytest.raises((BadMac, Malformed)):
+                verify(clip.fields_as_opened(), broken)
+
+
+@pytest.mark.parametrize("size", [*range(32, 101), 4095, 4096])
+def test_short_last_segments_have_the_check_that_spec_says(clip: SealedClip, size: int) -> None:
+    sealer = SegmentSealer()
+    sealer.begin(clip.fields.device, clip.fields.clip, clip.stream, clip.fields.prefix)
+    if size > FIRST_BODY_BYTES:
+        sealer.write(filler(FIRST_PLAIN_BYTES))
+        sealer.seal(False)
+    sealer.write(filler(size - TAG_BYTES))
+    record = bytes(sealer.seal(True))
+    body = record[28:]
+    assert len(body) == size
+    words = b"".join(body[at : at + 4] for at in range(0, size - TAG_BYTES - 3, 64))
+    assert int.from_bytes(record[24:28], "big") == zlib.crc32(record[:24] + words + body[-TAG_BYTES:])
+    assert not is_torn(record)
+
+
+def test_bytes_behind_a_segment_are_malformed_even_with_a_check_that_fits(clip: SealedClip) -> None:
     for more in (b"\0", bytes(TAG_BYTES)):
         longer = relabelled(clip.segments[3] + more)
         with pytest.raises(Malformed):

@@ -19,7 +19,7 @@ from lapel_protocol.clip import (
 )
 from lapel_protocol.command import Command, CommandGate, open_command
 from lapel_protocol.commanding import seal_command
-from lapel_protocol.crypto import AesCtr, Mac, crc32, hkdf, sha256
+from lapel_protocol.crypto import AesCtr, Mac, crc32, hkdf, segment_check, sha256
 from lapel_protocol.errors import ProtocolError
 from lapel_protocol.event import Event, peek_event, seal_event
 from lapel_protocol.keys import EpochKeys, chain_next, chain_start, pool_bytes, pool_next
@@ -222,6 +222,13 @@ def run_open_segment(case: "Json", file: "Json") -> None:
     opener_of(stream).open(header, segment_body(header, record))
 
 
+def run_segment_check(case: "Json", file: "Json") -> None:
+    record = unhex(case["record"])
+    header = decode_segment_header(record)
+    check("check", segment_check(record), header.check)
+    check("body", segment_body(header, record).hex(), case["record"][56:])
+
+
 def run_segment_header(case: "Json", file: "Json") -> None:
     check_fields(decode_segment_header(unhex(case["record"])), case["fields"])
 
@@ -418,6 +425,7 @@ RUNS: "dict[str, Callable[[Json, Json], None]]" = {
     "seal_stream": run_seal_stream,
     "open_stream": run_open_stream,
     "open_segment": run_open_segment,
+    "segment_check": run_segment_check,
     "segment_header": run_segment_header,
     "segment_offset": run_segment_offset,
     "tink_header": run_tink_header,

@@ -116,7 +116,7 @@ class Haystack:
             self.clips.setdefault(number, Clip(number, record))
 
     def _find_segments(self, image: bytes) -> None:
-        """Those that lie in one piece and whose CRC is right."""
+        """Those that lie in one piece and whose check is right."""
         for at in _all(image, bytes([RECORD_SEGMENT, 1])):
             if image[at + 4 : at + 12] != self.device:
                 continue

@@ -74,7 +74,7 @@ def open_clip(device: OfflineDevice, content: bytes) -> OpenedClip:
             size = SEGMENT_HEADER_BYTES + segment.size_bytes
             body = segment_body(segment, content[at : at + size])
         except ProtocolError:
-            break  # the CRC, or what is left of a record, says that it is torn
+            break  # the check, or what is left of a record, says that it is torn
         assert segment.index == segments
         plain += opener.open(segment, body)
         head.update(bytes(body[-TAG_BYTES:]))

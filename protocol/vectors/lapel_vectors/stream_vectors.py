@@ -26,11 +26,18 @@ def segment_record(
     zero: int = 0,
     size: int | None = None,
 ) -> bytes:
-    """A segment record with a right CRC; the keywords make it wrong elsewhere."""
+    """A segment record with a right check; the keywords make it wrong elsewhere."""
     flag_bits = int(last) if flags is None else flags
     length = len(body) if size is None else size
     head = struct.pack(">BBBB8sIII", kind, version, flag_bits, zero, device, clip, index, length)
-    return head + struct.pack(">I", crc32(head + body)) + body
+    return head + struct.pack(">I", crc32(checked_bytes(head, body))) + body
+
+
+def checked_bytes(head: bytes, body: bytes) -> bytes:
+    """What the check of a segment is the CRC-32 of."""
+    cipher_text, tag = body[:-32], body[-32:]
+    words = [cipher_text[at : at + 4] for at in range(0, len(cipher_text), 64)]
+    return head + b"".join(word for word in words if len(word) == 4) + tag
 
 
 @dataclass
@@ -119,6 +126,9 @@ class Stream:
 
 MAIN = Stream("three segments", CLIP, FIRST_PLAIN + NEXT_PLAIN + 777)
 OTHER = Stream("another clip", CLIP + 1, FIRST_PLAIN + 33)
+# Bytes of a full segment's record about the words that its check looks at: the first two, the last, and the tag.
+_CHANGED = (28, 31, 32, 91, 92, 95, 96, 1999, 2000, 4059, 4060, 4063, 4064, 4091, 4092, 4123)
+
 EDGES = (
     Stream("empty", 51, 0),
     Stream("one byte", 52, 1),
@@ -128,6 +138,7 @@ EDGES = (
     Stream("one more than the first segment holds", 56, FIRST_PLAIN + 1),
     Stream("exactly two segments", 57, FIRST_PLAIN + NEXT_PLAIN),
     Stream("two segments full and an empty last", 58, FIRST_PLAIN + NEXT_PLAIN, True),
+    *(Stream(f"{length} bytes", 100 + length, length) for length in (3, 4, 5, 63, 64, 65, 66, 67, 68, 69)),
 )
 
 
@@ -174,9 +185,9 @@ def _tampered() -> list[Case]:
         if at != 1
     ]
     cases.append(_refuse("version changed", "unsupported_version", 1, patch=flipped(middle, 1, 3)))
-    cases += [
-        _refuse(f"byte {at} of the body torn", "malformed", 1, patch=flipped(middle, at)) for at in (28, 2000, 4123)
-    ]
+    for at in _CHANGED:
+        expect = "malformed" if at >= 4092 or (at - 28) % 64 < 4 else "bad_mac"
+        cases.append(_refuse(f"byte {at} of the record changed", expect, 1, patch=flipped(middle, at)))
     for name, at in (("first byte of the cipher text", 0), ("last byte of the cipher text", 4063)):
         forged = remade(1, False, _flip(body, at))
         cases.append(_refuse(f"{name} forged", "bad_mac", 1, patch=patch(24, forged[24:28]) + flipped(middle, 28 + at)))
@@ -273,6 +284,15 @@ def _headers() -> list[Case]:
     return cases
 
 
+def _checks() -> list[Case]:
+    """Checks of last segments of every length about the first sampled words."""
+    cases = []
+    for size in [*range(32, 105), *range(156, 168), 4095, 4096]:
+        record = segment_record(DEVICE, CLIP, 7, True, made(f"body of {size} bytes", size))
+        cases.append(case(f"check of a body of {size} bytes", "segment_check", record=record.hex()))
+    return cases
+
+
 def stream() -> Case:
     """The content of stream.json."""
     made_by_tink = _TinkMade()
@@ -283,5 +303,5 @@ def stream() -> Case:
         for entry in [*ours, made_by_tink]
         for order in ("forward", "backward")
     ]
-    cases += _tampered() + _headers()
+    cases += _checks() + _tampered() + _headers()
     return {"streams": {entry.name: entry.as_json() for entry in [*ours, made_by_tink]}, "cases": cases}

@@ -12,7 +12,6 @@ checks each promise and raises Broken for the first that was not kept:
 """
 
 import struct
-from binascii import crc32
 from hashlib import sha256
 
 from lapel_device.alarm_control import AlarmControl
@@ -22,6 +21,7 @@ from lapel_device.keystore import KeyStore, provision_sectors
 from lapel_device.settings import Settings
 from lapel_device.spool import Spool
 from lapel_protocol.clip import ClipEnd, ClipHeader, head_of, seal_clip_end, seal_clip_header
+from lapel_protocol.crypto import segment_check
 from lapel_protocol.event import Event, seal_event
 from lapel_protocol.keys import EpochKeys
 from lapel_protocol.orders import SettingsChange
@@ -95,7 +95,7 @@ def segment(clip: int, index: int, last: bool) -> bytes:
     seed = sha256(struct.pack(">II", clip, index)).digest()
     body = (seed * (size // 32 + 1))[:size]
     start = struct.pack(">BBBB8sIII", 2, 1, 1 if last else 0, 0, DEVICE, clip, index, size)
-    return start + struct.pack(">I", crc32(body, crc32(start))) + body
+    return start + struct.pack(">I", segment_check(start + bytes(4) + body)) + body
 
 
 class Life:
