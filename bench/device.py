@@ -45,7 +45,7 @@ def measure(report: Report) -> None:
         told["gather_and_seal"][1] - bare_allocated,
         "bytes",
         64,
-        f"sealing {seal_allocated}; the two hash objects, their digests, and one argument list",
+        f"sealing {seal_allocated}; the two hash objects, their digests, an argument list, a view",
     )
     report.figure("modelled: the bare calls on an RP2040", _modelled_rp2040_ms(), "ms", "from counts of blocks")
 
