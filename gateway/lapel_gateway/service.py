@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import gc
-import resource
+import os
 import signal
 import sys
 import threading
@@ -32,6 +32,7 @@ import structlog
 from lapel_gateway.alarms import AlarmCore
 from lapel_gateway.arrivals import Arrival
 from lapel_gateway.brokers import Broker, BrokerError, make_broker
+from lapel_gateway.brokers.mosquitto import raise_open_files
 from lapel_gateway.config import Config, Role
 from lapel_gateway.downlink import Outcome
 from lapel_gateway.ingest import IngestCore, Message, Sync
@@ -54,6 +55,9 @@ ALARM_BATCH = 64
 
 ALARMS_WAITING = 1024
 """Read and not taken, because the ledger cannot be used or they are long to verify; the others wait at the broker."""
+
+INGEST_NICE = 5
+"""Priority of ingest's work below that of alarms, the broker and the readers, as `nice` counts it."""
 
 DISK_THREADS = 2
 """One waits for the vault's journal, one for the clips' files."""
@@ -233,6 +237,12 @@ class IngestRole(_Shell):
         self._disk = disk or ThreadPoolExecutor(1, "ingest-disk")
         self._recovered = False
         core.carry_out = self._carry_out
+
+    def _run(self) -> None:
+        # Of this thread alone, on Linux: an alarm that arrives is to have a processor at once.
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), INGEST_NICE)
+        super()._run()
 
     def stop(self) -> bool:
         """Finish the batch in hand and let go of the vault."""
@@ -433,13 +443,6 @@ def calm_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def allow_files() -> None:
-    """Let this process open as many files as it may: a vault keeps one open for each clip that is on its way."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def run(
     config: Config,
     roles: Sequence[Role] | None = None,
@@ -454,7 +457,7 @@ def run(
     # A thread that waits for the interpreter's lock asks for it after this time: by default 5 ms, a third of what an
     # alarm may take.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    allow_files()
+    raise_open_files()
     ended = threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:

@@ -70,7 +70,8 @@ class Vault:
         self._settling: Future[None] | None = None
         self._settling_keys: set[tuple[str, int]] = set()
         self._settling_folders: set[Path] = set()
-        self._most_unsynced = min(UNSYNCED_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+        allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most_unsynced = UNSYNCED_FILES if allowed < 0 else min(UNSYNCED_FILES, allowed // 4)
         root.mkdir(parents=True, exist_ok=True)
 
     def path(self, device: str, clip: int) -> Path:
