@@ -33,7 +33,7 @@ from lapel_gateway.unseal import KeyRing, keys_from_registry
 from lapel_gateway.vault import Vault
 
 POLL_S = 0.1
-"""How soon a row is seen that another process made; rows of this process are announced with `wake`."""
+"""How soon a new row is seen: in the outbox alone do the roles meet, whichever process made it."""
 
 VIEWS_FOLDER = "views"
 """Below the gateway's data_dir: the opened clips."""
@@ -105,10 +105,6 @@ class DeliverRole:
             _log.warning("deliveries wait for a channel that is not configured", channel=channel, rows=rows)
         for thread in (*self._workers, self._dispatcher):
             thread.start()
-
-    def wake(self) -> None:
-        """Look at once: something was put into the outbox."""
-        self._wake.set()
 
     def stop(self, timeout_s: float = 5.0) -> bool:
         """Give out nothing more and wait for what is under way; False when a channel did not end in time."""

@@ -109,7 +109,6 @@ def test_an_alarm_reaches_the_control_room_and_the_ledger_says_so(
     site: Site, role: DeliverRole, post: tuple[Post, str]
 ) -> None:
     alarm_id = raise_alarm(site)
-    role.wake()
 
     message = post[0].wait_for("alarm.raised")
     assert (message["data"]["alarm"], message["data"]["kind"], message["data"]["person"]) == (
@@ -119,7 +118,6 @@ def test_an_alarm_reaches_the_control_room_and_the_ledger_says_so(
     )
     alarms.acknowledge(site.engine, alarm_id, "Ann", NOW_MS + 900)
     alarms.resolve(site.engine, alarm_id, "Ann", "test", "", NOW_MS + 999)
-    role.wake()
     assert post[0].wait_for("alarm.acknowledged")["data"]["acknowledged_by"] == "Ann"
     assert post[0].wait_for("alarm.resolved")["data"]["resolution"] == "test"
 
@@ -128,7 +126,6 @@ def test_telling_somebody_makes_a_received_alarm_a_notifying_one(
     site: Site, role: DeliverRole, post: tuple[Post, str]
 ) -> None:
     alarm_id = raise_alarm(site)
-    role.wake()
     post[0].wait_for("alarm.raised")
     assert role.stop(timeout_s=WAIT_S)
 
@@ -142,7 +139,6 @@ def test_a_clip_that_arrives_is_assembled_forwarded_and_announced(
 ) -> None:
     sealed = site.seal(ordinary_clip().matroska())
     site.hold(sealed)
-    role.wake()
 
     message = post[0].wait_for("notice.clip_ready")
     assert message["data"]["clip"]["id"] == sealed.name

@@ -304,12 +304,10 @@ def test_a_channel_that_hangs_delays_no_other(engine: sa.Engine, role: Callable[
     stuck.on_deliver = hang
     running = role(stuck, good)
     queue(engine, OUTBOX_ALARM, "a1", "alarm 1", {}, NOW_MS)
-    running.wake()
     assert hanging.wait(10)
 
     good.on_deliver = lambda parcel: arrived.set() if parcel.subject == "alarm 2" else None
     queue(engine, OUTBOX_ALARM, "a2", "alarm 2", {}, NOW_MS)
-    running.wake()
     assert arrived.wait(10)
 
     assert [parcel.subject for parcel in stuck.got] == ["alarm 1"]
@@ -426,7 +424,6 @@ def test_an_outcome_that_the_ledger_does_not_take_is_written_as_soon_as_it_does(
     try:
         wait_until(lambda: attempts(engine) == [("retry", "not now")], 10.0)
         clock[0] += POLICY.first_ms
-        role.wake()
         wait_until(lambda: "done" in [row["state"] for row in rows(engine) if row["channel"]], 10.0)
     finally:
         assert role.stop()
