@@ -28,7 +28,7 @@ from lapel_gateway.ledger.schema import (
     SETTLED_BY_LOST,
 )
 from lapel_gateway.tracks import ClipTrack
-from lapel_gateway.vault import Vault
+from lapel_gateway.vault import Vault, VaultFull
 from lapel_gateway.verify import (
     ClipRecord,
     ClipTrust,
@@ -186,6 +186,26 @@ class Custody:
             self._vault.check_room(batch.run_bytes)
         for run in batch.runs:
             self._vault.place(*run.key, run.offset, *run.parts)
+
+    def keep_cuts(self, batch: Batch) -> None:
+        """Put the events that settled cut clips beside these in the vault. Raises VaultFull, OSError.
+
+        Once it has its receipts a device forgets event and clip, and nobody else could tell an older ledger how the
+        clip was settled. Where there is no room even for that, events are taken all the same: the ledger has them.
+        """
+        if not batch.cuts:
+            return
+        records = {(trust.name, event.boot, event.counter): record for trust, event, record in batch.events}
+        for trust, event, cut in batch.cuts:
+            track = self._tracks.get((trust.name, cut.clip))
+            if track is None or track.cut != (event.boot, event.counter):
+                continue
+            try:
+                self._vault.keep_cut(trust.name, cut.clip, records[trust.name, event.boot, event.counter])
+            except VaultFull as full:
+                if batch.runs:
+                    raise  # clips wait for room, and what is not theirs comes again at once
+                _log.error("no room to keep what settled a clip beside it", id=track.readable, reason=str(full))
 
     def finish(self, batch: Batch) -> None:
         """Complete the touched clips that are whole now. Needs their records in the vault, synced afterwards."""

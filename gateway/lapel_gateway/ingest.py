@@ -144,8 +144,9 @@ class IngestCore:
             downlinks += self._rebuild(key, now_ms).downlinks
         known = set(unfinished)
         with reading(self._engine) as connection:
-            unclaimed = list(doubts.unclaimed(connection))
-        for key in unclaimed:
+            # An older ledger may know the beginning of a clip whose file has only grown since.
+            unclaimed = {*doubts.unclaimed(connection), *unfinished}
+        for key in sorted(unclaimed):
             track = self._load_one(key) if key in known else None
             downlinks += self._adopt(key, track.sealed_bytes if track else 0, now_ms)
         if doubts.to_renew:
@@ -222,9 +223,10 @@ class IngestCore:
     def _store(self, work: Batch) -> Outcome:
         """Everything from verified records to sealed downlinks."""
         self._custody.place(work)
+        self._custody.keep_cuts(work)
         steps.reach("ingest.vault_placed")
         self._custody.finish(work)
-        if work.runs or work.completed:
+        if work.runs or work.completed or work.cuts:
             self.carry_out(self._vault.sync)
         steps.reach("ingest.vault_synced")
         for track in work.touched.values():
@@ -376,12 +378,16 @@ class IngestCore:
     def _adopt(self, key: ClipKey, offset: int, now_ms: int) -> list[tuple[str, bytes]]:
         """Verify bytes of the vault that the ledger does not claim, as if they had just arrived."""
         try:
-            name = topic(bytes.fromhex(key[0]), LANE_CLIP)
+            device = bytes.fromhex(key[0])
+            name, event_name = topic(device, LANE_CLIP), topic(device, LANE_EVENT)
         except ValueError:
             return []
         downlinks: list[tuple[str, bytes]] = []
         for payload in stored_payloads(self._vault, *key, offset):
             downlinks += self._take([self.prepare(name, payload)], now_ms).downlinks
+        cut = self._vault.cut(*key)
+        if cut:
+            downlinks += self._take([self.prepare(event_name, cut)], now_ms).downlinks
         return downlinks
 
 

@@ -1,5 +1,8 @@
 """The vault: sealed originals, byte for byte as the device made them, one file for each clip.
 
+Beside the file of a cut clip stands the record of the event that settled it, sealed as it came: a clip that ended has
+its end in its own file, and a cut one must be no worse off with a ledger that is older than the vault.
+
 Rules that hold here
 - A record is placed at the offset that its index gives (``lapel_protocol.stream.segment_offset``), so the order of
   arrival does not matter and a repeat changes nothing.
@@ -36,6 +39,8 @@ RESERVE_BYTES = 256 << 20
 """Free space that clips may not take: a year of alarms and events."""
 
 _SUFFIX = ".lapel"
+_CUT_SUFFIX = ".cut"
+_MAX_CUT_BYTES = 2048  # more than any event has
 
 
 class VaultFull(Exception):
@@ -43,7 +48,7 @@ class VaultFull(Exception):
 
 
 class Vault:
-    """Clip files under one folder: ``<root>/<device>/<clip, 8 hex digits>.lapel``."""
+    """Clip files under one folder: ``<root>/<device>/<clip, 8 hex digits>.lapel``, and ``.cut`` beside a cut one."""
 
     def __init__(
         self,
@@ -61,7 +66,7 @@ class Vault:
         self._journal: VaultJournal | None = None
         self._handles: OrderedDict[tuple[str, int], int] = OrderedDict()
         self._placed: list[Placed] = []  # since the last sync
-        self._cut: dict[tuple[str, int], int] = {}  # since the last sync, and to which size
+        self._truncated: dict[tuple[str, int], int] = {}  # since the last sync, and to which size
         self._kept = False  # whether the next sync has to reach the files themselves, as it has to after a cut
         self._unsynced: set[tuple[str, int]] = set()
         self._new_folders: set[Path] = set()
@@ -130,7 +135,7 @@ class Vault:
         """Cut the clip's file to ``size_bytes``: what follows was never claimed by the ledger."""
         handle = self._handle(device, clip, create=True)
         self._unsynced.add((device, clip))
-        self._cut[device, clip] = size_bytes
+        self._truncated[device, clip] = size_bytes
         os.ftruncate(handle, size_bytes)
 
     def keep(self, device: str, clip: int) -> None:
@@ -147,16 +152,45 @@ class Vault:
         except FileNotFoundError:
             return b""
 
+    def keep_cut(self, device: str, clip: int, record: bytes) -> None:
+        """Keep the sealed event that settled a cut clip, instead of an earlier one; its name is durable after `sync`.
+
+        Written in place: what a crash tears is refused by its MAC, and sent again by its device, which has no receipt.
+        Raises VaultFull, OSError.
+        """
+        path = self.path(device, clip).with_suffix(_CUT_SUFFIX)
+        try:
+            path.parent.mkdir(mode=0o750, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            try:
+                if os.pread(handle, _MAX_CUT_BYTES, 0) != record:
+                    os.ftruncate(handle, 0)
+                    write_all_at(handle, [record], 0)
+                os.fdatasync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise _full_or_other(error, self.root) from error
+        self._new_folders |= {self.root, path.parent}
+        self._kept = True
+
+    def cut(self, device: str, clip: int) -> bytes:
+        """The sealed event that settled the clip, nothing proved of it; empty where none did. Raises OSError."""
+        try:
+            return self.path(device, clip).with_suffix(_CUT_SUFFIX).read_bytes()[:_MAX_CUT_BYTES]
+        except FileNotFoundError:
+            return b""
+
     def sync(self) -> None:
         """Make durable whatever was placed since the last call.
 
         Raises VaultFull, OSError; then it is not, and has to be placed again.
         """
-        if not (self._placed or self._cut or self._kept):
+        if not (self._placed or self._truncated or self._kept):
             return
         try:
             journal = self._settled()
-            if self._cut or self._kept or VaultJournal.frame_bytes(self._placed) > journal.half_bytes:
+            if self._truncated or self._kept or VaultJournal.frame_bytes(self._placed) > journal.half_bytes:
                 self._sync_files()
             else:
                 if not journal.fits(self._placed) or len(self._unsynced) > self._most_unsynced:
@@ -167,7 +201,7 @@ class Vault:
             raise _full_or_other(error, self.root) from error
         finally:
             self._placed.clear()
-            self._cut.clear()
+            self._truncated.clear()
         self._close_oldest()
 
     def recover(self) -> None:
@@ -212,7 +246,7 @@ class Vault:
                 # A frame whose append failed may have been read as well, with old bytes for these.
                 for placed in self._placed:
                     self._write(placed)
-                for key, size_bytes in self._cut.items():
+                for key, size_bytes in self._truncated.items():
                     os.ftruncate(self._handle(*key, create=False), size_bytes)
                 self._sync_unsynced()
                 steps.reach("vault.put_back")

@@ -120,6 +120,25 @@ def test_a_clip_whose_end_finds_no_room_completes_later(pair: DevicePair, monkey
     assert pair.vault_file(pair.one, clip.clip) == clip.file
 
 
+def test_a_cut_is_taken_when_there_is_not_even_room_to_keep_it_beside_its_clip(
+    pair: DevicePair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, other = pair.one.record(3), pair.one.record(3)
+    pair.send(*clip.messages(end=False))
+    pair.one.unsettle(clip)
+    pair.one.boot()
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwritev", full)
+        outcome = pair.outcome(pair.one.hello(), pair.one.cut(clip, 3), *other.messages())
+    assert outcome.acknowledge == [0, 1]
+    assert bodies(pair.one.take(outcome.downlinks), RECEIPT)
+    assert pair.rows("clip")[0]["state"] == "held"
+
+
 def test_a_full_disk_under_the_ledger_acknowledges_nothing_and_loses_nothing(
     make_pair: Callable[..., DevicePair],
 ) -> None:

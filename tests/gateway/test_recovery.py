@@ -1,5 +1,6 @@
 """Restored backups and damaged vaults: what the ledger claims and what the vault holds are made to agree again."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from lapel_gateway import alarms
+from lapel_gateway.doubts import MARK_NAME
 from lapel_protocol.command import ALARM_RECEIPT, CREDIT, RECEIPT, WANT, WELCOME
+from lapel_protocol.event import CLIP_CUT
 from lapel_protocol.orders import WANT_END, WANT_HEADER, WANT_SEGMENTS
 from tests.support.device import SealedClip
 from tests.support.pair import DevicePair, bodies
@@ -84,6 +87,94 @@ def test_an_alarm_that_an_older_ledger_lost_is_taken_again_from_a_device_that_re
     restore(pair, copy)
     assert bodies(pair.raise_alarm(alarm), ALARM_RECEIPT)
     assert pair.row("alarm")["state"] == "received"
+
+
+def cut_and_hand_over(pair: DevicePair, segments: int) -> SealedClip:
+    """A clip of nine segments that lost power after so many, settled, receipted, and deleted by its device."""
+    clip = pair.one.record(9)
+    pair.send(*clip.messages(end=False))
+    pair.one.unsettle(clip)
+    pair.one.boot()
+    assert bodies(pair.send(pair.one.hello(), pair.one.cut(clip, segments)), RECEIPT)
+    return clip
+
+
+def settlement(pair: DevicePair) -> tuple[object, ...]:
+    row = pair.row("clip")
+    return row["state"], row["settled_by"], row["settled_segments"], row["settled_head"], row["contiguous"]
+
+
+@pytest.mark.parametrize("segments", [9, 4])
+def test_a_cut_clip_that_its_device_has_deleted_is_settled_again_under_an_older_ledger(
+    pair: DevicePair, segments: int
+) -> None:
+    copy = backup(pair)
+    clip = cut_and_hand_over(pair, segments)
+    (cut,) = pair.rows("event", "kind = :kind", kind=CLIP_CUT)
+    restore(pair, copy)
+    assert settlement(pair) == ("held", "cut", segments, clip.heads[segments], 9)
+    assert [row["record"] for row in pair.rows("event")] == [cut["record"]]
+
+
+def test_an_older_ledger_that_knows_the_beginning_of_a_cut_clip_settles_it(
+    pair: DevicePair,
+) -> None:
+    clip = pair.one.record(9)
+    first, *rest = clip.messages(end=False)
+    pair.send(first)
+    copy = backup(pair)
+    pair.send(*rest)
+    pair.one.unsettle(clip)
+    pair.one.boot()
+    pair.send(pair.one.hello(), pair.one.cut(clip, 9))
+    restore(pair, copy)
+    assert settlement(pair) == ("held", "cut", 9, clip.heads[9], 9)
+
+
+def test_the_later_of_two_cuts_is_the_one_that_an_older_ledger_learns(pair: DevicePair) -> None:
+    copy = backup(pair)
+    clip = cut_and_hand_over(pair, 8)
+    earlier = pair.one.cut(clip, 6)
+    pair.send(pair.one.cut(clip, 5))
+    pair.send(earlier)
+    restore(pair, copy)
+    assert settlement(pair) == ("held", "cut", 5, clip.heads[5], 9)
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x10", bytes(116)])
+def test_what_settled_a_clip_is_believed_only_as_its_device_sealed_it(pair: DevicePair, damage: bytes) -> None:
+    copy = backup(pair)
+    clip = cut_and_hand_over(pair, 9)
+    path = pair.vault.path(pair.one.name, clip.clip).with_suffix(".cut")
+    record = bytearray(path.read_bytes())
+    record[-1] ^= 1
+    path.write_bytes(damage or record)
+    restore(pair, copy)
+    assert settlement(pair) == ("open", None, None, None, 9)
+
+
+def test_what_settled_another_clip_settles_that_one(pair: DevicePair) -> None:
+    copy = backup(pair)
+    first, second = cut_and_hand_over(pair, 9), cut_and_hand_over(pair, 9)
+    paths = [pair.vault.path(pair.one.name, clip.clip).with_suffix(".cut") for clip in (first, second)]
+    paths[0].write_bytes(paths[1].read_bytes())
+    restore(pair, copy)
+    assert [row["state"] for row in pair.rows("clip")] == ["open", "held"]
+
+
+def test_a_clip_whose_file_has_grown_under_an_unchanged_folder_is_taken_up_again(pair: DevicePair) -> None:
+    clip = pair.one.record(9)
+    first, *rest = clip.messages()
+    pair.send(first)
+    copy = backup(pair)
+    mark, folder = pair.vault.root / MARK_NAME, pair.vault.path(pair.one.name, clip.clip).parent
+    pair.send(*rest)
+    # Nothing was added to the folder since the mark, which a ledger copied later than that carries too.
+    before = mark.stat().st_mtime - 60
+    os.utime(folder, (before, before))
+    restore(pair, copy)
+    assert settlement(pair) == ("held", "end", 9, clip.heads[9], 9)
+    assert pair.vault_file(pair.one, clip.clip) == clip.file
 
 
 def test_a_finished_clip_whose_file_is_gone_is_wanted_again_and_completes(pair: DevicePair, held: SealedClip) -> None:

@@ -81,6 +81,21 @@ def test_files_and_new_names_are_durable_before_half_of_the_journal_is_used_agai
     vault.close()
 
 
+def test_what_settled_a_clip_is_durable_beside_it_and_counts_as_no_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault = Vault(tmp_path / "vault", 0)
+    vault.recover()
+    synced = note_syncs(monkeypatch)
+    vault.keep_cut(DEVICE, 7, b"a longer record")
+    vault.sync()
+    assert synced == ["data 00000007.cut", "name vault", f"name {DEVICE}", "data .journal"]
+    vault.keep_cut(DEVICE, 7, b"a later one")
+    assert (vault.cut(DEVICE, 7), vault.cut(DEVICE, 8)) == (b"a later one", b"")
+    assert list(vault.clips()) == []
+    vault.close()
+
+
 def test_what_does_not_fit_the_journal_is_made_durable_where_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,7 +37,7 @@ def _vault_loses_a_write(patcher: Patcher) -> None:
 def _vault_not_synced(patcher: Patcher) -> None:
     def sync(self: Vault) -> None:
         self._placed.clear()
-        self._cut.clear()
+        self._truncated.clear()
 
     patcher.set(Vault, "sync", sync)
 
