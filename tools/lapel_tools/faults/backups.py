@@ -6,8 +6,8 @@ its storage. What was handed over, deleted there in good faith, and is not in th
 back. Which of ledger and vault is the older one decides what has to happen:
 
 - both from one moment: later clips and alarms are unknown, and are asked for or said again;
-- ledger older than vault: bytes without a claim, which are verified and taken up as if they had just arrived;
-  A cut clip that its device deleted meanwhile stays unsettled: its bytes are all there, its CUT event is not;
+- ledger older than vault: bytes without a claim, which are verified and taken up as if they had just arrived; so is
+  the event that settled a cut clip, which is in the vault beside it;
 - vault older than ledger: claims without bytes, which are taken back and asked for again.
 """
 
@@ -23,6 +23,9 @@ from lapel_gateway.vault_journal import JOURNAL_NAME
 
 WAYS = ("both", "both", "ledger_older", "real_backup", "vault_older")
 """How a gateway comes back. `real_backup`: the ledger was copied first, the vault some time later."""
+
+_KEPT = (".lapel", ".cut")
+"""Of the vault; its mark is left out, so that a start looks at everything."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ def copy_gateway(ledger: Path, vault: Path) -> Backup:
     finally:
         target.close()
         source.close()
-    files = [*sorted(vault.rglob("*.lapel")), *vault.glob(JOURNAL_NAME)]
-    return Backup(content, {str(file.relative_to(vault)): file.read_bytes() for file in files})
+    kept = (file for file in sorted(vault.rglob("*")) if file.suffix in _KEPT or file.name == JOURNAL_NAME)
+    return Backup(content, {str(file.relative_to(vault)): file.read_bytes() for file in kept})
 
 
 def restore_gateway(way: str, older: Backup, newer: Backup, ledger: Path, vault: Path) -> None:

@@ -11,7 +11,8 @@
 7. Once faults stop, everything comes to rest within a bound (`schedule.SETTLE_MS`).
 
 `promises` holds what must be true at every moment, and `backups` what is promised after a restore. After one, a clip
-that its device no longer has may be missing, if it was handed over before, and epochs may be unknown.
+that its device no longer has may be missing, if it was handed over before, and epochs may be unknown. A cut clip may be
+unsettled if the restore took away what settled it and its device has let go of the clip.
 """
 
 from __future__ import annotations
@@ -214,9 +215,11 @@ class Watcher:
             raise Broken(f"{name}: the vault's file is not the device's")
         self._promises.seen["clips compared"] += 1
         if row.state not in HELD:
-            if self._restored and on_device is None and (row.device, clip) in self._promises.deleted:
-                # The bytes are here; what settled them went with the ledger, and nobody is left to say it again.
-                self._promises.seen["clips left unsettled by a restore"] += 1
+            promises, key = self._promises, (row.device, clip)
+            taken = key in promises.cuts_gone or bool(self._gateway.cache.refused)
+            if self._restored and on_device is None and key in promises.deleted and taken:
+                # The bytes are here; what settled them is in neither ledger nor vault, and nobody can say it again.
+                promises.seen["clips left unsettled by a restore"] += 1
                 return given
             raise Broken(f"{name} is {row.state}")
         if row.chain == CHAIN_BROKEN and not self._restored:

@@ -1,7 +1,7 @@
 """What the gateway says and what the device lets go, held against what is durable at that very moment.
 
 1. A receipt leaves only when the vault's durable bytes hold that many segments with that head, and the committed ledger
-   says that the clip is held.
+   says that the clip is held. What settled a cut clip is durable beside it, unless a write there found no room.
 2. An event's or alarm's receipt leaves only when the committed ledger has the event; an acknowledgement only when a
    human gave it; a resolution likewise.
 3. A message of the alarm or event lane is acknowledged to the broker only when its event is committed.
@@ -14,8 +14,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from lapel_gateway.vault import Vault
 from lapel_protocol.clip import head_of
 from lapel_protocol.command import (
     ALARM_ACK,
@@ -69,6 +71,7 @@ class Promises:
         self._devices = devices
         self._receipted: set[tuple[str, int]] = set()
         self.gone_with_restore: set[tuple[str, int]] = set()
+        self.cuts_gone: set[tuple[str, int]] = set()  # clips whose settling event a restore took out of the vault
         self.let_go: dict[tuple[str, int, int], bytes] = {}  # events that devices no longer have
         self._had: set[tuple[str, int, int]] = set()  # events in a ledger that a restore replaced
         self.deleted: dict[tuple[str, int], bytes] = {}
@@ -104,8 +107,23 @@ class Promises:
         content = self._gateway.durable_clip(name, clip)
         if head_over(content, segments) != head:
             raise Broken(f"clip {name}-{clip} is receipted while the durable vault does not have these segments")
+        self._check_cut(name, clip)
         self._checked.add(named)
         self.seen["receipts of clips"] += 1
+
+    def _check_cut(self, name: str, clip: int) -> None:
+        if (name, clip) in self.cuts_gone or self._gateway.cache.refused:
+            return
+        query = (
+            "SELECT event.record FROM clip JOIN event ON event.device = clip.device AND event.boot = clip.cut_boot"
+            " AND event.counter = clip.cut_counter WHERE clip.device = ? AND clip.clip = ? AND clip.settled_by = 'cut'"
+        )
+        cut = self._view.row(query, (name, clip))
+        if cut is None:
+            return
+        if cut[0] != self._gateway.cache.durable(cut_path(self._gateway.vault, name, clip)):
+            raise Broken(f"clip {name}-{clip} is receipted while what settled it is not durable beside it")
+        self.seen["receipts of cut clips"] += 1
 
     def _event(self, name: str, boot: int, counter: int, while_what: str) -> None:
         named = (name, boot, counter, self._gateway.generation)
@@ -160,18 +178,21 @@ class Promises:
         if (name, clip) not in self.gone_with_restore and (not held or not content.startswith(held)):
             raise Broken(f"clip {clip} was deleted on {name} while the gateway's durable copy differs")
 
-    def before_restore(self) -> dict[tuple[str, int], bytes]:
-        """Every clip that the gateway holds durably now, complete or not."""
+    def before_restore(self) -> dict[tuple[str, int], tuple[bytes, bytes]]:
+        """Every clip that the gateway holds durably now, complete or not, with what settled it where it was cut."""
         self._had |= set(self._view.rows("SELECT device, boot, counter FROM event"))
-        return {key: self._gateway.durable_clip(*key) for key in self._gateway.vault.clips()}
+        vault, cache = self._gateway.vault, self._gateway.cache
+        return {key: (self._gateway.durable_clip(*key), cache.durable(cut_path(vault, *key))) for key in vault.clips()}
 
-    def after_restore(self, before: dict[tuple[str, int], bytes]) -> None:
+    def after_restore(self, before: dict[tuple[str, int], tuple[bytes, bytes]]) -> None:
         """What a restore took away is excused until it is here again; so are receipts said before it."""
         vault = self._gateway.vault
-        for key, content in before.items():
+        for key, (content, cut) in before.items():
             path = vault.path(*key)
             if not path.exists() or path.read_bytes() != content:
                 self.gone_with_restore.add(key)
+            if vault.cut(*key) != cut:
+                self.cuts_gone.add(key)
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
@@ -194,6 +215,11 @@ class Promises:
         missing = [event for event in gone if self._view.row(query, event) != (self.let_go[event],)]
         self.let_go.clear()
         return missing
+
+
+def cut_path(vault: Vault, name: str, clip: int) -> Path:
+    """Where the vault has what settled a cut clip."""
+    return vault.path(name, clip).with_suffix(".cut")
 
 
 def head_over(content: bytes, segments: int) -> bytes:
