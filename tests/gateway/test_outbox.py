@@ -302,7 +302,7 @@ def test_a_channel_that_hangs_delays_no_other(engine: sa.Engine, role: Callable[
         let_go.wait(30)
 
     stuck.on_deliver = hang
-    running = role(stuck, good)
+    role(stuck, good)
     queue(engine, OUTBOX_ALARM, "a1", "alarm 1", {}, NOW_MS)
     assert hanging.wait(10)
 
