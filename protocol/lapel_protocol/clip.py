@@ -12,6 +12,7 @@ from .errors import Malformed, UnsupportedVersion
 from .keys import EpochKeys
 from .limits import (
     CLIP_END_BYTES,
+    CLIP_HEADER_BYTES,
     DEVICE_ID_BYTES,
     KEY_BYTES,
     KEY_ID_BYTES,
@@ -104,11 +105,15 @@ class ClipHeader:
 
     def associated_data(self) -> bytes:
         """The 484 bytes that precede the Tink header; they are the stream's associated data."""
+        return self.fields() + self.wrapped_seed
+
+    def fields(self) -> bytes:
+        """The 100 bytes that precede the wrapped seed."""
         if len(self.wrapped_seed) != RSA_BYTES or len(self.previous_head) != 32:
             raise ValueError("clip header field of the wrong length")
         if len(self.device) != DEVICE_ID_BYTES or len(self.key_id) != KEY_ID_BYTES:
             raise ValueError("clip header field of the wrong length")
-        fields = struct.pack(
+        return struct.pack(
             FIELDS_LAYOUT,
             RECORD_CLIP_HEADER,
             PROTOCOL_VERSION,
@@ -131,18 +136,28 @@ class ClipHeader:
             self.alarm_boot,
             self.alarm_counter,
         )
-        return fields + self.wrapped_seed
 
 
 def seal_clip_header(header: ClipHeader, keys: EpochKeys, seed: bytes) -> "tuple[bytes, StreamKeys]":
     """(588-byte header record, keys of the stream). `header.tink_header` and `wrapped_seed` are set by the caller."""
+    record, stream = make_clip_header(header, keys, seed)
+    return bytes(record), stream
+
+
+def make_clip_header(header: ClipHeader, keys: EpochKeys, seed: bytes) -> "tuple[bytearray, StreamKeys]":
+    """`seal_clip_header` for a device, whose heap may have room for the record once, and not for each step to it."""
     salt, _ = split_tink_header(header.tink_header)
-    associated = header.associated_data()
-    stream = StreamKeys(clip_ikm(keys.clip_enc, seed), salt, associated)
+    record = bytearray(CLIP_HEADER_BYTES)
+    view = memoryview(record)
+    record[:FIELDS_BYTES] = header.fields()
+    record[FIELDS_BYTES:ASSOCIATED_BYTES] = header.wrapped_seed
+    record[ASSOCIATED_BYTES : HEADER_MAC_AT - KEY_BYTES] = header.tink_header
+    stream = StreamKeys(clip_ikm(keys.clip_enc, seed), salt, view[:ASSOCIATED_BYTES])
     auth = Mac(keys.clip_auth)
     sealed = xor32(stream.mac_key, auth.digest(labels.SEAL_MAC_KEY, header.tink_header))
-    body = associated + header.tink_header + sealed
-    return body + auth.digest(body), stream
+    record[HEADER_MAC_AT - KEY_BYTES : HEADER_MAC_AT] = sealed
+    record[HEADER_MAC_AT:] = auth.digest(view[:HEADER_MAC_AT])
+    return record, stream
 
 
 def peek_clip(record: "bytes | bytearray | memoryview") -> "tuple[bytes, int]":
