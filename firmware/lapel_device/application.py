@@ -248,7 +248,7 @@ class Application:
         """Timers, the link, and one bounded piece of slow work. Call every 10 to 20 ms."""
         if self._ready:
             self._uplink.poll(now_ms)
-            if self._alarm_clip_due:
+            if self._alarm_clip_due or (self._alarm.latched and 0 < self._recording.again_ms <= now_ms):
                 self._alarm_clip_due = False
                 self._recording.alarm_raised((self._alarm.boot, self._alarm.counter), now_ms)
             self._recording.poll(now_ms)

@@ -70,7 +70,7 @@ def _track(number: int, kind: int, codec: bytes, details: bytes) -> bytes:
     )
 
 
-def file_header(width: int, height: int, audio_rate_hz: int, date_ms: int) -> bytes:
+def write_file_header(sink: "Sink", width: int, height: int, audio_rate_hz: int, date_ms: int) -> None:
     """EBML header, Segment start, Info and Tracks: everything before the first Cluster.
 
     `width` and `height` in pixels (0 = no video track), `audio_rate_hz` samples a second of mono s16le
@@ -85,9 +85,11 @@ def file_header(width: int, height: int, audio_rate_hz: int, date_ms: int) -> by
         + _number(b"\x42\x87", 4)
         + _number(b"\x42\x85", 2)
     )
+    sink.write(_element(b"\x1a\x45\xdf\xa3", ebml) + b"\x18\x53\x80\x67" + _UNKNOWN_SIZE)
     info = _number(b"\x2a\xd7\xb1", 1000000) + _element(b"\x4d\x80", _APPLICATION) + _element(b"\x57\x41", _APPLICATION)
     if date_ms:
         info += _element(b"\x44\x61", struct.pack(">q", (date_ms - MATROSKA_EPOCH_MS) * 1000000))
+    sink.write(_element(b"\x15\x49\xa9\x66", info))
     tracks = b""
     if width and height:
         video = _number(b"\xb0", width) + _number(b"\xba", height)
@@ -96,13 +98,7 @@ def file_header(width: int, height: int, audio_rate_hz: int, date_ms: int) -> by
         audio = _element(b"\xb5", struct.pack(">d", audio_rate_hz)) + _number(b"\x9f", 1) + _number(b"\x62\x64", 16)
         tracks += _track(AUDIO_TRACK, _TYPE_AUDIO, b"A_PCM/INT/LIT", _element(b"\xe1", audio))
     tracks += _track(TEXT_TRACK, _TYPE_SUBTITLE, b"S_TEXT/UTF8", b"")
-    return (
-        _element(b"\x1a\x45\xdf\xa3", ebml)
-        + b"\x18\x53\x80\x67"
-        + _UNKNOWN_SIZE
-        + _element(b"\x15\x49\xa9\x66", info)
-        + _element(b"\x16\x54\xae\x6b", tracks)
-    )
+    sink.write(_element(b"\x16\x54\xae\x6b", tracks))
 
 
 class MatroskaWriter:
@@ -116,9 +112,9 @@ class MatroskaWriter:
         self._cluster = bytearray(b"\x1f\x43\xb6\x75" + _UNKNOWN_SIZE + b"\xe7\x84\x00\x00\x00\x00")
 
     def begin(self, width: int, height: int, audio_rate_hz: int, date_ms: int) -> None:
-        """Write the file header (arguments as for `file_header`) and forget the clip before."""
+        """Write the file header (arguments as for `write_file_header`) and forget the clip before."""
         self._cluster_ms = -1
-        self._sink.write(file_header(width, height, audio_rate_hz, date_ms))
+        write_file_header(self._sink, width, height, audio_rate_hz, date_ms)
 
     def frame(self, jpeg: "bytes | memoryview", at_ms: int) -> None:
         """One whole JPEG, captured `at_ms` milliseconds into the clip. Raises ValueError if out of range."""

@@ -23,8 +23,8 @@ from lapel_protocol.clip import (
     TRUST_NONE,
     ClipEnd,
     ClipHeader,
+    make_clip_header,
     seal_clip_end,
-    seal_clip_header,
 )
 from lapel_protocol.keys import pool_bytes
 from lapel_protocol.limits import MAX_SEGMENTS, PREFIX_BYTES, SALT_BYTES
@@ -120,8 +120,20 @@ class Recorder:
 
         The caller sets in `header` why and how the clip starts (notice, prompted_ms, confirmed_ms, alarm_boot,
         alarm_counter); the rest is set here. Raises KeyStoreFault when the key sectors fail and OSError when storage
-        does; nothing is active then, and an epoch that was consumed is reported by the epoch ledger.
+        does; nothing is active then, and an epoch that was consumed is reported by the epoch ledger. After these, and
+        after a MemoryError, `abandon` what may have been begun.
         """
+        number = self._keystore.epoch
+        try:
+            self._begin(header, audio, seed, now_ms)
+        except (OSError, MemoryError):
+            if self._keystore.epoch > number:
+                # The ledger accounts for the epoch whatever became of it; a failed removal leaves the file, so a clip.
+                begun = self._writer is not None or self._is_there(number)
+                self._ledger.add(number, EPOCH_CLIP if begun else EPOCH_BURNED)
+            raise
+
+    def _begin(self, header: ClipHeader, audio: bool, seed: "WrappedSeed", now_ms: int) -> None:
         secret, _, header.wrapped_seed = seed
         alarm = header.alarm_counter != 0
         epoch = self._keystore.step(MARK_CLIP, self._board.entropy(32), self._board.clock.ticks_ms())
@@ -138,16 +150,10 @@ class Recorder:
             header.previous_head = head or PREV_UNSETTLED_HEAD
         salt = pool_bytes(epoch.pool, labels.POOL_SALT, SALT_BYTES)
         header.tink_header = tink_header(salt, pool_bytes(epoch.pool, labels.POOL_PREFIX, PREFIX_BYTES))
-        record, stream = seal_clip_header(header, epoch.keys, secret)
+        record, stream = make_clip_header(header, epoch.keys, secret)
         self._reset(now_ms)
-        try:
-            self._writer = self._spool.create(epoch.number, self._identity.boot, alarm, record)
-            self._keystore.started()
-        except OSError:
-            # The ledger accounts for the epoch whatever became of it; a failed removal leaves the file, and so a clip.
-            begun = self._writer is not None or self._is_there(epoch.number)
-            self._ledger.add(epoch.number, EPOCH_CLIP if begun else EPOCH_BURNED)
-            raise
+        self._writer = self._spool.create(epoch.number, self._identity.boot, alarm, record)
+        self._keystore.started()
         self._ledger.add(epoch.number, EPOCH_CLIP)
         keys = epoch.keys
         # Only the end record is still to be sealed; what could open the clip again is let go now.
@@ -251,9 +257,10 @@ class Recorder:
 
     def abandon(self, why: int) -> None:
         """Let go of a clip that storage does not take: the spool settles it as cut, for the reason `why` (WHY_*)."""
+        if self._writer is None:
+            return
         try:
-            if self._writer is not None:
-                self._writer.abandon(why)
+            self._writer.abandon(why)
         except OSError:
             self._board.log("clip %d: storage failed; it is settled after the next restart" % self.clip)
         self._forget()

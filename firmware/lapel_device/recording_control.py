@@ -7,7 +7,11 @@ Rules that hold here:
   gateway is told. An alarm goes out whether or not its clip may start.
 - A clip begins before anything about it is journalled: seconds of a conversation do not wait for flash.
 - Storage that fails ends the clip; what was sealed stays and is settled by the spool.
+- A heap that is too cut up for a clip is no reason to restart, least of all in an alarm: the clip is tried once more
+  after a collection, then refused as by failing storage, and an alarm's is tried again later.
 """
+
+import gc
 
 from lapel_protocol import recording as table
 from lapel_protocol.clip import (
@@ -74,6 +78,7 @@ BATTERY_ALARMS_ONLY = 1  # ordinary clips stop
 BATTERY_RADIO_ONLY = 2  # an alarm's clip stops, too: the alarm itself must still go out and be answered
 
 _NO_SPACE = 28  # ENOSPC
+_AGAIN_MS = 5000
 
 # Rows: (effect of the table, notice outcome in the header, what is noted about the notice, why).
 _BEGIN = (
@@ -102,7 +107,10 @@ _CANCEL = (
 
 
 class RecordingControl:
-    """Drives one Recorder. `alarm` is the (boot, counter) of the alarm that new clips belong to, (0, 0) for none."""
+    """Drives one Recorder. `alarm` is the (boot, counter) of the alarm that new clips belong to, (0, 0) for none.
+
+    `again_ms`: when an alarm's clip, for which there was no memory, should be tried again by `alarm_raised`; 0 = never.
+    """
 
     def __init__(
         self,
@@ -126,6 +134,7 @@ class RecordingControl:
         self._failure = WHY_NONE
         self._clip_alarm = (0, 0)
         self.alarm = (0, 0)
+        self.again_ms = 0
         self._battery = BATTERY_GOOD
 
     @property
@@ -153,6 +162,7 @@ class RecordingControl:
     def alarm_raised(self, alarm: "tuple[int, int]", now_ms: int) -> None:
         """An alarm is out, or was held again: its clip starts without notice, or the running clip becomes its."""
         self.alarm = alarm
+        self.again_ms = 0
         if self._machine.state != table.RECORDING:
             why = self._refusal(True)
             if why:
@@ -263,17 +273,24 @@ class RecordingControl:
         self._display.switch(feedback.NOTICE, False, now_ms)
         failure = WHY_NONE
         try:
-            self._recorder.begin(header, bool(self._settings.current.audio), self._seeds.take(), now_ms)
+            self._open(header, now_ms)
         except OSError as error:
             failure = _why(error)
         except KeyStoreFault:
             failure = WHY_STORAGE_ERROR
+        except MemoryError:
+            failure = WHY_STORAGE_ERROR
+            if header.alarm_counter:
+                self.again_ms = now_ms + _AGAIN_MS
         if failure:
             self._recorder.abandon(failure)
             self._failure = failure
             self._machine.handle(table.STORAGE)
             self._display.switch(feedback.RECORDING, False, now_ms)
-            self._refuse(failure, now_ms)
+            try:
+                self._refuse(failure, now_ms)
+            except MemoryError:
+                gc.collect()  # then the wearer has felt it, and nobody else hears of it
         else:
             self._clip_alarm = (header.alarm_boot, header.alarm_counter)
             self._display.switch(feedback.RECORDING, True, now_ms)
@@ -283,6 +300,22 @@ class RecordingControl:
             if header.alarm_counter:
                 self.note("alarm: %d/%d" % self._clip_alarm, now_ms)
         self._prompted_ms = -1
+
+    def _open(self, header: ClipHeader, now_ms: int) -> None:
+        """Begin the clip, at the second try if memory is short. Raises OSError, KeyStoreFault, MemoryError."""
+        seed = None
+        for last in (False, True):
+            try:
+                seed = seed or self._seeds.take()
+                self._recorder.begin(header, bool(self._settings.current.audio), seed, now_ms)
+                return
+            except MemoryError:
+                gc.collect()
+                self._recorder.abandon(WHY_STORAGE_ERROR)
+                if last:
+                    raise
+                if self._spool.last()[0] == header.clip:
+                    seed = None  # a header with it is in the spool
 
     def _end(self, reason: int, why: int, now_ms: int) -> None:
         if reason == END_STORAGE:

@@ -26,7 +26,7 @@ from .settling import CUT, ENDED, Walk, read_full
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .boards.contract import File, Storage
+    from .boards.contract import Bytes, File, Storage
 
 __all__ = ["ClipWriter", "Spool", "SpoolClip"]
 
@@ -148,7 +148,7 @@ class Spool:
         """(number, head) of the newest clip: head None while it is unsettled, number 0 when there is no clip."""
         return self._newest, self._newest_head or None
 
-    def create(self, clip: int, boot: int, alarm: bool, header: "bytes | memoryview") -> ClipWriter:
+    def create(self, clip: int, boot: int, alarm: bool, header: "Bytes") -> ClipWriter:
         """Begin a clip; its header record is durable on return. Raises OSError; nothing of the clip is left then."""
         if self.count + len(self._receipted) >= MAX_CLIPS and not self._delete_oldest():
             raise OSError(_NO_SPACE)
@@ -159,7 +159,7 @@ class Spool:
             writer = ClipWriter(self, file, entry, header, self._sync_segments)
             if alarm:
                 self._storage.open(_alarm_path(clip), "wb").close()
-        except OSError:
+        except (OSError, MemoryError):
             file.close()
             self._remove(clip)
             raise

@@ -1,6 +1,16 @@
 """Alarms from the button to their resolution: the whole application against a gateway in memory."""
 
+from typing import Any
+
+import pytest
+
 from lapel_device import feedback
+from lapel_device.clip_writer import ClipWriter
+from lapel_device.epochs import EpochLedger
+from lapel_device.keystore import KeyStore
+from lapel_device.matroska import MatroskaWriter
+from lapel_device.seeds import Seeds
+from lapel_device.spool import Spool
 from lapel_protocol import alarm, command, event, recording
 from lapel_protocol.clip import (
     NOTICE_ALARM,
@@ -13,11 +23,14 @@ from lapel_protocol.orders import (
 from lapel_protocol.report_decoders import (
     decode_alarm_raised,
     decode_heartbeat,
+    decode_hello,
 )
 from lapel_protocol.reports import (
     HEART_RECORDING,
+    NOTE_REFUSED,
 )
-from tests.firmware.desk import DeskBoard, spoil
+from lapel_protocol.stream import SegmentSealer
+from tests.firmware.desk import DeskBoard, OpenedClip, clip_files, spoil
 from tests.firmware.pair import DevicePair
 
 
@@ -178,3 +191,102 @@ def test_a_silent_device_shows_nothing_while_its_alarm_is_latched() -> None:
     pair.gateway.say(command.ALARM_RESOLVED, AlarmResolved(raised.boot, raised.counter, RESOLVED_TRUE))
     pair.run(2000)
     assert any(rgb for _, rgb, _, _ in pair.board.desk_indicator.changes[-20:])
+
+
+SHORT_OF_MEMORY: list[tuple[type, str]] = [
+    (Seeds, "take"),
+    (KeyStore, "step"),
+    (SegmentSealer, "begin"),
+    (Spool, "create"),
+    (ClipWriter, "_write"),
+    (KeyStore, "started"),
+    (EpochLedger, "add"),
+    (MatroskaWriter, "begin"),
+]
+
+
+def no_memory_for(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, times: int) -> None:
+    """The next so many calls of a function find no memory, as on a heap that is cut up."""
+    whole, left = getattr(owner, name), [times]
+
+    def starved(*arguments: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise MemoryError
+        return whole(*arguments)
+
+    monkeypatch.setattr(owner, name, starved)
+
+
+def check_epochs_and_seeds(pair: DevicePair) -> None:
+    """Every epoch is told to the gateway, and no two clips have one seed."""
+    pair.power_cut()
+    pair.run(3000)
+    told = [epoch for hello in pair.gateway.reported(event.HELLO) for epoch, _ in decode_hello(hello.payload).epochs]
+    assert set(told) == set(range(pair.app._keystore.epoch))
+    wrapped = [OpenedClip(content).header.wrapped_seed for content in clip_files(pair.board).values()]
+    assert len(set(wrapped)) == len(wrapped)
+
+
+@pytest.mark.parametrize(("owner", "name"), SHORT_OF_MEMORY)
+def test_an_alarms_clip_begins_at_the_second_try_where_memory_is_short_for_a_moment(
+    monkeypatch: pytest.MonkeyPatch, owner: type, name: str
+) -> None:
+    pair = DevicePair().run(3000)
+    no_memory_for(monkeypatch, owner, name, 1)
+    pair.hold_alarm().run(200)
+    assert pair.app.status().recording == recording.RECORDING
+    assert pair.app.status().alarm == alarm.RECEIVED
+    pair.run(2000).hold().run(2000)
+    clip = pair.gateway.clips[pair.app.status().clip].opened()
+    assert clip.end is not None
+    assert clip.header.alarm_counter == pair.gateway.reported(event.ALARM_RAISED)[0].counter
+    check_epochs_and_seeds(pair)
+
+
+@pytest.mark.parametrize(("owner", "name"), [spot for spot in SHORT_OF_MEMORY if spot[0] is not EpochLedger])
+def test_an_alarm_goes_on_without_its_clip_where_memory_is_short_and_the_clip_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, owner: type, name: str
+) -> None:
+    pair = DevicePair().run(3000)
+    no_memory_for(monkeypatch, owner, name, 2)
+    pair.hold_alarm()
+    assert pair.app.status().recording == recording.IDLE
+    assert pair.app.status().alarm == alarm.RECEIVED
+    assert pair.notes()[-1:] == [NOTE_REFUSED]
+    pair.run(4000)
+    assert pair.app.status().recording == recording.IDLE
+    pair.run(2000)
+    assert pair.app.status().recording == recording.RECORDING
+    pair.run(2000).hold().run(2000)
+    clip = pair.gateway.clips[pair.app.status().clip].opened()
+    assert clip.end is not None
+    assert clip.header.alarm_counter == pair.gateway.reported(event.ALARM_RAISED)[0].counter
+    check_epochs_and_seeds(pair)
+
+
+def test_a_clip_for_which_there_was_no_memory_is_not_tried_again_once_its_alarm_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pair = DevicePair().run(3000)
+    no_memory_for(monkeypatch, Seeds, "take", 2)
+    pair.hold_alarm()
+    raised = pair.gateway.reported(event.ALARM_RAISED)[0]
+    pair.gateway.say(command.ALARM_ACK, AlarmAck(raised.boot, raised.counter, 0, "Ada"))
+    pair.gateway.say(command.ALARM_RESOLVED, AlarmResolved(raised.boot, raised.counter, RESOLVED_TRUE))
+    pair.run(12_000)
+    assert pair.app.status().alarm == alarm.RESOLVED
+    assert pair.app.status().recording == recording.IDLE
+    assert not pair.gateway.clips
+
+
+def test_a_wearers_clip_for_which_there_is_no_memory_is_refused_and_begins_when_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pair = DevicePair().run(3000)
+    no_memory_for(monkeypatch, Seeds, "take", 2)
+    pair.hold().run(12_000)
+    assert pair.app.status().recording == recording.IDLE
+    assert pair.notes() == [NOTE_REFUSED]
+    pair.hold()
+    assert pair.app.status().recording == recording.RECORDING

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from lapel_protocol.clip import END_WEARER
+from lapel_protocol.alarm import RAISED
+from lapel_protocol.clip import END_WEARER, NOTICE_ALARM
 from lapel_protocol.keys import chain_start
+from lapel_protocol.recording import IDLE
 from lapel_sim.launcher import find_micropython, start
 from tests.firmware.desk import DEVICE, K_DEV, POOL, OpenedClip, config_fields
 from tests.firmware.device.desk_device import frame_size
@@ -78,6 +80,18 @@ def test_a_clip_recorded_in_a_devices_heap_opens_frame_by_frame(tmp_path: Path) 
         assert heap[name]["free"] >= SPARE_BYTES, heap
     assert heap["ten frames"]["allocated"] == 0
     assert heap["done"]["live"] <= heap["booted"]["live"] + 4096
+
+
+def test_an_alarm_on_a_heap_that_is_cut_up_goes_on_without_its_clip_and_gets_it_later(tmp_path: Path) -> None:
+    told, clips = run_device(tmp_path, "alarm")
+    during, after = told_of(told, "cut_up"), told_of(told, "after")
+    assert (during["alarm"], during["recording"]) == (RAISED, IDLE)
+    assert during["events"] >= 1
+    assert after["alarm"] == RAISED
+    (clip,) = clips.values()
+    assert clip.end is not None
+    assert (clip.header.notice, clip.header.alarm_counter) == (NOTICE_ALARM, after["counter"])
+    assert clip.end.frames == told_of(told, "frames")["given"] > 40
 
 
 def test_the_runtime_records_with_the_real_asyncio(tmp_path: Path) -> None:

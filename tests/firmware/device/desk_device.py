@@ -20,6 +20,13 @@ SPEED = 8
 """Device milliseconds in one of the host's."""
 
 _RECORD = 1
+_ALARM = 2
+
+PIECE_BYTES = 512
+"""More than an alarm needs at a time, less than wrapping a seed does."""
+
+WHOLE_BYTES = 5120
+"""What is free again later: the steps of wrapping a seed, and a clip."""
 
 
 def tell(**fields: object) -> None:
@@ -193,18 +200,54 @@ def heap(phase: str) -> None:
 
 def record(board: Board, application: Application) -> None:
     """One clip of 60 frames with audio, by hand, in invented time."""
-    now_ms = 0
     samples = memoryview(bytearray(3200))
-    while now_ms < 12000:
+    push(board, application, samples, _RECORD, 0, 6000)
+    heap("recording")
+    push(board, application, samples, 0, 6000, 9000)
+    push(board, application, samples, _RECORD, 9000, 12000)
+
+
+def push(board: Board, application: Application, samples: memoryview, button: int, now_ms: int, until_ms: int) -> None:
+    """Let time pass; after its first second a button is held for 1.8 s or, to raise an alarm, for 2.8 s."""
+    down_ms = now_ms + 1000
+    up_ms = now_ms + (3800 if button == _ALARM else 2800)
+    while now_ms < until_ms:
         now_ms += 20
-        application.sample_buttons(_RECORD if 1000 < now_ms < 2800 or 10000 < now_ms < 11800 else 0, now_ms)
+        application.sample_buttons(button if down_ms < now_ms < up_ms else 0, now_ms)
         if application.wants_camera and now_ms % 100 == 0:
             application.frame(board.camera.take(), now_ms, 320, 240, now_ms)
         if application.wants_audio and now_ms % 100 == 0:
             application.audio(samples, now_ms)
         application.poll(now_ms)
-        if now_ms == 6000:
-            heap("recording")
+
+
+def cut_up() -> "list[bytearray | None]":
+    """Fill the heap with pieces and let go of every other one: much is free, and nothing longer than a piece."""
+    pieces: list[bytearray | None] = [None] * 256
+    at = 0
+    try:
+        while True:
+            pieces[at] = bytearray(PIECE_BYTES)
+            at += 1
+    except MemoryError:
+        for i in range(0, at, 2):
+            pieces[i] = None
+    return pieces
+
+
+def raise_alarm(board: Board, application: Application) -> None:
+    """An alarm for whose clip no seed is wrapped ahead, on a heap that stays cut up until a while after it."""
+    application._stage_ms = 60000
+    samples = memoryview(bytearray(3200))
+    whole = bytearray(WHOLE_BYTES)
+    pieces = cut_up()
+    push(board, application, samples, _ALARM, 0, 4000)
+    status = application.status()
+    tell(cut_up=True, alarm=status.alarm, recording=status.recording, events=status.events_held)
+    del whole, pieces
+    push(board, application, samples, 0, 4000, 12000)
+    push(board, application, samples, _RECORD, 12000, 16000)
+    tell(after=True, alarm=application.status().alarm, counter=application.status().alarm_counter)
 
 
 class Nowhere:
@@ -229,7 +272,7 @@ def measure_writer(view: memoryview) -> None:
 
 
 def main() -> None:
-    """Arguments: the storage folder, CK_0 and P_0 in hex, and "hand" or "runtime"."""
+    """Arguments: the storage folder, CK_0 and P_0 in hex, and "hand", "alarm" or "runtime"."""
     root, chain_key, pool, how = sys.argv[1:5]
     board = Board(root)
     provision_sectors(board.sectors, bytes.fromhex(chain_key), bytes.fromhex(pool))  # type: ignore[arg-type]
@@ -241,6 +284,9 @@ def main() -> None:
         application.boot(0)
         heap("booted")
         record(board, application)
+    elif how == "alarm":
+        application.boot(0)
+        raise_alarm(board, application)
     else:
         runtime = Runtime(board, application)  # type: ignore[arg-type]
         board.buttons.runtime = runtime
