@@ -81,7 +81,7 @@ _EARLY = Direct(
 )
 _SHOWS = sa.update(alarm).where(alarm.c.id == sa.bindparam("of_id")).values(device_shows=sa.bindparam("shows"))
 
-_KIND_UNKNOWN = 0
+_KIND_UNKNOWN = 0  # of an alarm that only its device's heartbeats name: they do not say the kind, nor does it know
 
 _log = structlog.get_logger("lapel.alarms")
 
@@ -93,6 +93,11 @@ class AlarmError(Exception):
 def alarm_id(device: str, boot: int, counter: int) -> str:
     """The one readable id of an alarm, from press to delivery."""
     return f"{device}-{boot}-{counter}"
+
+
+def kind_name(kind: int) -> str:
+    """What kind of alarm it is, in one word for people and channels."""
+    return ALARM_KIND_NAMES[kind] if kind != _KIND_UNKNOWN else "unknown"
 
 
 def enter_alarm(connection: sa.Connection, trust: Trust, found: Event, record: bytes, now_ms: int) -> list[Order]:
@@ -237,11 +242,9 @@ def _raise(
         "battery_percent": battery,
     }
     _RAISE.run(connection, values)
-    note_step(connection, identifier, "received", DEVICE_NAME, ALARM_KIND_NAMES[kind], now_ms)
+    note_step(connection, identifier, "received", DEVICE_NAME, kind_name(kind), now_ms)
     tell(connection, identifier, "raised", now_ms)
-    _log.info(
-        "alarm", id=identifier, kind=ALARM_KIND_NAMES[kind], person=trust.person, device_state=trust.state, clip=clip
-    )
+    _log.info("alarm", id=identifier, kind=kind_name(kind), person=trust.person, device_state=trust.state, clip=clip)
     # The cancel has its own record and may have overtaken the alarm.
     named = AlarmCancelled(found.boot, found.counter)
     of = {"of_device": trust.name, "of_kind": ALARM_CANCELLED, "of_payload": named.encode()}
@@ -289,7 +292,7 @@ def tell(connection: sa.Connection, identifier: str, what: str, now_ms: int) -> 
         "device": row.device,
         "device_state": row.device_state,
         "person": row.person,
-        "kind": ALARM_KIND_NAMES[row.kind],
+        "kind": kind_name(row.kind),
         "state": row.state,
         "clip": row.clip,
         "raised_wall_ms": row.raised_wall_ms,

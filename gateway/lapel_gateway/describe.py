@@ -15,6 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from lapel_gateway.alarm_book import kind_name
 from lapel_protocol import names
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -119,7 +120,7 @@ def alarm_words(row: Row) -> dict[str, Any]:
         "device": row["device"],
         "person": row["person"],
         "device_state": row["device_state"],
-        "kind": word(names.ALARM_KIND_NAMES, row["kind"]),
+        "kind": kind_name(row["kind"]),
         "state": row["state"],
         "clip_id": clip_name(row["device"], row["clip"]) if row["clip"] else None,
         "raised": moment(row["raised_wall_ms"], row["trust"]),

@@ -54,6 +54,13 @@ def _journal_freed_early(patcher: Patcher) -> None:
     patcher.set(vault, "_settle", lambda journal, half, handles, folders: journal.free(half))
 
 
+def _cut_not_kept(patcher: Patcher) -> None:
+    def keep_cut(self: Vault, device: str, clip: int, record: bytes) -> None:
+        """Leave it to the ledger."""
+
+    patcher.set(Vault, "keep_cut", keep_cut)
+
+
 def _receipt_before_the_sync(patcher: Patcher) -> None:
     def sync(self: Vault) -> None:
         late, self._placed = self._placed, getattr(self, "_late", [])
@@ -213,6 +220,7 @@ GATEWAY_DEFECTS = (
     Defect("receipt-names-more", "a receipt names a segment more than there is", _receipt_of_one_segment_more),
     Defect("extent-forgotten", "segments beyond a gap are not taken in when it closes", _extent_forgotten),
     Defect("segments-remembered", "segments beyond a gap stay in memory", _segments_remembered_for_ever),
+    Defect("cut-not-kept", "what settled a cut clip is not kept beside it", _cut_not_kept, ("power_cut_now",)),
     Defect("no-recovery", "a start does not compare vault and ledger", _no_recovery, ("gateway_restored",)),
     Defect(
         "dead-claims-kept",
