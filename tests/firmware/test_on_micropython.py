@@ -106,5 +106,5 @@ def test_the_runtime_records_with_the_real_asyncio(tmp_path: Path) -> None:
     ]
     times = [at_ms for at_ms, _ in clip.packets("video")]
     assert times == sorted(times)
-    assert 2000 < clip.end.duration_ms < 6000
+    assert clip.end.duration_ms > 2500
     assert end["fed"] > 10

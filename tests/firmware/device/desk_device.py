@@ -21,6 +21,8 @@ SPEED = 8
 
 _RECORD = 1
 _ALARM = 2
+_WAITS_MS = (1000, 0, 2500, 0, 700, 0)  # at least so long before, beginning, in, ending, and after the clip
+_GIVE_UP_MS = 120000
 
 PIECE_BYTES = 512
 """More than an alarm needs at a time, less than wrapping a seed does."""
@@ -76,18 +78,29 @@ class Clock:
 
 
 class Buttons:
-    """Holds RECORD twice, in device time, then ends the run."""
+    """Holds RECORD until a clip begins, lets it go on for a while, holds it until the clip ends, then ends the run.
 
-    def __init__(self) -> None:
+    By what the device does and not by its clock: on a busy machine a push of so many milliseconds may go unseen.
+    """
+
+    def __init__(self, camera: "Camera") -> None:
         self.runtime: Runtime | None = None
+        self._camera = camera
+        self._step = 0
+        self._since_ms = 0
 
     def read(self) -> int:
         runtime = self.runtime
         if runtime is None:
             return 0
         now_ms = runtime.now()
-        runtime.stopped = now_ms > 8000
-        return _RECORD if 1000 < now_ms < 2800 or 5500 < now_ms < 7300 else 0
+        waited = now_ms - self._since_ms > _WAITS_MS[self._step] and (self._step != 2 or self._camera.given > 5)
+        on = runtime._application.wants_camera
+        if waited and (self._step in (0, 4) or on == (self._step in (1, 2))):
+            self._step += 1
+            self._since_ms = now_ms
+        runtime.stopped = self._step > 4 or now_ms > _GIVE_UP_MS
+        return _RECORD if self._step in (1, 3) else 0
 
 
 class Indicator:
@@ -170,9 +183,9 @@ class Board:
     def __init__(self, root: str) -> None:
         self.profile = Profile()
         self.clock = Clock()
-        self.buttons = Buttons()
         self.indicator = Indicator()
         self.camera = Camera(self.clock)
+        self.buttons = Buttons(self.camera)
         self.microphone = Microphone()
         self.battery = Battery()
         self.sectors = Sectors()
