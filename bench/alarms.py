@@ -1,17 +1,21 @@
 """Alarm latency, idle and while ingest is saturated, through a real Mosquitto and real gateway processes.
 
-Measured on one clock, in the process of the pressing devices: press to receipt at the device; and by a second
-subscriber, from the alarm's arrival (the broker hands it on) to the gateway's receipt for it (the broker hands that
-on), which the gateway sends after its commit. The latter is therefore more than arrival to commit, never less.
+Measured on one clock: press to receipt at the device, in the process of the pressing devices; and by a second
+subscriber (`bench.observer`), from the alarm's arrival (the broker hands it on) to the gateway's receipt for it (the
+broker hands that on), which the gateway sends after its commit. The latter is therefore more than arrival to commit,
+never less. Beside it, at the same time and on the same disk: how long a page takes that is appended to a file and made
+durable, which is the least that any commit can take.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,10 +24,6 @@ import structlog
 
 from bench.report import Report
 from lapel_gateway.registry import Package
-from lapel_protocol.command import ALARM_RECEIPT
-from lapel_protocol.topics import LANE_ALARM, LANE_DOWN, lane_filter
-from lapel_sim.fleet import packets
-from lapel_sim.fleet.connection import Connection
 from lapel_sim.fleet.fleet import Fleet
 from lapel_sim.fleet.tally import percentile
 from lapel_tools.fleet_run import make_fleet
@@ -37,59 +37,58 @@ COMMITTED_MS = 15.0
 _EVERY_S = 0.025
 _WARM_S = 3.0
 _ANSWER_S = 60.0
-_KIND_AT = 2  # of a command record
 
 
 class Observer:
-    """A subscriber that notes when alarms and their receipts pass the broker."""
+    """The observing process (`bench.observer`)."""
 
-    def __init__(self) -> None:
-        self.committed_ms: list[float] = []
-        self.ready = asyncio.Event()
-        self._arrived: dict[str, float] = {}
-        self._connection: Connection | None = None
+    def __init__(self, host: str, port: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.observer", host, str(port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        if self._process.stdout is None or self._process.stdout.readline() != "ready\n":
+            raise RuntimeError("the observer is not ready")
 
-    async def connect(self, host: str, port: int) -> None:
-        """Connect and subscribe."""
-        connection = Connection(self, None, "")
-        self._connection = connection
-        await asyncio.get_running_loop().create_connection(lambda: connection, host, port)
-        await self.ready.wait()
-
-    def opened(self) -> None:
-        """TCP is up."""
-        self._send(packets.connect("observer", 0, True))
-
-    def packet(self, kind: int, flags: int, body: bytes) -> None:
-        """The broker sent something."""
-        now = time.perf_counter()
-        if kind == packets.CONNACK:
-            self._send(packets.subscribe(1, lane_filter(LANE_ALARM)))
-            self._send(packets.subscribe(2, lane_filter(LANE_DOWN)))
-        elif kind == packets.SUBACK and body[:2] == b"\0\2":
-            self.ready.set()
-        elif kind == packets.PUBLISH:
-            topic, number, payload = packets.read_publish(flags, body)
-            if number:
-                self._send(packets.puback(number))
-            *_, device, lane = topic.split("/")
-            if lane == LANE_ALARM:
-                self._arrived.setdefault(device, now)
-            elif payload[_KIND_AT] == ALARM_RECEIPT and device in self._arrived:
-                self.committed_ms.append((now - self._arrived.pop(device)) * 1000)
-
-    def lost(self, reason: str) -> None:
-        """The connection is over."""
-        raise RuntimeError(f"the observer was cut off: {reason}")
+    def told(self) -> list[float]:
+        """Milliseconds from arrival to receipt of each alarm since the last call."""
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("the observer has no pipes")
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        found: list[float] = json.loads(self._process.stdout.readline())
+        return found
 
     def close(self) -> None:
-        """Leave."""
-        if self._connection is not None:
-            self._connection.close()
+        """End it."""
+        self._process.communicate()
 
-    def _send(self, data: bytes) -> None:
-        if self._connection is not None:
-            self._connection.send(data)
+
+class Disk:
+    """A thread that appends a page to a file and makes it durable, over and over, at the pace of the alarms."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "page"
+        self._ended = threading.Event()
+        self._took_ms: list[float] = []
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def end(self) -> list[float]:
+        """Stop it; milliseconds of each page."""
+        self._ended.set()
+        self._thread.join()
+        return self._took_ms
+
+    def _run(self) -> None:
+        with self._path.open("wb", buffering=0) as file:
+            while not self._ended.wait(_EVERY_S):
+                began = time.perf_counter()
+                file.write(bytes(4096))
+                os.fdatasync(file.fileno())
+                self._took_ms.append((time.perf_counter() - began) * 1000)
 
 
 class Saturation:
@@ -132,25 +131,27 @@ def measure(report: Report) -> None:
     ):
         packages = site.provision(PRESSING + UPLOADING)
         site.start()
-        asyncio.run(_measure(report, site, packages, alarms))
+        asyncio.run(_measure(report, site, packages, alarms, Path(folder)))
 
 
-async def _measure(report: Report, site: LoadSite, packages: Sequence[Package], alarms: int) -> None:
+async def _measure(report: Report, site: LoadSite, packages: Sequence[Package], alarms: int, folder: Path) -> None:
     fleet = make_fleet(site, list(packages[:PRESSING]))
-    observer = Observer()
-    await observer.connect(HOST, site.broker.port)
+    observer = await asyncio.to_thread(Observer, HOST, site.broker.port)
     await fleet.switch_on(1.0)
     await fleet.settled(_ANSWER_S)
+    disk = Disk(folder)
     await _press(fleet, observer, alarms)
-    _tell(report, "idle", fleet, observer)
+    _tell(report, "idle", fleet, observer.told(), disk.end())
     saturation = await asyncio.to_thread(Saturation, site, packages[PRESSING:])
     await asyncio.sleep(_WARM_S)
     before, began = site.usages()["gateway"], time.monotonic()
+    disk = Disk(folder)
     await _press(fleet, observer, alarms)
+    pages = disk.end()
     busy = (site.usages()["gateway"].cpu_s - before.cpu_s) / (time.monotonic() - began)
     rate = await asyncio.to_thread(saturation.end)
     report.figure("clips into custody meanwhile", rate, "MB/s", f"gateway at {busy:.0%} of a core")
-    _tell(report, "saturated", fleet, observer)
+    _tell(report, "saturated", fleet, observer.told(), pages)
     observer.close()
     await fleet.switch_off()
 
@@ -158,18 +159,20 @@ async def _measure(report: Report, site: LoadSite, packages: Sequence[Package], 
 async def _press(fleet: Fleet, observer: Observer, alarms: int) -> None:
     """Press so many alarms, one after the other on different devices, and wait for every receipt."""
     fleet.tally.alarm_ms.clear()
-    observer.committed_ms.clear()
+    observer.told()
     for number in range(alarms):
         fleet.members[number % len(fleet.members)].press()
         await asyncio.sleep(_EVERY_S)
     await fleet.drained(_ANSWER_S)
 
 
-def _tell(report: Report, when: str, fleet: Fleet, observer: Observer) -> None:
-    committed, pressed = observer.committed_ms, fleet.tally.alarm_ms
+def _tell(report: Report, when: str, fleet: Fleet, committed: list[float], pages: list[float]) -> None:
+    pressed = fleet.tally.alarm_ms
     report.figure(f"{when}: arrival to committed, p50", percentile(committed, 0.5), "ms", f"{len(committed)} alarms")
     report.at_most(f"{when}: arrival to committed, p99", percentile(committed, 0.99), "ms", COMMITTED_MS)
     report.figure(f"{when}: arrival to committed, max", max(committed, default=0.0), "ms")
     report.figure(f"{when}: press to receipt at the device, p50", percentile(pressed, 0.5), "ms")
     report.figure(f"{when}: press to receipt at the device, p99", percentile(pressed, 0.99), "ms")
     report.figure(f"{when}: press to receipt at the device, max", max(pressed, default=0.0), "ms")
+    report.figure(f"{when}: the disk alone, a page appended, p50", percentile(pages, 0.5), "ms", f"{len(pages)} pages")
+    report.figure(f"{when}: the disk alone, a page appended, p99", percentile(pages, 0.99), "ms")
