@@ -1,5 +1,7 @@
 """Opening the ledger: settings, upgrades after a copy, refusals, and speed."""
 
+import errno
+import os
 import sqlite3
 import subprocess
 import sys
@@ -35,15 +37,53 @@ def test_the_migrations_make_exactly_the_tables_of_the_schema(tmp_path: Path) ->
     engine.dispose()
 
 
-def test_every_commit_is_durable_and_readers_do_not_wait(tmp_path: Path) -> None:
+def test_an_urgent_commit_is_durable_and_readers_do_not_wait(tmp_path: Path) -> None:
     engine = open_ledger(tmp_path / "ledger.sqlite")
     assert pragma(engine, "journal_mode") == "wal"
-    assert pragma(engine, "synchronous") == 2  # FULL
+    with writing(engine, urgent=True):
+        assert pragma(engine, "synchronous") == 2  # FULL
     assert pragma(engine, "foreign_keys") == 1
     with writing(engine) as connection:
         connection.execute(sa.insert(user).values(name="Zoë", token_hash=b"1", created_ms=1))
         with reading(engine) as other:
             assert other.execute(sa.select(user)).all() == []
+    engine.dispose()
+
+
+def test_an_ordinary_writer_waits_for_the_disk_without_keeping_the_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_ledger(tmp_path / "ledger.sqlite")
+    synced: list[str] = []
+    real = os.fdatasync
+
+    def write_urgently() -> None:
+        with writing(engine, urgent=True) as connection:
+            connection.execute(sa.insert(user).values(name="Sam", token_hash=b"2", created_ms=1))
+
+    def sync(handle: int) -> None:
+        urgent = threading.Thread(target=write_urgently)
+        urgent.start()
+        urgent.join(5)
+        assert not urgent.is_alive()
+        synced.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        real(handle)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    add_user(engine, "Zoë")
+    assert synced == ["ledger.sqlite-wal"]
+    engine.dispose()
+
+
+def test_a_commit_that_cannot_be_made_durable_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = open_ledger(tmp_path / "ledger.sqlite")
+
+    def fail(_handle: int) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    with pytest.raises(OSError, match="broken"):
+        add_user(engine, "Zoë")
     engine.dispose()
 
 

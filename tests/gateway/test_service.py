@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from lapel_gateway import alarms, service
+from lapel_gateway.arrivals import Arrival
 from lapel_gateway.config import Config, GatewaySection, WebSection
 from lapel_gateway.downlink import Outcome
 from lapel_gateway.keystore import KeyStore, KeyStoreError
@@ -209,7 +210,7 @@ def test_a_batch_waits_while_the_ledger_cannot_be_used(
     pair: DevicePair, ingest_role: IngestRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, events, clips = ingest_role
-    monkeypatch.setattr(pair.ingest, "handle", broken(3, pair.ingest.handle))
+    monkeypatch.setattr(pair.ingest, "take", broken(3, pair.ingest.take))
     clip = pair.one.record(3)
     clips.put(*clip.messages(1))
     events.put(pair.one.heartbeat())
@@ -222,17 +223,52 @@ def test_a_message_that_meets_an_error_of_the_program_is_set_aside_and_holds_up_
 ) -> None:
     _, _, clips = ingest_role
     clip = pair.one.record(9)
-    handle, poison = pair.ingest.handle, clip.message(b"poison")
+    take, poison = pair.ingest.take, clip.message(b"poison")
+    met: list[int] = []
 
-    def faulty(batch: Sequence[Message], now_ms: int) -> Outcome:
-        if poison in batch:
+    def faulty(batch: Sequence[Arrival], now_ms: int) -> Outcome:
+        if any(arrival.payload == b"poison" for arrival in batch):
+            met.append(len(batch))
             raise KeyError("a mistake")
-        return handle(batch, now_ms)
+        return take(batch, now_ms)
 
-    monkeypatch.setattr(pair.ingest, "handle", faulty)
+    monkeypatch.setattr(pair.ingest, "take", faulty)
     clips.put(poison, *clip.messages())
     until(lambda: sorted(clips.acknowledged) == [1, 2, 3, 4])
+    assert met[-1] == 1
     assert pair.vault_file(pair.one, clip.clip) == clip.file
+
+
+def test_the_next_batch_is_prepared_while_this_one_waits_for_the_disk(
+    pair: DevicePair, ingest_role: IngestRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, events, clips = ingest_role
+    events.put(pair.one.hello())
+    until(lambda: events.acknowledged == [1])
+    first, *others = pair.one.record(24).messages(4)
+    prepared: list[str] = []
+    prepare, take, sync = pair.ingest.prepare, pair.ingest.take, pair.vault.sync
+
+    def note(name: str, payload: bytes | memoryview) -> Any:
+        prepared.append(name)
+        return prepare(name, payload)
+
+    def others_come(batch: Sequence[Arrival], now_ms: int) -> Outcome:
+        if len(prepared) == 1:
+            clips.put(*others)
+        return take(batch, now_ms)
+
+    def wait_for_them() -> None:
+        until(lambda: len(prepared) == 1 + len(others))
+        sync()
+
+    monkeypatch.setattr(pair.ingest, "prepare", note)
+    monkeypatch.setattr(pair.ingest, "take", others_come)
+    monkeypatch.setattr(pair.vault, "sync", wait_for_them)
+    clips.put(first)
+    until(lambda: len(clips.acknowledged) == 1 + len(others))
+    assert len(prepared) == 1 + len(others)
+    assert pair.row("clip")["state"] == "held"
 
 
 def test_recovery_comes_before_the_first_batch(pair: DevicePair) -> None:
