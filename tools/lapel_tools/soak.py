@@ -25,7 +25,7 @@ from lapel_tools.faults.shrink import shorten
 CHUNK = 8
 """Seeds handed to a process at a time: a second or two of work."""
 
-WATCHDOG_S = 120
+WATCHDOG_S = 600
 """A seed that takes longer hangs: it is reported as failed, with its number."""
 
 REMEMBERED_SEEDS = 256
