@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import peers
-from bench.load import Load, make_load
+from bench.load import DEVICES, Load, make_load
 from bench.publisher import write_packets
 from bench.report import Report
 from lapel_gateway.ledger import open_ledger, reading
@@ -31,6 +31,7 @@ WINDOW = 4
 
 TIMEOUT_S = 120.0
 CHUNKS = ((1, "4 KiB"), (4, "16 KiB"))
+MANY_DEVICES = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +208,7 @@ def measure(report: Report) -> None:
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-") as folder:
         for chunk_segments, size in CHUNKS:
             _measure(report, Path(folder) / str(chunk_segments), chunk_segments, size)
+        _measure_many(report, Path(folder) / "many")
 
 
 def _measure(report: Report, folder: Path, chunk_segments: int, size: str) -> None:
@@ -229,4 +231,20 @@ def _measure(report: Report, folder: Path, chunk_segments: int, size: str) -> No
     base = statistics.median(len(whole.load.messages) / run.wall_s for run in runs["mosquitto_sub to nowhere"])
     for name in ("Lapel, own reader", "Lapel, paho"):
         report.at_least(f"{name}, of mosquitto_sub", rates[name] / base, "", BOUNDS[name])
+    shutil.rmtree(folder)
+
+
+def _measure_many(report: Report, folder: Path) -> None:
+    """A batch is about as many clips as devices send: what more of them cost."""
+    report.group("ingest from many", f"chunks of 4 KiB through Mosquitto, {MANY_DEVICES} devices beside {DEVICES}")
+    segments, rounds = (16, 1) if report.quick else (64, 3)
+    many = Bench(folder / "many", make_load(folder / "many", 1, MANY_DEVICES, segments, MANY_DEVICES))
+    few = Bench(folder / "few", make_load(folder / "few", 1, MANY_DEVICES, segments))
+    rates: dict[str, float] = {}
+    for name, bench in (("few", few), ("many", many)):
+        runs = [gateway(bench, "socket").wall_s for _ in range(rounds)]
+        rates[name] = len(bench.load.messages) / statistics.median(runs)
+    report.figure(f"{DEVICES} devices", rates["few"], "messages/s")
+    report.figure(f"{MANY_DEVICES} devices", rates["many"], "messages/s")
+    report.figure(f"{MANY_DEVICES} devices, of {DEVICES}", rates["many"] / rates["few"], "")
     shutil.rmtree(folder)

@@ -128,6 +128,7 @@ class Vault:
             self._write(placed)
         except OSError as error:
             self._placed.clear()
+            self._truncated.clear()
             raise _full_or_other(error, self.root) from error
         self._placed.append(placed)
 

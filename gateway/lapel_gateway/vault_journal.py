@@ -4,8 +4,8 @@ A batch touches as many files as there are devices that send. A sync of each wou
 does; one frame in one file costs the same however many clips it is about.
 
 Rules that hold here
-- The file has two halves. Frames are appended to one while the clips of the other's frames are synced; a half is freed,
-  durably, once they are, and nothing is written to it before that.
+- The file has a page that says how long its halves are, and two halves. Frames are appended to one while the clips of
+  the other's frames are synced; a half is freed, durably, once they are, and nothing is written to it before that.
 - A frame counts when `append` has returned. One that a crash has torn may be read back with old bytes in it: what it is
   about nobody has claimed yet, and that is verified anew. Only its table has a checksum.
 - Frames are numbered, and a half's frames follow each other: what older use has left behind the newest is not read.
@@ -31,6 +31,7 @@ _ALIGN = 4096
 """Frames start at a page, so that writing one never rewrites a page of another."""
 
 _MAGIC = b"LVJ1"
+_FIRST_PAGE = struct.Struct(">4sQ")  # magic, bytes of a half
 _HEAD = struct.Struct(">4sQII")  # magic, number, entries, bytes of all entries; then a CRC-32 of these and of the table
 _CRC = struct.Struct(">I")
 _ENTRY = struct.Struct(">16sIQI")  # device, clip, offset, bytes
@@ -54,13 +55,16 @@ class VaultJournal:
 
         `half_bytes` is rounded up to whole pages.
         """
-        self.half_bytes = _aligned(half_bytes)
+        self.half_bytes = self._found_half_bytes = _aligned(half_bytes)
         made = not path.exists()
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         if made:
             # The vault's own folder may be as new as the file.
             sync_folder(path.parent)
             sync_folder(path.parent.parent)
+        first = os.pread(self._file, _FIRST_PAGE.size, 0)
+        if len(first) == _FIRST_PAGE.size and first.startswith(_MAGIC):
+            _, self._found_half_bytes = _FIRST_PAGE.unpack(first)
         self._half = 0
         self._at = 0
         self._number = 1
@@ -75,9 +79,14 @@ class VaultJournal:
 
     def reset(self) -> None:
         """Everything that frames are about is durable elsewhere: forget them, durably. Raises OSError."""
-        self._erase(0)
-        self._erase(1)
+        for half_bytes in {self._found_half_bytes, self.half_bytes}:
+            for half in (0, 1):
+                os.pwrite(self._file, bytes(_TABLE_AT), _ALIGN + half * half_bytes)
         os.fdatasync(self._file)
+        if self._found_half_bytes != self.half_bytes or not os.pread(self._file, 1, 0).strip(b"\0"):
+            os.pwrite(self._file, _FIRST_PAGE.pack(_MAGIC, self.half_bytes), 0)
+            os.fdatasync(self._file)
+            self._found_half_bytes = self.half_bytes
         self._half = self._at = 0
 
     @staticmethod
@@ -97,7 +106,7 @@ class VaultJournal:
         )
         size = sum(len(part) for one in placed for part in one.parts)
         head = _HEAD.pack(_MAGIC, self._number, len(placed), size)
-        start = self._half * self.half_bytes + self._at
+        start = self._start(self._half) + self._at
         parts: list[bytes | memoryview] = [head, _CRC.pack(zlib.crc32(table, zlib.crc32(head))), table]
         for one in placed:
             parts += one.parts
@@ -113,20 +122,21 @@ class VaultJournal:
 
     def free(self, half: int) -> None:
         """All that the half's frames are about is durable elsewhere. Raises OSError."""
-        self._erase(half)
+        os.pwrite(self._file, bytes(_TABLE_AT), self._start(half))
         os.fdatasync(self._file)
 
     def close(self) -> None:
         """Let go of the file."""
         os.close(self._file)
 
-    def _erase(self, half: int) -> None:
-        os.pwrite(self._file, bytes(_TABLE_AT), half * self.half_bytes)
+    def _start(self, half: int) -> int:
+        return _ALIGN + half * self.half_bytes
 
     def _scan(self, half: int) -> list[tuple[int, int]]:
         """(number, where) of each frame of a half."""
         found: list[tuple[int, int]] = []
-        at, end = half * self.half_bytes, (half + 1) * self.half_bytes
+        at = _ALIGN + half * self._found_half_bytes
+        end = at + self._found_half_bytes
         while at < end:
             frame = self._frame(at)
             if frame is None or (found and frame[0] != found[-1][0] + 1):
@@ -144,7 +154,7 @@ class VaultJournal:
         magic, number, entries, size = _HEAD.unpack_from(head)
         (crc,) = _CRC.unpack_from(head, _HEAD.size)
         table_bytes = entries * _ENTRY.size
-        if magic != _MAGIC or table_bytes + size > self.half_bytes:
+        if magic != _MAGIC or table_bytes + size > self._found_half_bytes:
             return None
         table = os.pread(self._file, table_bytes, at + _TABLE_AT)
         if zlib.crc32(table, zlib.crc32(head[: _HEAD.size])) != crc:

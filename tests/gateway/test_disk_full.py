@@ -93,8 +93,12 @@ def test_a_disk_that_fills_in_the_middle_of_a_batch_is_the_same(
 ) -> None:
     first, second = pair.one.record(9).messages()[:2]
     pair.send(first)
+    real = getattr(os, call)
 
-    def full(*_: object) -> int:
+    def full(handle: int, *rest: object) -> object:
+        # The ledger's own files are in the reserve that clips leave alone.
+        if "ledger" in os.readlink(f"/proc/self/fd/{handle}"):
+            return real(handle, *rest)
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:

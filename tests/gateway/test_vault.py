@@ -154,6 +154,45 @@ def test_a_crash_takes_nothing_that_was_synced(tmp_path: Path) -> None:
     again.close()
 
 
+def test_a_journal_of_another_size_is_put_back_as_well(tmp_path: Path) -> None:
+    vault = Vault(tmp_path, 0, journal_half_bytes=8192)
+    for clip in range(3):
+        vault.place(DEVICE, clip, 0, b"bytes")
+        vault.sync()
+    vault.close()
+    vault.path(DEVICE, 2).unlink()  # the only one whose file was not synced after its frame
+    for half_bytes in (4096, 65_536):
+        again = Vault(tmp_path, 0, journal_half_bytes=half_bytes)
+        again.recover()
+        assert again.read(DEVICE, 2, 0, 10) == b"bytes"
+        again.place(DEVICE, 3, 0, b"more")
+        again.sync()
+        again.close()
+        again.path(DEVICE, 3).unlink()
+    last = Vault(tmp_path, 0)
+    last.recover()
+    assert last.read(DEVICE, 3, 0, 10) == b"more"
+    last.close()
+
+
+def test_a_cut_of_a_batch_that_failed_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vault = Vault(tmp_path, 0)
+    vault.place(DEVICE, 7, 0, b"abcdef")
+    vault.truncate(DEVICE, 7, 4)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwritev", full)
+        with pytest.raises(VaultFull):
+            vault.place(DEVICE, 8, 0, b"x")
+    vault.place(DEVICE, 7, 0, b"abcdefghi")
+    vault.sync()
+    assert vault.read(DEVICE, 7, 0, 20) == b"abcdefghi"
+    vault.close()
+
+
 def test_a_clean_end_leaves_whole_files_and_an_empty_journal(tmp_path: Path) -> None:
     vault = Vault(tmp_path, 0)
     vault.place(DEVICE, 7, 0, b"abc")

@@ -15,7 +15,8 @@ _ENTRY_BYTES = 32
 
 def durable_frames(content: bytes, half_bytes: int) -> Iterator[Placed]:
     """What the whole frames of a journal's file say, oldest first."""
-    halves = [list(_half(content, start, start + half_bytes)) for start in (0, half_bytes)]
+    starts = (_PAGE_BYTES, _PAGE_BYTES + half_bytes)
+    halves = [list(_half(content, start, start + half_bytes)) for start in starts]
     for half in sorted(halves, key=lambda frames: frames[0][0] if frames else 0):
         for _, entries in half:
             yield from entries
