@@ -157,8 +157,6 @@ class Spool:
         file = self._storage.open(_path(clip), "wb")
         try:
             writer = ClipWriter(self, file, entry, header, self._sync_segments)
-            if alarm:
-                self._storage.open(_alarm_path(clip), "wb").close()
         except (OSError, MemoryError):
             file.close()
             self._remove(clip)
@@ -166,6 +164,8 @@ class Spool:
         self._newest = clip
         self._newest_head = b""
         self._place(entry)
+        if alarm:
+            self._mark(clip)
         return writer
 
     def mark_alarm(self, clip: int) -> None:
@@ -175,10 +175,7 @@ class Spool:
                 entry.alarm = True
                 self._loaded.remove(entry)
                 self._place(entry)
-                try:
-                    self._storage.open(_alarm_path(clip), "wb").close()
-                except OSError:
-                    return
+                self._mark(clip)
 
     def closed(self, entry: SpoolClip, head: bytes) -> None:
         """The writer's word that a clip is no longer live: ended with this head, or to be settled (head empty)."""
@@ -330,6 +327,13 @@ class Spool:
         return entry if outcome == CUT else None
 
     # -- files ------------------------------------------------------------------------------------------------------
+
+    def _mark(self, clip: int) -> None:
+        """Say by a file's name that the clip is an alarm's; an error is no reason to be without the clip."""
+        try:
+            self._storage.open(_alarm_path(clip), "wb").close()
+        except (OSError, MemoryError):
+            return
 
     def _note(self, entry: SpoolClip) -> None:
         flags = (NOTE_ENDED if entry.ended else 0) | (NOTE_RECEIPTED if entry.level else 0)

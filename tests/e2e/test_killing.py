@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -238,6 +240,38 @@ def test_the_witness_has_what_was_durable_before_it_was_deleted(device: Device) 
     assert device.asked == [(5, content)]
     assert device.witness.faults == ["clip 5 was deleted on the device: too early"]
     assert device.witness.waiting() == []
+
+
+def test_a_bare_header_that_is_taken_back_is_left_to_the_judge(device: Device) -> None:
+    device.write(5, os.urandom(CLIP_HEADER_BYTES))
+    device.files.remove(f"{SPOOL}/00000005{CLIP_SUFFIX}")
+    assert device.asked == []
+    assert (device.witness.faults, device.witness.gone) == ([], {5})
+
+
+@run_once
+@pytest.mark.needs("mosquitto")
+def test_a_bare_header_is_a_refused_start_only_where_its_device_says_so(
+    killed: tuple[Path, dict[str, Any], str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "refused"
+    shutil.copytree(killed[0], folder)
+    name, device = next(iter(json.loads((folder / "run.json").read_text())["devices"].items()))
+    facts_file = folder / "witness" / name / "facts.json"
+    facts = json.loads(facts_file.read_text())
+    header = next((folder / "witness" / name).glob(f"*{CLIP_SUFFIX}")).read_bytes()[:CLIP_HEADER_BYTES]
+    with contextlib.closing(sqlite3.connect(folder / "gateway" / "data" / "ledger.sqlite")) as ledger, ledger:
+        taken = "SELECT count(*) FROM clip WHERE device = ? AND clip = ?"
+        epochs = ledger.execute("SELECT epoch FROM epoch WHERE device = ? ORDER BY epoch", (device,)).fetchall()
+        epoch = next(number for (number,) in epochs if not ledger.execute(taken, (device, number)).fetchone()[0])
+        ledger.execute("UPDATE epoch SET used_for = 'burned' WHERE device = ? AND epoch = ?", (device, epoch))
+    copy = bytearray(header)
+    copy[12:16] = epoch.to_bytes(4, "big")
+    (folder / "witness" / name / f"{epoch:08x}{CLIP_SUFFIX}").write_bytes(copy)
+    assert [str(epoch) in fault for fault in judge(folder).lost] == [True]
+    facts_file.write_text(json.dumps({**facts, "gone": [*facts["gone"], epoch]}))
+    found = judge(folder)
+    assert (found.refused, found.lost) == (1, [])
 
 
 def test_the_witness_names_durable_bytes_that_are_gone_or_others(device: Device) -> None:

@@ -1,7 +1,11 @@
 """The spool: what a power cut leaves, what may be sent, and what may be deleted."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
+from lapel_device.boards import vfs
 from lapel_device.spool import MAX_LOADED, ClipWriter, Spool, SpoolClip
 from lapel_protocol.limits import CLIP_END_BYTES, CLIP_HEADER_BYTES
 from lapel_protocol.orders import LEVEL_OPENED, LEVEL_VERIFIED
@@ -48,6 +52,35 @@ def content(spool: Spool, clip: SpoolClip, size: int) -> bytes:
         assert spool.read(clip, got, piece, buffer[got:]) == piece
         got += piece
     return bytes(buffer)
+
+
+def test_an_alarms_clip_begins_although_its_mark_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = MemoryStorage()
+    spool = opened(storage)
+    sealed = SealedClip(5, 9)
+    real = storage.open
+
+    def no_marks(path: str, mode: str) -> Any:
+        if path.endswith(".alm"):
+            raise OSError(28)
+        return real(path, mode)
+
+    monkeypatch.setattr(storage, "open", no_marks)
+    record(spool, sealed, alarm=True)
+    (clip,) = spool.clips()
+    assert (clip.alarm, clip.ended) == (True, True)
+    storage.power_cut()
+    (clip,) = opened(storage).clips()
+    assert content(opened(storage), clip, clip.content_bytes + CLIP_END_BYTES) == sealed.file
+
+
+@pytest.mark.parametrize(("free", "bytes_free"), [(3, 12_288), (0, 0), (-6, 0), (0xFFFFFFFA, 0), ((1 << 64) - 6, 0)])
+def test_littlefs_may_count_more_blocks_as_used_than_it_has(
+    monkeypatch: pytest.MonkeyPatch, free: int, bytes_free: int
+) -> None:
+    figures = (4096, 4096, 4096, free, free, 0, 0, 0, 0, 255)
+    monkeypatch.setattr(vfs, "os", SimpleNamespace(statvfs=lambda _: figures))
+    assert vfs.VfsStorage("/sd").free_bytes() == bytes_free
 
 
 def test_a_finished_clip_reads_back_byte_for_byte_after_a_restart() -> None:

@@ -64,7 +64,8 @@ class VfsStorage:
     def free_bytes(self) -> int:
         """Bytes free; slow (littlefs walks the file system)."""
         figures = os.statvfs(self._root or "/")
-        return figures[0] * figures[3]
+        # littlefs counts blocks that files share twice: "free" may come out below zero, and without a sign as huge.
+        return figures[0] * figures[3] if 0 <= figures[3] <= figures[2] else 0
 
     def total_bytes(self) -> int:
         """Bytes of the whole file system."""

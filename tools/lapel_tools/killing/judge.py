@@ -51,11 +51,15 @@ _TROUBLE = re.compile("MemoryError|stopped by|Traceback|out of service")
 
 @dataclass
 class Verdict:
-    """Counts of what was compared, and what is wrong, in words. `faults` are neither a lost nor an altered clip."""
+    """Counts of what was compared, and what is wrong, in words. `faults` are neither a lost nor an altered clip.
+
+    `refused`: clips that did not get beyond their header and that their devices took back.
+    """
 
     clips: int = 0
     cut: int = 0
     deleted: int = 0
+    refused: int = 0
     segments: int = 0
     bytes: int = 0
     frames: int = 0
@@ -121,16 +125,19 @@ class _Judge:
             self._verdict.faults += [f"{name}: {fault}" for fault in witness["faults"]]
             self._verdict.deleted += len(witness["gone"])
             rows = {row.clip: row for row in clips if row.device == device}
-            self._clips_of(name, device, rows)
+            known = {row.epoch: row.used_for for row in epochs if row.device == device}
+            refused = {clip for clip in witness["gone"] if known.get(clip) == tables.EPOCH_BURNED}
+            self._clips_of(name, device, rows, refused)
             self._alarms_of(name, [row for row in alarms if row.device == device], witness["alarms"], told)
-            self._epochs_of(name, {row.epoch: row.used_for for row in epochs if row.device == device})
+            self._epochs_of(name, known)
             self._console_of(name)
         self._leftovers()
         return self._verdict
 
     # -- clips --
 
-    def _clips_of(self, name: str, device: str, rows: dict[int, Any]) -> None:
+    def _clips_of(self, name: str, device: str, rows: dict[int, Any], refused: set[int]) -> None:
+        """`refused`: clips that the device took back and says were never recorded, as it may of bare headers."""
         given = {
             entry["sha256"]: (at, _Frame(entry["sha256"], entry["ticks_of_frame"]))
             for at, entry in enumerate(e for e in self._entries[name] if e["kind"] == "frame" and e["fits"])
@@ -143,6 +150,9 @@ class _Judge:
             if sealed is None:
                 continue  # its header was never whole on the medium: nothing was recorded
             seen.add(clip)
+            if clip in refused and sealed.size == CLIP_HEADER_BYTES and clip not in rows:
+                self._verdict.refused += 1
+                continue
             self._verdict.clips += 1
             self._clip(name, device, clip, content[: sealed.size], sealed, rows.get(clip), given)
         for clip, row in rows.items():

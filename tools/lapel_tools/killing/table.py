@@ -24,6 +24,7 @@ def print_report(report: Report) -> None:
         ("connections of devices", report.connections, "each a TLS handshake"),
         ("link faults", sum(report.link_faults.values()), _parts(report.link_faults)),
         ("clips", verdict.clips, f"{verdict.cut} cut by power, {verdict.deleted} deleted on the devices meanwhile"),
+        ("starts refused", verdict.refused, "a header and nothing else, taken back by the device"),
         ("segments", f"{verdict.segments:,}", f"{verdict.frames:,} frames, each the camera's own"),
         ("bytes", f"{verdict.bytes:,}", "sealed, SHA-256 against the device's own medium"),
         ("alarms", verdict.alarms, f"{verdict.unfinished_alarms} more lost their power while they were raised"),

@@ -197,7 +197,8 @@ class Witness:
         for clip in set(self.sizes) - set(now) - self.gone:
             self.gone.add(clip)
             content = self.path(clip).read_bytes() if self.sizes[clip] else b""
-            fault = self._on_gone(clip, content) if len(content) >= CLIP_HEADER_BYTES else ""
+            # A bare header that is taken back is a start that was refused; the judge asks what the device says of it.
+            fault = self._on_gone(clip, content) if len(content) > CLIP_HEADER_BYTES else ""
             if fault:
                 self._fault(f"clip {clip} was deleted on the device: {fault}")
 
