@@ -47,7 +47,7 @@ class Journal:
 
     def __init__(self, storage: "Storage") -> None:
         self._storage = storage
-        self._rows = bytearray(MAX_PENDING * _ROW_BYTES)
+        self._rows = memoryview(bytearray(MAX_PENDING * _ROW_BYTES))  # a slice of it is no copy
         self._record = memoryview(bytearray(MAX_EVENT_RECORD_BYTES))
         self._files: list[int] = []  # ascending
         self._reading = 0  # index in `_files` of the file that is read next

@@ -10,6 +10,7 @@ Rules that hold here:
 """
 
 import asyncio
+import gc
 import sys
 
 from lapel_protocol.limits import TICKS_PERIOD
@@ -167,10 +168,13 @@ class Runtime:
 def run(board: "Board") -> None:
     """Run the firmware on a board until it fails, log why, and restart the board. Does not return on hardware."""
     try:
-        runtime = Runtime(board, Application(board))
-        asyncio.run(runtime.run())
+        asyncio.run(Runtime(board, Application(board)).run())
     except Exception as error:  # noqa: BLE001 - the outermost boundary: whatever it is, the device must come back
-        log_failure(error, board.log)
+        gc.collect()
+        try:
+            log_failure(error, board.log)
+        except MemoryError:
+            pass  # nobody hears why, but the device comes back
     board.reset()
 
 

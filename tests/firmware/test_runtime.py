@@ -184,6 +184,18 @@ def test_a_defect_is_logged_by_type_and_place_and_restarts_the_board(monkeypatch
     assert board.resets == 1
 
 
+def test_a_board_is_restarted_although_there_is_no_memory_to_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = DeskBoard()
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(runtime, "log_failure", fail)
+    monkeypatch.setattr(runtime.Runtime, "run", fail)
+    runtime.run(board.as_board())
+    assert board.resets == 1
+
+
 def test_monotonic_time_goes_on_over_many_wraps() -> None:
     time = Monotonic(NEAR_THE_WRAP)
     ticks, expected = NEAR_THE_WRAP, 0
