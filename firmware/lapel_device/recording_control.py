@@ -262,25 +262,22 @@ class RecordingControl:
                 self.note("alarm: %d/%d" % self.alarm, now_ms)
 
     def _begin(self, effect: int, notice: int, what: int, why: int, now_ms: int) -> None:
-        header = ClipHeader()
-        header.notice = notice
-        if self._prompted_ms >= 0:
-            header.prompted_ms = now_ms - self._prompted_ms
+        alarm = (0, 0)
         if effect == table.BEGIN_ALARM:
-            header.alarm_boot, header.alarm_counter = self.alarm
+            alarm = self.alarm
         elif effect == table.BEGIN_CONTINUED:
-            header.alarm_boot, header.alarm_counter = self._clip_alarm
+            alarm = self._clip_alarm
         self._display.switch(feedback.NOTICE, False, now_ms)
         failure = WHY_NONE
         try:
-            self._open(header, now_ms)
+            self._open(notice, alarm, now_ms)
         except OSError as error:
             failure = _why(error)
         except KeyStoreFault:
             failure = WHY_STORAGE_ERROR
         except MemoryError:
             failure = WHY_STORAGE_ERROR
-            if header.alarm_counter:
+            if alarm[1]:
                 self.again_ms = now_ms + _AGAIN_MS
         if failure:
             self._recorder.abandon(failure)
@@ -292,20 +289,26 @@ class RecordingControl:
             except MemoryError:
                 gc.collect()  # then the wearer has felt it, and nobody else hears of it
         else:
-            self._clip_alarm = (header.alarm_boot, header.alarm_counter)
+            self._clip_alarm = alarm
             self._display.switch(feedback.RECORDING, True, now_ms)
             if what:
                 self._note(what, why, self._recorder.clip, now_ms)
             self._note(NOTE_STARTED, why, self._recorder.clip, now_ms)
-            if header.alarm_counter:
-                self.note("alarm: %d/%d" % self._clip_alarm, now_ms)
+            if alarm[1]:
+                self.note("alarm: %d/%d" % alarm, now_ms)
         self._prompted_ms = -1
 
-    def _open(self, header: ClipHeader, now_ms: int) -> None:
+    def _open(self, notice: int, alarm: "tuple[int, int]", now_ms: int) -> None:
         """Begin the clip, at the second try if memory is short. Raises OSError, KeyStoreFault, MemoryError."""
-        seed = None
+        header = seed = None
         for last in (False, True):
             try:
+                if header is None:
+                    header = ClipHeader()
+                    header.notice = notice
+                    header.alarm_boot, header.alarm_counter = alarm
+                    if self._prompted_ms >= 0:
+                        header.prompted_ms = now_ms - self._prompted_ms
                 seed = seed or self._seeds.take()
                 self._recorder.begin(header, bool(self._settings.current.audio), seed, now_ms)
                 return
@@ -314,7 +317,7 @@ class RecordingControl:
                 self._recorder.abandon(WHY_STORAGE_ERROR)
                 if last:
                     raise
-                if self._spool.last()[0] == header.clip:
+                if header is not None and self._spool.last()[0] == header.clip:
                     seed = None  # a header with it is in the spool
 
     def _end(self, reason: int, why: int, now_ms: int) -> None:
