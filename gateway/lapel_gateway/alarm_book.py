@@ -39,6 +39,9 @@ RESOLVED = ALARM_STATE_NAMES[protocol_alarm.RESOLVED]
 _ANSWERED = (protocol_alarm.RECEIVED, protocol_alarm.NOTIFYING, protocol_alarm.ACKNOWLEDGED)
 """What a device shows only after a gateway's authentic answer."""
 
+_UNANSWERED = (protocol_alarm.RAISED, protocol_alarm.SENT)
+"""What it shows before one; and after it has lost its power between letting go of the record and writing that down."""
+
 DEVICE_NAME = "device"
 """Who took a step, where the device did."""
 
@@ -168,7 +171,8 @@ class ShownAlarms:
         """A heartbeat showed an alarm, or none; returns what its device should show instead.
 
         A device that shows another alarm, or none, has let go of every resolved one that was raised before. One that
-        shows as received what the ledger does not know was answered by a gateway that has gone back in time since.
+        shows as received what the ledger does not know was answered by a gateway that has gone back in time since. One
+        that shows an alarm of an earlier boot may have no record of it left to repeat: nothing else will answer it.
         """
         boot, counter = beat.alarm_boot, beat.alarm_counter
         shows = ALARM_STATE_NAMES[beat.alarm_state]
@@ -184,7 +188,8 @@ class ShownAlarms:
                     orders += answers(row)
             elif row.state == RESOLVED and (row.boot, row.counter) < (found.boot, found.counter):
                 self._shows[row.id] = RESOLVED
-        if not known and beat.alarm_state in _ANSWERED:
+        again = beat.alarm_state in _UNANSWERED and boot < found.boot
+        if not known and (again or beat.alarm_state in _ANSWERED):
             self._strange.append((trust, found, beat))
         return orders
 
@@ -201,10 +206,10 @@ class ShownAlarms:
 
 
 def _enter_shown(connection: sa.Connection, trust: Trust, found: Event, beat: Heartbeat, now_ms: int) -> None:
-    """A device shows an alarm as received that the ledger has not, or has as one that the device let go of.
+    """A device shows an alarm that the ledger has not, or has as one that the device let go of.
 
-    The device has no record of it any more, and its wearer waits: it is raised by the heartbeat's word, its kind not
-    known. Should the record come after all, it completes the alarm.
+    The device may have no record of it any more, and its wearer waits: it is raised by the heartbeat's word, its kind
+    not known. Should the record come after all, it completes the alarm.
     """
     identifier = alarm_id(trust.name, beat.alarm_boot, beat.alarm_counter)
     again = sa.update(alarm).where(alarm.c.id == identifier).values(device_shows=ALARM_STATE_NAMES[beat.alarm_state])

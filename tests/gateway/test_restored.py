@@ -106,6 +106,28 @@ def test_an_alarm_that_is_still_on_its_way_is_left_to_its_record(pair: DevicePai
     assert pair.count("alarm") == 0
 
 
+def test_a_device_that_forgot_the_answers_of_an_earlier_boot_hears_them_again(pair: DevicePair) -> None:
+    alarm = pair.one.alarm()
+    pair.raise_alarm(alarm)
+    identifier = pair.row("alarm")["id"]
+    alarms.acknowledge(pair.engine, identifier, "Sam", pair.now_ms)
+    alarms.resolve(pair.engine, identifier, "Sam", "true", "", pair.now_ms)
+    pair.send(pair.one.heartbeat())
+    assert pair.row("alarm")["device_shows"] == "resolved"
+    # Its power went between letting go of the alarm's record and writing down that the alarm is over.
+    pair.one.boot()
+    pair.greet()
+    again = shown(alarm, alarm_states.RAISED)
+    pair.send(pair.one.heartbeat(alarm=again))
+    kinds = [kind for kind, _ in pair.send(pair.one.heartbeat(alarm=again))]
+    assert [kind for kind in kinds if kind in (ALARM_RECEIPT, ALARM_ACK, ALARM_RESOLVED)] == [
+        ALARM_RECEIPT,
+        ALARM_ACK,
+        ALARM_RESOLVED,
+    ]
+    assert pair.count("alarm") == 1
+
+
 def test_a_heartbeat_from_before_an_alarm_does_not_say_that_its_device_let_go_of_it(pair: DevicePair) -> None:
     early = pair.one.heartbeat()
     alarm = pair.one.alarm()
