@@ -73,7 +73,7 @@ class Disk:
         self._path = folder / "page"
         self._ended = threading.Event()
         self._took_ms: list[float] = []
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def end(self) -> list[float]:

@@ -78,7 +78,7 @@ BATTERY_ALARMS_ONLY = 1  # ordinary clips stop
 BATTERY_RADIO_ONLY = 2  # an alarm's clip stops, too: the alarm itself must still go out and be answered
 
 _NO_SPACE = 28  # ENOSPC
-_AGAIN_MS = 5000
+_AGAIN_MS = 5000  # until an alarm's clip, for which there was no memory, is tried again
 
 # Rows: (effect of the table, notice outcome in the header, what is noted about the notice, why).
 _BEGIN = (

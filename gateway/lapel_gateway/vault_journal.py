@@ -35,6 +35,7 @@ _FIRST_PAGE = struct.Struct(">4sQ")  # magic, bytes of a half
 _HEAD = struct.Struct(">4sQII")  # magic, number, entries, bytes of all entries; then a CRC-32 of these and of the table
 _CRC = struct.Struct(">I")
 _ENTRY = struct.Struct(">16sIQI")  # device, clip, offset, bytes
+_FIRST_NUMBER_BYTES = 7  # of the eight that a frame's number has
 _TABLE_AT = _HEAD.size + _CRC.size
 
 
@@ -67,7 +68,8 @@ class VaultJournal:
             _, self._found_half_bytes = _FIRST_PAGE.unpack(first)
         self._half = 0
         self._at = 0
-        self._number = 1
+        # Not from 1: behind the frames of this life those of an earlier one may stand, and must not seem to follow.
+        self._number = int.from_bytes(os.urandom(_FIRST_NUMBER_BYTES), "big")
 
     def frames(self) -> Iterator[list[Placed]]:
         """What whole frames say, oldest first; the newest may hold old bytes (see above). Raises OSError."""

@@ -206,6 +206,26 @@ def test_a_clean_end_leaves_whole_files_and_an_empty_journal(tmp_path: Path) -> 
     again.close()
 
 
+def test_frames_of_an_earlier_life_of_the_journal_are_not_put_back(tmp_path: Path) -> None:
+    vault = Vault(tmp_path, 0)
+    for clip in range(3):
+        vault.place(DEVICE, clip, 0, b"old")
+        vault.sync()
+    vault.checkpoint()
+    vault.close()
+    for clip in range(3):
+        vault.path(DEVICE, clip).unlink()
+    vault = Vault(tmp_path, 0)
+    vault.recover()
+    vault.place(DEVICE, 7, 0, b"new")
+    vault.sync()
+    vault.close()
+    again = Vault(tmp_path, 0)
+    again.recover()
+    assert list(again.clips()) == [(DEVICE, 7)]
+    again.close()
+
+
 def test_a_frame_that_could_not_be_appended_is_not_put_back_over_what_came_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
