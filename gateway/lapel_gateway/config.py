@@ -13,13 +13,14 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, get_args
 
-from annotated_types import Ge, Le
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from lapel_gateway.config_faults import Explanation
+from lapel_gateway.config_section import Name, Port, Section, Text
+from lapel_gateway.config_sia import SiaReceiverSection
 
 DEFAULT_NAME = "lapel.toml"
 SYSTEM_PATH = Path("/etc/lapel") / DEFAULT_NAME
@@ -31,20 +32,11 @@ MAX_FILE_BYTES = 1 << 20
 Role = Literal["alarms", "ingest", "deliver", "web"]
 ROLES: tuple[Role, ...] = ("alarms", "ingest", "deliver", "web")
 
-Port = Annotated[int, Ge(1), Le(65535)]
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 MEBIBYTE = 1 << 20
 
 
 class ConfigError(Exception):
     """The configuration cannot be used; the message has one line for each fault and says what to do."""
-
-
-class Section(BaseModel):
-    """One table of the file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class GatewaySection(Section):
@@ -225,6 +217,7 @@ class Config(BaseSettings):
     alarms: AlarmsSection = AlarmsSection()
     deliver: DeliverSection = DeliverSection()
     webhook: list[WebhookSection] = Field([], max_length=32)
+    sia_receiver: list[SiaReceiverSection] = Field([], max_length=32)
     forward: ForwardSection = ForwardSection()
     custody: CustodySection = CustodySection()
     web: WebSection = WebSection()
@@ -354,6 +347,6 @@ def _settings_by_section() -> dict[str, list[str]]:
     """Names of all settings."""
     sections: dict[str, list[str]] = {}
     for name, field in Config.model_fields.items():
-        section = WebhookSection if isinstance(field.default, list) else type(field.default)
+        section = get_args(field.annotation)[0] if isinstance(field.default, list) else type(field.default)
         sections[name] = list(section.model_fields)
     return sections

@@ -17,8 +17,10 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from lapel_gateway.brokers.mosquitto import find_mosquitto
+from lapel_gateway.channels.sia_dc09.key import load_key
 from lapel_gateway.channels.webhook import SecretError, load_secret
 from lapel_gateway.config import Config, WebhookSection
+from lapel_gateway.config_sia import SiaReceiverSection
 from lapel_gateway.keystore import KeyStore, KeyStoreError, OrganisationKey
 
 
@@ -42,7 +44,9 @@ def check_config(config: Config) -> list[Finding]:
         *_broker(config),
         *_ingest(config),
         *(finding for hook in config.webhook for finding in _webhook(hook)),
-        *_webhook_names(config),
+        *(finding for centre in config.sia_receiver for finding in _sia_receiver(centre)),
+        *_repeated("[[webhook]] name", [hook.name for hook in config.webhook]),
+        *_repeated("[[sia_receiver]] name", [centre.name for centre in config.sia_receiver]),
         *_forward(config),
         *_custody(config),
         *_web(config),
@@ -174,10 +178,24 @@ def _webhook(hook: WebhookSection) -> Iterator[Finding]:
         yield _error(name, str(error))
 
 
-def _webhook_names(config: Config) -> Iterator[Finding]:
-    names = [hook.name for hook in config.webhook]
+def _sia_receiver(centre: SiaReceiverSection) -> Iterator[Finding]:
+    name = f"[[sia_receiver]] {centre.name}"
+    if centre.key_file is not None:
+        try:
+            load_key(centre.key_file, centre.key_form)
+        except SecretError as error:
+            yield _error(name, str(error))
+    elif not all(is_loopback(host) for host in (centre.host, centre.backup_host) if host is not None):
+        yield _warning(name, "there is no key_file: anyone on the way can read alarms, and forge their answers")
+    if (centre.backup_host, centre.backup_port) == (centre.host, centre.port):
+        yield _warning(name, "the backup receiver is the main one")
+    if not centre.supervision_s:
+        yield _warning(name, "supervision_s is 0: that a receiver is away is found out by an alarm")
+
+
+def _repeated(setting: str, names: list[str]) -> Iterator[Finding]:
     for name in sorted({name for name in names if names.count(name) > 1}):
-        yield _error("[[webhook]] name", f"{name} is used more than once")
+        yield _error(setting, f"{name} is used more than once")
 
 
 def _forward(config: Config) -> Iterator[Finding]:

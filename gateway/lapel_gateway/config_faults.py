@@ -45,6 +45,8 @@ class Explanation:
         if fault["type"] == "extra_forbidden":
             if not key:
                 return f"{where}: there is no section or setting {section}{_closest(section, self.sections)}"
+            if len(location) > 3:  # within a table of its own, as in [[section]] key.….name
+                return f"{where}: {named}.{'.'.join(map(str, location[3:]))} is not a setting"
             return f"{where}: {named} is not a setting{_closest(key, self.sections[section])}"
         if fault["type"] == "missing":
             return f"{where}: {named} must be given"

@@ -9,18 +9,40 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from lapel_gateway.config import Config, ConfigError, Section, WebhookSection
+from lapel_gateway.config import Config, ConfigError, WebhookSection
+from lapel_gateway.config_section import Section
+from lapel_gateway.config_sia import SiaReceiverSection
 
 _HEAD = """\
 # Lapel gateway. Every setting is shown with its default; lines that start with `#` and a name are unset.
 # Any of them can be given in the environment instead: LAPEL_SECTION__KEY, as in LAPEL_BROKER__PORT=8883.
 # Relative paths start at the folder of this file. `lapel gateway check-config` says what is wrong.
 """
-_WEBHOOK_EXAMPLE = {
-    "name": "control-room",
-    "url": "https://example.org/lapel",
-    "secret_file": "secrets/control-room.txt",
+_EXAMPLES: dict[str, tuple[type[Section], dict[str, Any]]] = {
+    "webhook": (
+        WebhookSection,
+        {
+            "name": "control-room",
+            "url": "https://example.org/lapel",
+            "secret_file": "secrets/control-room.txt",
+        },
+    ),
+    "sia_receiver": (
+        SiaReceiverSection,
+        {
+            "name": "north-arc",
+            "host": "192.0.2.10",
+            "port": 7000,
+            "backup_host": "198.51.100.10",
+            "backup_port": 7000,
+            "account": "1234AB",
+            "key_file": "secrets/north-arc.key",
+            "zones": {"00112233aabbccdd": 21},
+            "codes": {"man_down": {"code": "MA", "restore": "MR", "zone": 3}, "tamper": {"code": ""}},
+        },
+    ),
 }
+"""Of the tables that there may be several of, or none."""
 
 
 def render_template(overrides: dict[str, dict[str, Any]] | None = None) -> str:
@@ -33,7 +55,7 @@ def render_template(overrides: dict[str, dict[str, Any]] | None = None) -> str:
         if isinstance(default, Section):
             parts.append(_table(name, default, overrides.get(name, {})))
         else:
-            parts.append(_webhook_example())
+            parts.append(_example(name))
     return "\n".join(parts)
 
 
@@ -60,10 +82,11 @@ def _table(name: str, default: Section, overrides: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _webhook_example() -> str:
-    lines = [*_comment(WebhookSection.__doc__ or ""), "#[[webhook]]"]
-    for key, field in WebhookSection.model_fields.items():
-        lines += [f"#{key} = {_toml(_WEBHOOK_EXAMPLE[key])}  # {_one_line(field)}"]
+def _example(name: str) -> str:
+    section, values = _EXAMPLES[name]
+    lines = [*_comment(section.__doc__ or ""), f"#[[{name}]]"]
+    for key, field in section.model_fields.items():
+        lines += [f"#{key} = {_toml(values.get(key, field.default))}  # {_one_line(field)}"]
     return "\n".join(lines) + "\n"
 
 
@@ -77,6 +100,8 @@ def _comment(text: str) -> list[str]:
 
 def _toml(value: object) -> str:
     """A TOML value; JSON's spelling of strings, numbers, booleans and lists is TOML's too."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + " }"
     if isinstance(value, Path):
         value = str(value)
     return json.dumps(value, ensure_ascii=False)

@@ -5,6 +5,7 @@ Rules that hold here
   clips is such a channel too, so that an alarm never waits for an encoder.
 - One more thread gives out what is due. It never waits for a channel.
 - A kill at any moment loses nothing: what was claimed is claimed again after the restart.
+- A channel that is supervised has a second thread, which tests its link and delays no parcel.
 - An error is logged when it appears or changes, and its end when it goes; not at every attempt in between.
 """
 
@@ -21,13 +22,14 @@ import structlog
 
 from lapel_gateway.alarms import notifying
 from lapel_gateway.assembly import Assembler, ClipFiles, Views, mark_delivered
-from lapel_gateway.channels.contract import Channel, Parcel
+from lapel_gateway.channels.contract import Channel, DeliveryError, Parcel, Supervised
 from lapel_gateway.channels.directory import DirectoryChannel
+from lapel_gateway.channels.sia_dc09.build import build_channel
 from lapel_gateway.channels.webhook import WebhookChannel, load_secret
 from lapel_gateway.config import Config
 from lapel_gateway.keystore import OrganisationKey
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_FORWARD
-from lapel_gateway.outbox import DELIVERED, RETRY, Follow, Outbox, Outcome, RetryPolicy
+from lapel_gateway.outbox import DELIVERED, RETRY, SKIPPED, Follow, Outbox, Outcome, RetryPolicy
 from lapel_gateway.registry import Registry
 from lapel_gateway.unseal import KeyRing, keys_from_registry
 from lapel_gateway.vault import Vault
@@ -52,7 +54,10 @@ def wall_ms() -> int:
 def build_role(
     config: Config, engine: sa.Engine, registry: Registry, organisation: OrganisationKey | None
 ) -> DeliverRole:
-    """The deliver role as configured: assembly, the webhooks, the forward directory. Raises SecretError."""
+    """The deliver role as configured: assembly, webhooks, receiving centres, the forward directory.
+
+    Raises SecretError.
+    """
     vault = Vault(config.vault_dir, config.ingest.reserve_bytes)
     views = Views(config.data_dir / VIEWS_FOLDER)
     keys = KeyRing(keys_from_registry(engine, registry), organisation)
@@ -60,6 +65,7 @@ def build_role(
     for hook in config.webhook:
         signer = load_secret(hook.secret_file)
         channels.append(WebhookChannel(hook.name, hook.url, signer, config.deliver.timeout_s))
+    channels += [build_channel(centre, config.data_dir) for centre in config.sia_receiver]
     if config.forward.directory is not None:
         channels.append(DirectoryChannel(config.forward.directory, ClipFiles(vault, views)))
     policy = RetryPolicy(round(config.deliver.retry_first_s * 1000), round(config.deliver.retry_max_s * 1000))
@@ -94,6 +100,11 @@ class DeliverRole:
             threading.Thread(target=self._deliver, args=(name,), name=f"deliver {name}", daemon=True)
             for name in outbox.channels
         ]
+        self._workers += [
+            threading.Thread(target=self._supervise, args=(channel,), name=f"link test {name}", daemon=True)
+            for name, channel in outbox.channels.items()
+            if isinstance(channel, Supervised) and channel.supervision_s > 0
+        ]
         self._dispatcher = threading.Thread(target=self._dispatch, name="deliver", daemon=True)
 
     def start(self) -> None:
@@ -118,6 +129,11 @@ class DeliverRole:
         for worker in self._workers:
             worker.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in (*self._workers, self._dispatcher))
+
+    def health(self) -> dict[str, str]:
+        """What is wrong now, "" for nothing: by channel, ``<channel> link`` where a link is tested, and ``ledger``."""
+        with self._lock:
+            return dict(self._last_error)
 
     def _dispatch(self) -> None:
         while not self._stopping:
@@ -150,6 +166,19 @@ class DeliverRole:
                     self._busy.discard(channel)
                 self._wake.set()
 
+    def _supervise(self, channel: Supervised) -> None:
+        while not self._ended.is_set():
+            try:
+                channel.check(self._now_ms())
+                error = ""
+            except DeliveryError as failure:
+                error = str(failure)
+            except Exception as failure:  # noqa: BLE001 - were this thread to end, the link would be tested no more
+                _log.exception("a link test failed unexpectedly", channel=channel.name)
+                error = f"internal error: {type(failure).__name__}"
+            self._report(f"{channel.name} link", error, "link test")
+            self._ended.wait(channel.supervision_s)
+
     def _deliver_one(self, parcel: Parcel) -> None:
         started = time.monotonic()
         try:
@@ -180,17 +209,18 @@ class DeliverRole:
         if outcome.outcome == DELIVERED:
             attempts = parcel.attempts + 1
             _log.info("delivered", channel=parcel.channel, subject=parcel.subject, attempts=attempts, took_ms=took_ms)
-        self._report(parcel.channel, outcome.detail, subject=parcel.subject)
+        if outcome.outcome != SKIPPED:
+            self._report(parcel.channel, outcome.detail, subject=parcel.subject)
 
-    def _report(self, what: str, error: str, **context: str) -> None:
+    def _report(self, what: str, error: str, trouble: str = "delivery", **context: str) -> None:
         """Log an error once, when it appears or changes, and once when it is over."""
         with self._lock:
             before = self._last_error.get(what, "")
             self._last_error[what] = error
         if error and error != before:
-            _log.warning("delivery is failing and is tried again", channel=what, error=error, **context)
+            _log.warning(f"{trouble} is failing and is tried again", channel=what, error=error, **context)
         elif before and not error:
-            _log.info("delivery works again", channel=what)
+            _log.info(f"{trouble} works again", channel=what)
 
 
 def _first_line(error: Exception) -> str:

@@ -23,7 +23,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from lapel_gateway import steps
-from lapel_gateway.channels.contract import Channel, DeliveryError, Parcel
+from lapel_gateway.channels.contract import Channel, DeliveryError, NothingToSend, Parcel
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.schema import (
@@ -45,6 +45,7 @@ AHEAD_MS = 1_000
 """A row that was made later than this after now was made before the clock was set back."""
 
 DELIVERED = "delivered"
+SKIPPED = "skipped"
 RETRY = "retry"
 REFUSED = "refused"
 
@@ -142,7 +143,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an attempt came to. ``detail`` is for people, "" when delivered."""
+    """What an attempt came to. ``detail`` is for people, "" when delivered; skipped: there was nothing to send."""
 
     outcome: str
     detail: str = ""
@@ -221,6 +222,8 @@ class Outbox:
             self.channels[parcel.channel].deliver(parcel, now_ms)
         except DeliveryError as error:
             return Outcome(REFUSED if error.refused else RETRY, str(error), retry_after_ms=error.retry_after_ms)
+        except NothingToSend as reason:
+            return Outcome(SKIPPED, str(reason))
         steps.reach("outbox.delivered")
         return Outcome(DELIVERED)
 
@@ -232,9 +235,10 @@ class Outbox:
             attempt = {"outbox_id": parcel.id, "at_ms": now_ms, "took_ms": outcome.took_ms, "detail": detail}
             _ATTEMPT.run(connection, {**attempt, "outcome": outcome.outcome})
             change = {"of_id": parcel.id, "waiting": OUTBOX_WAITING, "made": attempts}
-            if outcome.outcome == DELIVERED:
+            if outcome.outcome in (DELIVERED, SKIPPED):
                 _DELIVERED.run(connection, {**change, "ended": OUTBOX_DONE, "now_ms": now_ms})
-                self._follow(connection, parcel, now_ms)
+                if outcome.outcome == DELIVERED:
+                    self._follow(connection, parcel, now_ms)
             else:
                 wait_ms = self._wait_ms(attempts, outcome)
                 _AGAIN.run(connection, {**change, "at_ms": now_ms + wait_ms, "why": detail})

@@ -3,14 +3,16 @@
 Rules that hold here
 - A channel is called from its own thread, one parcel at a time; it may block, and nothing else waits for it.
 - A parcel may come again although it was delivered (the gateway was killed in between): its ``message_id`` is the same.
-- Returning means delivered. Anything else is a DeliveryError, whose message tells an operator what to do.
+- Returning means delivered. Anything else is a DeliveryError, whose message tells an operator what to do, or
+  NothingToSend.
+- A channel may be supervised: its link is tested in a thread of its own, also while a parcel is under way.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,10 @@ class DeliveryError(Exception):
         self.retry_after_ms = retry_after_ms
 
 
+class NothingToSend(Exception):
+    """The channel's receiver is, by its settings, not told of this parcel: done, and nobody was told."""
+
+
 class Channel(Protocol):
     """A way out of the gateway."""
 
@@ -57,4 +63,20 @@ class Channel(Protocol):
         """Kinds of outbox rows that it takes."""
 
     def deliver(self, parcel: Parcel, now_ms: int) -> None:
-        """Deliver, durably where that is the channel's to say. Raises DeliveryError."""
+        """Deliver, durably where that is the channel's to say. Raises DeliveryError or NothingToSend."""
+
+
+@runtime_checkable
+class Supervised(Protocol):
+    """A channel whose link is tested while there is nothing to deliver."""
+
+    @property
+    def name(self) -> str:
+        """As the channel's."""
+
+    @property
+    def supervision_s(self) -> float:
+        """Seconds between two tests; 0 for none."""
+
+    def check(self, now_ms: int) -> None:
+        """Test the link, in bounded time. Raises DeliveryError."""

@@ -313,7 +313,7 @@ delivery = Table(
     Column("outbox_id", RowNumber, ForeignKey("outbox.id"), nullable=False),
     Column("at_ms", BigInteger, nullable=False),
     Column("took_ms", BigInteger, nullable=False),
-    Column("outcome", String(16), nullable=False),  # delivered, retry, refused
+    Column("outcome", String(16), nullable=False),  # delivered, retry, refused, skipped
     Column("detail", Text, nullable=False),
     Index("ix_delivery_outbox", "outbox_id", "id"),
 )
