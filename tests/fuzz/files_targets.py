@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from lapel_device.matroska import MatroskaWriter
 from lapel_gateway import captions, media, viewcopy
 from lapel_gateway.assembly import MATROSKA, ORIGINAL
+from lapel_gateway.channels.sia_dc09.key import load_key
 from lapel_gateway.channels.webhook import SecretError, _retry_after_ms, load_secret
 from lapel_gateway.config import ConfigError, load_config
 from lapel_gateway.config_template import render_template
@@ -297,6 +298,12 @@ def secrets(scratch: Path) -> Built:
         if read_mark(scratch) is None:
             raise CommandError("no mark")
 
+    def read_hex_key() -> None:
+        load_key(path, "hex")
+
+    def read_raw_key() -> None:
+        load_key(path, "raw")
+
     (scratch / MARK_NAME).symlink_to(path.name)
     readers: list[Callable[[], None]] = [
         read_master,
@@ -304,6 +311,8 @@ def secrets(scratch: Path) -> Built:
         read_secret,
         read_user_token,
         read_vault_mark,
+        read_hex_key,
+        read_raw_key,
     ]
 
     def one(data: bytes) -> int:
@@ -328,6 +337,8 @@ def secrets(scratch: Path) -> Built:
         b"\2whsec_===",
         b"\0",
         b"\4" + bytes(24),
+        b"\5" + b"ab" * 24,
+        b"\6" + bytes(24),
     ]
     return Built(one, seeds)
 

@@ -138,6 +138,59 @@ def test_a_fault_in_the_second_of_two_webhooks_is_found_there(tmp_path: Path) ->
     assert "line 5: [webhook] secret_file must be given" in fault
 
 
+CENTRE = "[[sia_receiver]]\nname = 'a'\nhost = '192.0.2.1'\nport = 7000\naccount = '12ab'\n"
+
+
+def test_a_receiving_centre_needs_little_and_has_codes_for_every_kind(tmp_path: Path) -> None:
+    text = (
+        CENTRE + "key_file = 'k'\ntoken = 'ADM-CID'\ncodes = {panic = {code = '1123', zone = 7}, test = {code = ''}}\n"
+    )
+    [centre] = load_config(written(tmp_path, text)).sia_receiver
+    codes = centre.event_codes()
+    assert (centre.account, centre.line, centre.key_file) == ("12AB", "0", tmp_path / "k")
+    assert (codes["panic"].raised, codes["panic"].restore, codes["panic"].zone) == ("1123", "3120", 7)
+    assert (codes["test"].raised, codes["tamper"].raised) == ("", "1144")
+
+
+def test_a_receiving_centre_may_be_given_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAPEL_SIA_RECEIVER", '[{"name": "a", "host": "h", "port": 1, "account": "123"}]')
+    assert load_config(written(tmp_path, "")).sia_receiver[0].token == "SIA-DCS"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("backup_host = 'b'\n", "[sia_receiver]: backup_host and backup_port go together"),
+        ("token = 'SIA'\n", "line 6: [sia_receiver] token: must be 'SIA-DCS' or 'ADM-CID'"),
+        ("line = 'L1'\n", "line 6: [sia_receiver] line: String should match pattern"),
+        ("line = ''\n", "[sia_receiver]: receiver and line have at most 6 hexadecimal digits"),
+        ("receiver = '1234567'\n", "[sia_receiver]: receiver and line have at most 6 hexadecimal digits"),
+        ("timeout_s = 0\n", "line 6: [sia_receiver] timeout_s: must be greater than 0"),
+        ("key = 'abab'\n", "line 6: [sia_receiver] key is not a setting; did you mean key_f"),
+        (
+            "codes = {pannic = {code = 'PA'}}\n",
+            "[sia_receiver]: codes.pannic is not a kind of alarm; did you mean panic?",
+        ),
+        ("codes = {panic = {code = '1120'}}\n", "codes.panic.code: must be two capital letters, as PA"),
+        ("codes = {panic = {cancel = 'oc'}}\n", "codes.panic.cancel: must be two capital letters, as PA"),
+        ("codes = {panic = {zne = 1}}\n", "line 6: [sia_receiver] codes.panic.zne is not a setting"),
+        ("codes = {panic = {zone = 10000}}\n", "line 6: [sia_receiver] codes: must be less than or equal to 9999"),
+        ("token = 'ADM-CID'\ncodes = {panic = {code = 'PA'}}\n", "codes.panic.code: must be a qualifier (1, 3 or 6)"),
+        ("token = 'ADM-CID'\ncodes = {panic = {zone = 1000}}\n", "codes.panic.zone: must be 999 or less"),
+        ("token = 'ADM-CID'\nzones = {d = 1000}\n", "zones: the zone of d must be from 0 to 999"),
+    ],
+)
+def test_a_wrong_setting_of_a_receiving_centre_is_named(tmp_path: Path, more: str, message: str) -> None:
+    [fault] = faults(tmp_path, CENTRE + more)
+    assert message in fault
+
+
+@pytest.mark.parametrize("account", ["12", "1" * 17, "12G4"])
+def test_an_account_that_no_centre_gives_is_a_fault(tmp_path: Path, account: str) -> None:
+    [fault] = faults(tmp_path, CENTRE.replace("12ab", account))
+    assert "account" in fault
+
+
 def test_every_fault_is_reported_at_once(tmp_path: Path) -> None:
     assert len(faults(tmp_path, "[web]\nport = 0\nprot = 1\n[ingest]\nbatch_max = 0\n")) == 3
 

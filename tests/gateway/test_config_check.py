@@ -160,6 +160,39 @@ def test_two_webhooks_of_one_name_are_an_error(tmp_path: Path) -> None:
     assert "more than once" in the_error(made(tmp_path, webhook(tmp_path) * 2), "[[webhook]] name")
 
 
+def centre(folder: Path, key: str | None = "ab" * 16, mode: int = 0o600, more: str = "") -> str:
+    text = "[[sia_receiver]]\nname = 'a'\nhost = '192.0.2.1'\nport = 7000\naccount = '1234'\n" + more
+    if key is None:
+        return text
+    (folder / "arc.key").write_text(key)
+    (folder / "arc.key").chmod(mode)
+    return text + "key_file = 'arc.key'\n"
+
+
+def test_a_receiving_centres_key_must_be_private_and_of_a_right_length(tmp_path: Path) -> None:
+    name = "[[sia_receiver]] a"
+    assert check_config(made(tmp_path, centre(tmp_path))) == []
+    assert "chmod 600" in the_error(made(tmp_path, centre(tmp_path, mode=0o640)), name)
+    assert "hexadecimal digits" in the_error(made(tmp_path, centre(tmp_path, key="ab" * 15)), name)
+    assert "more than once" in the_error(made(tmp_path, centre(tmp_path) * 2), "[[sia_receiver]] name")
+
+
+@pytest.mark.parametrize(
+    ("key", "more", "words"),
+    [
+        (None, "", "there is no key_file"),
+        ("ab" * 16, "supervision_s = 0\n", "supervision_s is 0"),
+        ("ab" * 16, "backup_host = '192.0.2.1'\nbackup_port = 7000\n", "the backup receiver is the main one"),
+    ],
+)
+def test_what_is_unwise_with_a_receiving_centre_is_a_warning(
+    tmp_path: Path, key: str | None, more: str, words: str
+) -> None:
+    [finding] = check_config(made(tmp_path, centre(tmp_path, key, more=more)))
+    assert (finding.level, finding.setting) == ("warning", "[[sia_receiver]] a")
+    assert words in finding.message
+
+
 @pytest.mark.parametrize(
     ("extra", "setting"),
     [("http://hooks.example/", "[[webhook]] a"), (None, "[web] host")],

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from lapel_gateway import steps
-from lapel_gateway.channels.contract import DeliveryError, Parcel
+from lapel_gateway.channels.contract import DeliveryError, NothingToSend, Parcel
 from lapel_gateway.deliver import DeliverRole
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_FORWARD, OUTBOX_NOTICE
 from lapel_gateway.outbox import DELIVERED, RETRY, Outbox, Outcome, RetryPolicy
@@ -227,6 +227,27 @@ def test_what_follows_a_delivery_is_told_when_it_was_the_last_one(engine: sa.Eng
         outbox.run_due(now_ms)
 
     assert followed == [("north", False, NOW_MS), ("south", True, NOW_MS + 1000)]
+
+
+def test_a_row_that_a_channel_has_nothing_to_send_for_is_done_and_told_nobody(engine: sa.Engine) -> None:
+    followed: list[str] = []
+    silent = Recorder("north")
+
+    def nothing(parcel: Parcel) -> None:
+        raise NothingToSend("no code for it")
+
+    silent.on_deliver = nothing
+    follow = {OUTBOX_ALARM: lambda connection, parcel, last, now_ms: followed.append(parcel.channel)}
+    outbox = Outbox(engine, [silent, Recorder("south")], POLICY, lambda: 0.0, follow)
+    queue(engine, OUTBOX_ALARM, "a1", "alarm 1", {}, NOW_MS)
+
+    outbox.run_due(NOW_MS)
+    outbox.run_due(NOW_MS + 60_000)
+
+    assert len(silent.got) == 1
+    assert followed == ["south"]
+    assert [(row["state"], row["last_error"]) for row in rows(engine, "north")] == [("done", "")]
+    assert sorted(attempts(engine)) == [("delivered", ""), ("skipped", "no code for it")]
 
 
 def test_a_row_of_a_channel_that_is_configured_no_more_waits_and_is_reported(engine: sa.Engine) -> None:

@@ -1,0 +1,79 @@
+"""What receivers of alarms answer: anything at all, by a fault or by somebody in between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import atheris
+
+from lapel_gateway.channels.sia_dc09.frame import (
+    ACK,
+    DUH,
+    MAX_FRAME_BYTES,
+    NAK,
+    BadFrame,
+    Sender,
+    crc16,
+    decode_frame,
+    encode_frame,
+    read_answer,
+)
+from tests.fuzz.harness import READ, REFUSED, Built, Finding, target
+
+_SENDER = Sender("1234AB", "56", "7")
+_KEYS = (None, bytes(range(16)), bytes(range(24)), bytes(range(32)))
+_AT_S = 1_790_046_463
+
+
+class Misread(Finding):
+    """An answer that was read as something that it does not say."""
+
+
+def reframed(raw: bytes) -> bytes:
+    """The frame with the length and CRC that its body should have."""
+    body = raw[9:-1]
+    return b"\n%04X%04X%b\r" % (crc16(body), len(body) & 0xFFFF, body)
+
+
+@target("channels/sia", share=0.5, max_bytes=1100)
+def sia(_scratch: Path) -> Built:
+    """Answers of a DC-09 receiver: the first byte chooses the key, and whether CRC and length are put right."""
+
+    def one(data: bytes) -> int:
+        if not data:
+            return REFUSED
+        key, raw = _KEYS[data[0] & 3], data[1:]
+        if data[0] & 4:
+            raw = reframed(raw)
+        try:
+            answer = read_answer(raw, _SENDER, 12, key)
+        except BadFrame as error:
+            if not str(error).isprintable():
+                raise Misread("an error that repeats what came") from error
+            return REFUSED
+        if answer.kind not in (ACK, NAK, DUH) or len(raw) > MAX_FRAME_BYTES:
+            raise Misread(answer.kind)
+        frame = decode_frame(raw, key)
+        if answer.kind != NAK and (frame.sequence != 12 or int(frame.account, 16) != 0x1234AB):
+            raise Misread("the answer to something else")
+        if answer.kind == ACK and key is not None and not (frame.encrypted and answer.stamp_s is not None):
+            raise Misread("a plain answer to an encrypted frame")
+        return READ
+
+    seeds = []
+    for number, key in enumerate(_KEYS):
+        for token in (ACK, NAK, DUH, "RSP"):
+            sealing = key if token == ACK else None
+            frame = encode_frame(token, 12, _SENDER, b"", stamp_s=_AT_S, key=sealing, entropy=bytes)
+            seeds += [bytes([number]) + frame, bytes([number | 4]) + frame]
+    full = encode_frame(
+        ACK, 12, _SENDER, b"#1234AB|x", stamp_s=_AT_S, extended=[b"H00", b"K"], key=_KEYS[3], entropy=bytes
+    )
+    seeds += [b"\7" + full, b"\0\n\r", b"\4" + b"x" * 1000, b'\4\n00000000"ACK"0012NoneL7#1234AB[]\r', b""]
+
+    def mutate(data: bytes, max_size: int, seed: int) -> bytes:
+        changed = bytes(atheris.Mutate(data, max_size))
+        # Without a CRC that fits, nothing behind it is ever reached.
+        return bytes([changed[0] | 4]) + changed[1:] if changed and seed & 3 else changed
+
+    return Built(one, seeds, mutate)
