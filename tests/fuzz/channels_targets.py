@@ -35,7 +35,7 @@ def reframed(raw: bytes) -> bytes:
     return b"\n%04X%04X%b\r" % (crc16(body), len(body) & 0xFFFF, body)
 
 
-@target("channels/sia", share=0.5, max_bytes=1100)
+@target("channels/sia", share=0.3, max_bytes=1100)
 def sia(_scratch: Path) -> Built:
     """Answers of a DC-09 receiver: the first byte chooses the key, and whether CRC and length are put right."""
 
@@ -72,8 +72,14 @@ def sia(_scratch: Path) -> Built:
     seeds += [b"\7" + full, b"\0\n\r", b"\4" + b"x" * 1000, b'\4\n00000000"ACK"0012NoneL7#1234AB[]\r', b""]
 
     def mutate(data: bytes, max_size: int, seed: int) -> bytes:
-        changed = bytes(atheris.Mutate(data, max_size))
-        # Without a CRC that fits, nothing behind it is ever reached.
-        return bytes([changed[0] | 4]) + changed[1:] if changed and seed & 3 else changed
+        head, bracket, content = data.partition(b"[")
+        if seed & 3 == 0 or not bracket:
+            return bytes(atheris.Mutate(data, max_size))
+        # Without a CRC that fits and a head in its form, nothing behind them is ever reached.
+        room = max(1, max_size - len(head) - 2)
+        changed = bytes(atheris.Mutate(content[:-1], room)) if seed & 4 else content[:-1]
+        if seed & 8:
+            head = bytes(atheris.Mutate(head, max(1, max_size - len(content) - 1)))
+        return (bytes([(head[:1] or b"\0")[0] | 4]) + head[1:] + b"[" + changed + b"\r")[:max_size]
 
     return Built(one, seeds, mutate)

@@ -16,7 +16,6 @@ import structlog
 
 from lapel_gateway import durable
 from lapel_gateway.channels.contract import DeliveryError, NothingToSend, Parcel
-from lapel_gateway.channels.sia_dc09 import link
 from lapel_gateway.channels.sia_dc09.channel import Centre, SecretKey, SiaChannel
 from lapel_gateway.channels.sia_dc09.events import DEFAULT_CODES
 from lapel_gateway.channels.sia_dc09.frame import Sender
@@ -305,7 +304,7 @@ def test_a_name_server_that_hangs_costs_no_more_than_the_timeout(site: Site, mon
             done.wait(60)
         return look_up(host, *arguments, **options)
 
-    monkeypatch.setattr(link.socket, "getaddrinfo", hang)
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
     site.connect(timeout_s=SHORT_S, addresses=(Address("receiver.example", 7000), Address("127.0.0.1", site.main.port)))
     site.deliver()
     done.set()

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pysiaalarm import SIAAccount, SIAClient, SIAEvent
-from pysiaalarm.utils import Counter
+from pysiaalarm.account import SIAAccount
+from pysiaalarm.event import SIAEvent
+from pysiaalarm.sync.client import SIAClient
+from pysiaalarm.utils.counter import Counter
 from siadc09 import message
 
 from lapel_gateway import alarms
+from lapel_gateway.alarm_book import get_alarm
 from lapel_gateway.channels.contract import DeliveryError, Parcel
-from lapel_gateway.channels.sia_dc09 import channel as channel_module
+from lapel_gateway.channels.sia_dc09 import link
 from lapel_gateway.channels.sia_dc09.build import build_channel
 from lapel_gateway.channels.sia_dc09.channel import SiaChannel
 from lapel_gateway.channels.sia_dc09.events import KINDS
@@ -88,13 +91,13 @@ def make_judge() -> Iterator[Callable[..., Judge]]:
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Every frame that a channel sends from here on; they are sent all the same."""
     frames: list[bytes] = []
-    exchange = channel_module.exchange
+    exchange = link.exchange
 
     def noting(address: Any, frame: bytes, deadline: float) -> bytes:
         frames.append(frame)
         return exchange(address, frame, deadline)
 
-    monkeypatch.setattr(channel_module, "exchange", noting)
+    monkeypatch.setattr(link, "exchange", noting)
     return frames
 
 
@@ -290,7 +293,7 @@ def test_an_alarm_reaches_the_centre_and_is_acknowledged_by_no_receiver(
     assert judge.wait_for(1).code == "PA"
     wait_until(lambda: [row["state"] for row in rows(site.engine, "sia:north")] == ["done"], WAIT_S)
     with reading(site.engine) as connection:
-        row = alarms.get_alarm(connection, alarm_id)
+        row = get_alarm(connection, alarm_id)
     assert (row.state, row.acknowledged_by) == ("notifying", None)
 
     alarms.acknowledge(site.engine, alarm_id, "Ann", NOW_MS + 900)

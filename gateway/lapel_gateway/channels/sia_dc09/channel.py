@@ -22,6 +22,7 @@ from pathlib import Path
 import structlog
 
 from lapel_gateway.channels.contract import DeliveryError, NothingToSend, Parcel
+from lapel_gateway.channels.sia_dc09 import link
 from lapel_gateway.channels.sia_dc09.events import EventCodes, event_of
 from lapel_gateway.channels.sia_dc09.frame import (
     ACK,
@@ -34,7 +35,7 @@ from lapel_gateway.channels.sia_dc09.frame import (
     encode_frame,
     read_answer,
 )
-from lapel_gateway.channels.sia_dc09.link import Address, LinkError, exchange
+from lapel_gateway.channels.sia_dc09.link import Address, LinkError
 from lapel_gateway.channels.sia_dc09.sequence import SequenceNumbers
 from lapel_gateway.ledger.schema import OUTBOX_ALARM
 
@@ -169,7 +170,7 @@ class SiaChannel:
                     key=self._key,
                     entropy=self._entropy,
                 )
-                raw = exchange(address, frame, started + centre.timeout_s)
+                raw = link.exchange(address, frame, started + centre.timeout_s)
                 answer = read_answer(raw, centre.sender, number, self._key)
             except FrameTooLong as error:
                 raise _Failure(str(error), refused=True) from None

@@ -38,6 +38,14 @@ LINK_TEST_SEQUENCE = 0
 
 KEY_BYTES = (16, 24, 32)
 
+
+def _crc_of(value: int) -> int:
+    for _ in range(8):
+        value = value >> 1 ^ (0xA001 if value & 1 else 0)
+    return value
+
+
+_CRC_OF = tuple(map(_crc_of, range(256)))
 _BLOCK_BYTES = 16
 _PAD_VALUES = bytes(value for value in range(256) if value not in b"|[]")
 _TOKEN = re.compile(r"[A-Z0-9-]{1,8}")
@@ -99,9 +107,7 @@ def crc16(data: bytes) -> int:
     """CRC-16 with the polynomial 0x8005, reflected, from 0 (DC-07 appendix B)."""
     crc = 0
     for value in data:
-        crc ^= value
-        for _ in range(8):
-            crc = crc >> 1 ^ (0xA001 if crc & 1 else 0)
+        crc = crc >> 8 ^ _CRC_OF[(crc ^ value) & 0xFF]
     return crc
 
 
