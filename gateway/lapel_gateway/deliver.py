@@ -5,7 +5,8 @@ Rules that hold here
   clips is such a channel too, so that an alarm never waits for an encoder.
 - One more thread gives out what is due. It never waits for a channel.
 - A kill at any moment loses nothing: what was claimed is claimed again after the restart.
-- A channel that is supervised has a second thread, which tests its link and delays no parcel.
+- A channel that is supervised has a second thread, which tests its link and delays no parcel. That the link fails, and
+  that it works again, is a notice to the operators.
 - An error is logged when it appears or changes, and its end when it goes; not at every attempt in between.
 """
 
@@ -39,6 +40,10 @@ POLL_S = 0.1
 
 VIEWS_FOLDER = "views"
 """Below the gateway's data_dir: the opened clips."""
+
+LINK_FAILING = "link_failing"
+LINK_WORKS = "link_works"
+"""Kinds of notices about a channel whose link is tested."""
 
 LEDGER_WAIT_S = 2.0
 """Between two looks while the ledger cannot be used (locked, disk full)."""
@@ -167,6 +172,7 @@ class DeliverRole:
                 self._wake.set()
 
     def _supervise(self, channel: Supervised) -> None:
+        told = False
         while not self._ended.is_set():
             try:
                 channel.check(self._now_ms())
@@ -177,7 +183,18 @@ class DeliverRole:
                 _log.exception("a link test failed unexpectedly", channel=channel.name)
                 error = f"internal error: {type(failure).__name__}"
             self._report(f"{channel.name} link", error, "link test")
+            if told != bool(error) and self._noted(channel.name, error):
+                told = bool(error)
             self._ended.wait(channel.supervision_s)
+
+    def _noted(self, channel: str, error: str) -> bool:
+        """Tell the operators of a link that fails, or works again; False when the ledger does not take it now."""
+        try:
+            self.outbox.tell_operators(LINK_FAILING if error else LINK_WORKS, channel, error, self._now_ms())
+        except sa.exc.SQLAlchemyError as trouble:
+            self._report("ledger", _first_line(trouble))
+            return False
+        return True
 
     def _deliver_one(self, parcel: Parcel) -> None:
         started = time.monotonic()

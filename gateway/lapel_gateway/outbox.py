@@ -26,6 +26,7 @@ from lapel_gateway import steps
 from lapel_gateway.channels.contract import Channel, DeliveryError, NothingToSend, Parcel
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.direct import Direct
+from lapel_gateway.ledger.outgoing import add_notice
 from lapel_gateway.ledger.schema import (
     OUTBOX_ALARM,
     OUTBOX_DONE,
@@ -243,6 +244,11 @@ class Outbox:
                 wait_ms = self._wait_ms(attempts, outcome)
                 _AGAIN.run(connection, {**change, "at_ms": now_ms + wait_ms, "why": detail})
         steps.reach("outbox.settled")
+
+    def tell_operators(self, kind: str, channel: str, detail: str, now_ms: int) -> None:
+        """Write a notice about a channel, which every channel that takes notices delivers."""
+        with writing(self._engine) as connection:
+            add_notice(connection, kind, f"{channel}-{now_ms}", "", channel, detail[:MAX_ERROR_CHARACTERS], now_ms)
 
     def run_due(self, now_ms: int) -> int:
         """Deliver everything that is due, here and now, one after another; returns how many attempts were made."""

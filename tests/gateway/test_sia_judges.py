@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from pysiaalarm.account import SIAAccount
 from pysiaalarm.event import SIAEvent
 from pysiaalarm.sync.client import SIAClient
@@ -26,7 +27,8 @@ from lapel_gateway.config import Config, DeliverSection, GatewaySection
 from lapel_gateway.config_sia import SiaReceiverSection
 from lapel_gateway.deliver import DeliverRole, build_role
 from lapel_gateway.ledger import reading
-from lapel_gateway.ledger.schema import OUTBOX_ALARM
+from lapel_gateway.ledger.schema import OUTBOX_ALARM, notice
+from lapel_gateway.outbox import Outbox
 from tests.gateway.centre import Receiver
 from tests.gateway.ledgers import new_ledger, rows
 from tests.gateway.sealed import NOW_MS, Site
@@ -303,8 +305,13 @@ def test_an_alarm_reaches_the_centre_and_is_acknowledged_by_no_receiver(
     assert len(rows(site.engine, "sia:north")) == 3
 
 
-def test_a_receiver_that_goes_away_and_comes_back_shows_in_the_health_of_its_link(
-    run: Callable[..., DeliverRole], tmp_path: Path
+def kinds_of_notices(site: Site) -> list[str]:
+    with reading(site.engine) as connection:
+        return list(connection.execute(sa.select(notice.c.kind)).scalars())
+
+
+def test_a_receiver_that_goes_away_and_comes_back_shows_in_the_health_of_its_link_and_in_notices(
+    site: Site, run: Callable[..., DeliverRole], tmp_path: Path
 ) -> None:
     receiver = Receiver()
     role = run(section(tmp_path, receiver.port, supervision_s=0.05))
@@ -318,6 +325,14 @@ def test_a_receiver_that_goes_away_and_comes_back_shows_in_the_health_of_its_lin
         receiver.close()
 
     wait_until(lambda: "Connection refused" in role.health()["sia:north link"], WAIT_S)
+    assert role.stop(WAIT_S)
+    with reading(site.engine) as connection:
+        notices = connection.execute(sa.select(notice.c.kind, notice.c.subject, notice.c.detail)).all()
+    closed = f"127.0.0.1:{receiver.port}: the connection was closed before an answer came"
+    assert [(row.kind, row.subject) for row in notices] == [
+        (kind, "sia:north") for kind in ("link_failing", "link_works", "link_failing")
+    ]
+    assert (notices[0].detail, notices[1].detail) == (closed, "")
     assert {message.parse_frame(frame).idtoken for frame in receiver.frames} == {"NULL"}
 
 
@@ -329,3 +344,50 @@ def test_a_link_that_is_not_to_be_supervised_is_left_alone(run: Callable[..., De
         assert "sia:north link" not in role.health()
     finally:
         receiver.close()
+
+
+def test_a_notice_that_the_ledger_does_not_take_is_written_as_soon_as_it_does(
+    site: Site, run: Callable[..., DeliverRole], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[str] = []
+    tell = Outbox.tell_operators
+
+    def full(outbox: Outbox, kind: str, channel: str, detail: str, now_ms: int) -> None:
+        if len(refused) < 2:
+            refused.append(kind)
+            raise sa.exc.OperationalError("insert", {}, Exception("database or disk is full"))
+        tell(outbox, kind, channel, detail, now_ms)
+
+    monkeypatch.setattr(Outbox, "tell_operators", full)
+    receiver = Receiver(lambda frame, connection: None)
+    run(section(tmp_path, receiver.port, supervision_s=0.02))
+    try:
+        wait_until(lambda: "link_failing" in kinds_of_notices(site), WAIT_S)
+    finally:
+        receiver.close()
+
+    assert refused == ["link_failing"] * 2
+    assert kinds_of_notices(site) == ["link_failing"]
+
+
+def test_a_fault_in_a_link_test_does_not_end_the_tests(
+    run: Callable[..., DeliverRole], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = SiaChannel.check
+    faults: list[str] = []
+
+    def faulty(channel: SiaChannel, now_ms: int) -> None:
+        if not faults:
+            faults.append(channel.name)
+            raise RuntimeError("a bug")
+        check(channel, now_ms)
+
+    monkeypatch.setattr(SiaChannel, "check", faulty)
+    receiver = Receiver()
+    try:
+        role = run(section(tmp_path, receiver.port, supervision_s=0.05))
+        wait_until(lambda: role.health().get("sia:north link") == "", WAIT_S)
+    finally:
+        receiver.close()
+
+    assert faults == ["sia:north"]
