@@ -13,13 +13,15 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from lapel_gateway.channels.mailbox import parse_mailbox
 from lapel_gateway.config_faults import Explanation
+from lapel_gateway.loopback import is_loopback
 
 DEFAULT_NAME = "lapel.toml"
 SYSTEM_PATH = Path("/etc/lapel") / DEFAULT_NAME
@@ -183,6 +185,52 @@ class WebhookSection(Section):
         return url
 
 
+class SmtpSection(Section):
+    """Mail about alarms, to each address by itself. As many [[smtp]] tables as needed."""
+
+    name: Name = Field(description="Short name for logs: lower case, digits and dashes.")
+    host: Text = Field(description="The relay that takes the mail; with TLS the name in its certificate.")
+    port: Port = Field(587, description="587 is usual with starttls, 465 with tls, 25 with none.")
+    security: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="starttls or tls from the first byte, the certificate verified; none: loopback only."
+    )
+    allow_plain: bool = Field(
+        False, description='With security = "none": mail and login may cross a network that anyone can read.'
+    )
+    ca_file: Path | None = Field(None, description="The CA that signed the relay (PEM); unset: this machine's CAs.")
+    login_file: Path | None = Field(
+        None, description="File with the user's name in its first line, the password in its second; mode 0600."
+    )
+    sender: Text = Field(description="The address that the mail comes from.")
+    to: list[Text] = Field(
+        min_length=1,
+        max_length=32,
+        description='Addresses. Names of users, as in "Ann <ann@example.org>", give them links to acknowledge with.',
+    )
+    notices: bool = Field(False, description="Notices too: unverifiable alarm traffic, and every clip that is ready.")
+    timeout_s: float = Field(30.0, gt=0, le=300, description="Longest wait for the relay, in all.")
+
+    @field_validator("sender")
+    @classmethod
+    def _is_address(cls, text: str) -> str:
+        parse_mailbox(text)
+        return text
+
+    @field_validator("to")
+    @classmethod
+    def _are_addresses(cls, texts: list[str]) -> list[str]:
+        addresses = [parse_mailbox(text).address.lower() for text in texts]
+        if len(set(addresses)) < len(addresses):
+            raise ValueError("names an address more than once")
+        return texts
+
+    @model_validator(mode="after")
+    def _is_private(self) -> SmtpSection:
+        if self.security == "none" and not self.allow_plain and not is_loopback(self.host):
+            raise ValueError('security = "none" is for this machine only; if it must be, say allow_plain = true')
+        return self
+
+
 class ForwardSection(Section):
     """Where finished clips are copied to."""
 
@@ -225,6 +273,7 @@ class Config(BaseSettings):
     alarms: AlarmsSection = AlarmsSection()
     deliver: DeliverSection = DeliverSection()
     webhook: list[WebhookSection] = Field([], max_length=32)
+    smtp: list[SmtpSection] = Field([], max_length=8)
     forward: ForwardSection = ForwardSection()
     custody: CustodySection = CustodySection()
     web: WebSection = WebSection()
@@ -354,6 +403,12 @@ def _settings_by_section() -> dict[str, list[str]]:
     """Names of all settings."""
     sections: dict[str, list[str]] = {}
     for name, field in Config.model_fields.items():
-        section = WebhookSection if isinstance(field.default, list) else type(field.default)
+        section = repeated_section(name) if isinstance(field.default, list) else type(field.default)
         sections[name] = list(section.model_fields)
     return sections
+
+
+def repeated_section(name: str) -> type[Section]:
+    """The class of a [[table]] that may be given several times, by its name."""
+    section: type[Section] = get_args(Config.model_fields[name].annotation)[0]
+    return section

@@ -5,7 +5,6 @@ The checks look at this machine (files, modes, programs, disks) and change nothi
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import shutil
 import stat
@@ -17,9 +16,12 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from lapel_gateway.brokers.mosquitto import find_mosquitto
-from lapel_gateway.channels.webhook import SecretError, load_secret
-from lapel_gateway.config import Config, WebhookSection
+from lapel_gateway.channel_setup import mail_relay
+from lapel_gateway.channels.secret_file import SecretError
+from lapel_gateway.channels.webhook import load_secret
+from lapel_gateway.config import Config, SmtpSection, WebhookSection
 from lapel_gateway.keystore import KeyStore, KeyStoreError, OrganisationKey
+from lapel_gateway.loopback import is_loopback
 
 
 @dataclass(frozen=True)
@@ -42,21 +44,12 @@ def check_config(config: Config) -> list[Finding]:
         *_broker(config),
         *_ingest(config),
         *(finding for hook in config.webhook for finding in _webhook(hook)),
-        *_webhook_names(config),
+        *(finding for section in config.smtp for finding in _smtp(section)),
+        *_repeated_names(config),
         *_forward(config),
         *_custody(config),
         *_web(config),
     ]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether ``host`` can only be reached from this machine; names other than localhost are not looked up."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 _CONNECTIONS = {"alarms": ("alarms",), "ingest": ("events", "ingest")}
@@ -174,10 +167,22 @@ def _webhook(hook: WebhookSection) -> Iterator[Finding]:
         yield _error(name, str(error))
 
 
-def _webhook_names(config: Config) -> Iterator[Finding]:
-    names = [hook.name for hook in config.webhook]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        yield _error("[[webhook]] name", f"{name} is used more than once")
+def _smtp(section: SmtpSection) -> Iterator[Finding]:
+    name = f"[[smtp]] {section.name}"
+    if section.security == "none" and not is_loopback(section.host):
+        yield _warning(name, 'security = "none": anyone on the way can read the mail and the login')
+    try:
+        mail_relay(section)
+    except SecretError as error:
+        yield _error(name, str(error))
+
+
+def _repeated_names(config: Config) -> Iterator[Finding]:
+    """Channels are told apart by their names: in the outbox, in logs, in what the ledger says of deliveries."""
+    for table in ("webhook", "smtp"):
+        names = [section.name for section in getattr(config, table)]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            yield _error(f"[[{table}]] name", f"{name} is used more than once")
 
 
 def _forward(config: Config) -> Iterator[Finding]:

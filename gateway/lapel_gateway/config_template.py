@@ -9,17 +9,32 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from lapel_gateway.config import Config, ConfigError, Section, WebhookSection
+from lapel_gateway.config import Config, ConfigError, Section, repeated_section
 
 _HEAD = """\
 # Lapel gateway. Every setting is shown with its default; lines that start with `#` and a name are unset.
 # Any of them can be given in the environment instead: LAPEL_SECTION__KEY, as in LAPEL_BROKER__PORT=8883.
 # Relative paths start at the folder of this file. `lapel gateway check-config` says what is wrong.
 """
-_WEBHOOK_EXAMPLE = {
-    "name": "control-room",
-    "url": "https://example.org/lapel",
-    "secret_file": "secrets/control-room.txt",
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "webhook": {
+        "name": "control-room",
+        "url": "https://example.org/lapel",
+        "secret_file": "secrets/control-room.txt",
+    },
+    "smtp": {
+        "name": "duty",
+        "host": "mail.example.org",
+        "port": 587,
+        "security": "starttls",
+        "allow_plain": False,
+        "ca_file": "/etc/lapel/mail-ca.pem",
+        "login_file": "secrets/mail.txt",
+        "sender": "Lapel <lapel@example.org>",
+        "to": ["Ann Archer <ann@example.org>", "duty@example.org"],
+        "notices": False,
+        "timeout_s": 30.0,
+    },
 }
 
 
@@ -33,7 +48,7 @@ def render_template(overrides: dict[str, dict[str, Any]] | None = None) -> str:
         if isinstance(default, Section):
             parts.append(_table(name, default, overrides.get(name, {})))
         else:
-            parts.append(_webhook_example())
+            parts.append(_repeated(name))
     return "\n".join(parts)
 
 
@@ -60,10 +75,12 @@ def _table(name: str, default: Section, overrides: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _webhook_example() -> str:
-    lines = [*_comment(WebhookSection.__doc__ or ""), "#[[webhook]]"]
-    for key, field in WebhookSection.model_fields.items():
-        lines += [f"#{key} = {_toml(_WEBHOOK_EXAMPLE[key])}  # {_one_line(field)}"]
+def _repeated(name: str) -> str:
+    """A [[table]] that may be given several times, as an example; its optional settings too."""
+    section = repeated_section(name)
+    lines = [*_comment(section.__doc__ or ""), f"#[[{name}]]"]
+    for key, field in section.model_fields.items():
+        lines += [f"#{key} = {_toml(_EXAMPLES[name][key])}  # {_one_line(field)}"]
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,62 @@
+"""The channels to people and other systems that the settings ask for, beside webhooks.
+
+Rules that hold here
+- Secrets are read from their files once, here; a file that cannot be used keeps the role from starting.
+- Every target is a channel of its own: its own thread, its own rows in the outbox, its own attempts.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from lapel_gateway.channels.contract import Channel
+from lapel_gateway.channels.mailbox import Mailbox, parse_mailbox
+from lapel_gateway.channels.message import LinkFor, no_link
+from lapel_gateway.channels.secret_file import SecretError, read_login
+from lapel_gateway.channels.smtp import Relay, SmtpChannel, tls_context
+from lapel_gateway.config import Config, SmtpSection
+from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_NOTICE
+
+
+class Links:
+    """Makes the links to acknowledge with; this one makes none."""
+
+    def of(self, person: str) -> LinkFor:
+        """The links of one person, by the name of the user."""
+        return no_link
+
+
+def build_channels(config: Config, links: Links) -> list[Channel]:
+    """One channel for each target. Raises SecretError."""
+    return [channel for section in config.smtp for channel in mail_channels(section, links)]
+
+
+def mail_channels(section: SmtpSection, links: Links) -> list[Channel]:
+    """A channel for each address. Raises SecretError."""
+    relay = mail_relay(section)
+    sender = parse_mailbox(section.sender)
+    return [_mail_channel(section, relay, sender, parse_mailbox(text), links) for text in section.to]
+
+
+def mail_relay(section: SmtpSection) -> Relay:
+    """The relay with its login and how it is verified. Raises SecretError."""
+    login = None if section.login_file is None else read_login(section.login_file, "mail login")
+    tls = None if section.security == "none" else _verifying(section.ca_file)
+    return Relay(section.host, section.port, section.security, section.timeout_s, login, tls)
+
+
+def _mail_channel(section: SmtpSection, relay: Relay, sender: Mailbox, to: Mailbox, links: Links) -> SmtpChannel:
+    link = links.of(to.person) if to.person else no_link
+    return SmtpChannel(section.name, relay, sender, to, _kinds(section.notices), link)
+
+
+def _verifying(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return tls_context(ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise SecretError(f"ca_file {ca_file} cannot be used: {error.strerror or 'it is not a PEM file'}") from None
+
+
+def _kinds(notices: bool) -> tuple[str, ...]:
+    return (OUTBOX_ALARM, OUTBOX_NOTICE) if notices else (OUTBOX_ALARM,)
