@@ -13,9 +13,10 @@ from pathlib import Path
 from lapel_gateway.channels.contract import Channel
 from lapel_gateway.channels.mailbox import Mailbox, parse_mailbox
 from lapel_gateway.channels.message import LinkFor, no_link
-from lapel_gateway.channels.secret_file import SecretError, read_login
+from lapel_gateway.channels.mqtt import MqttChannel, Target
+from lapel_gateway.channels.secret_file import SecretError, read_login, read_secret
 from lapel_gateway.channels.smtp import Relay, SmtpChannel, tls_context
-from lapel_gateway.config import Config, SmtpSection
+from lapel_gateway.config import Config, MqttOutSection, SmtpSection
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_NOTICE
 
 
@@ -29,7 +30,9 @@ class Links:
 
 def build_channels(config: Config, links: Links) -> list[Channel]:
     """One channel for each target. Raises SecretError."""
-    return [channel for section in config.smtp for channel in mail_channels(section, links)]
+    channels = [channel for section in config.smtp for channel in mail_channels(section, links)]
+    channels += [MqttChannel(one.name, mqtt_target(one), _kinds(one.notices)) for one in config.mqtt_out]
+    return channels
 
 
 def mail_channels(section: SmtpSection, links: Links) -> list[Channel]:
@@ -44,6 +47,23 @@ def mail_relay(section: SmtpSection) -> Relay:
     login = None if section.login_file is None else read_login(section.login_file, "mail login")
     tls = None if section.security == "none" else _verifying(section.ca_file)
     return Relay(section.host, section.port, section.security, section.timeout_s, login, tls)
+
+
+def mqtt_target(section: MqttOutSection) -> Target:
+    """The topic with its broker, login and how the two prove themselves. Raises SecretError."""
+    login = None if section.login_file is None else read_login(section.login_file, "mqtt login")
+    tls = None if section.security == "none" else _verifying(section.ca_file)
+    if tls is not None and section.certificate_file is not None and section.key_file is not None:
+        read_secret(section.key_file, "mqtt key")
+        try:
+            tls.load_cert_chain(section.certificate_file, section.key_file, password="")
+        except OSError:
+            raise SecretError(
+                f"certificate {section.certificate_file} and key {section.key_file} are no unencrypted PEM pair"
+            ) from None
+    return Target(
+        section.host, section.port, section.topic, section.retain, section.version, section.timeout_s, login, tls
+    )
 
 
 def _mail_channel(section: SmtpSection, relay: Relay, sender: Mailbox, to: Mailbox, links: Links) -> SmtpChannel:

@@ -231,6 +231,46 @@ class SmtpSection(Section):
         return self
 
 
+class MqttOutSection(Section):
+    """Alarms as JSON on a topic of an MQTT broker, this gateway's or another. As many [[mqtt_out]] as needed."""
+
+    name: Name = Field(description="Short name for logs: lower case, digits and dashes.")
+    host: Text = Field(description="The broker; with TLS the name in its certificate.")
+    port: Port = Field(8883, description="8883 is usual with TLS, 1883 without.")
+    topic: Text = Field(description="Topic of every message; not in lapel/v1, which is the devices' own branch.")
+    retain: bool = Field(False, description="Whether the broker shows the newest message to those who come later.")
+    version: Literal["5", "3.1.1"] = Field(
+        "5", description="Of MQTT. 3.1.1 for brokers that know no other (the embedded one): no refusal is told there."
+    )
+    security: Literal["tls", "none"] = Field("tls", description="tls, the certificate verified; none: loopback only.")
+    allow_plain: bool = Field(
+        False, description='With security = "none": alarms and login may cross a network that anyone can read.'
+    )
+    ca_file: Path | None = Field(None, description="The CA that signed the broker (PEM); unset: this machine's CAs.")
+    certificate_file: Path | None = Field(None, description="The client certificate, if the broker asks for one (PEM).")
+    key_file: Path | None = Field(None, description="Its private key (PEM), mode 0600.")
+    login_file: Path | None = Field(
+        None, description="File with the user's name in its first line, the password in its second; mode 0600."
+    )
+    notices: bool = Field(True, description="Notices too: unverifiable alarm traffic, and every clip that is ready.")
+    timeout_s: float = Field(10.0, gt=0, le=300, description="Longest wait for the broker.")
+
+    @field_validator("topic")
+    @classmethod
+    def _is_topic(cls, topic: str) -> str:
+        if not topic.isprintable() or set(topic) & set("+#") or topic.startswith(("$", "lapel/v1")):
+            raise ValueError("must be a topic without wildcards, outside $SYS and outside the devices' branch lapel/v1")
+        return topic
+
+    @model_validator(mode="after")
+    def _is_private(self) -> MqttOutSection:
+        if self.security == "none" and not self.allow_plain and not is_loopback(self.host):
+            raise ValueError('security = "none" is for this machine only; if it must be, say allow_plain = true')
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together, or none is given")
+        return self
+
+
 class ForwardSection(Section):
     """Where finished clips are copied to."""
 
@@ -274,6 +314,7 @@ class Config(BaseSettings):
     deliver: DeliverSection = DeliverSection()
     webhook: list[WebhookSection] = Field([], max_length=32)
     smtp: list[SmtpSection] = Field([], max_length=8)
+    mqtt_out: list[MqttOutSection] = Field([], max_length=8)
     forward: ForwardSection = ForwardSection()
     custody: CustodySection = CustodySection()
     web: WebSection = WebSection()

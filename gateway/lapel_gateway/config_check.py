@@ -16,10 +16,10 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from lapel_gateway.brokers.mosquitto import find_mosquitto
-from lapel_gateway.channel_setup import mail_relay
+from lapel_gateway.channel_setup import mail_relay, mqtt_target
 from lapel_gateway.channels.secret_file import SecretError
 from lapel_gateway.channels.webhook import load_secret
-from lapel_gateway.config import Config, SmtpSection, WebhookSection
+from lapel_gateway.config import Config, MqttOutSection, SmtpSection, WebhookSection
 from lapel_gateway.keystore import KeyStore, KeyStoreError, OrganisationKey
 from lapel_gateway.loopback import is_loopback
 
@@ -45,6 +45,7 @@ def check_config(config: Config) -> list[Finding]:
         *_ingest(config),
         *(finding for hook in config.webhook for finding in _webhook(hook)),
         *(finding for section in config.smtp for finding in _smtp(section)),
+        *(finding for section in config.mqtt_out for finding in _mqtt_out(section)),
         *_repeated_names(config),
         *_forward(config),
         *_custody(config),
@@ -177,9 +178,19 @@ def _smtp(section: SmtpSection) -> Iterator[Finding]:
         yield _error(name, str(error))
 
 
+def _mqtt_out(section: MqttOutSection) -> Iterator[Finding]:
+    name = f"[[mqtt_out]] {section.name}"
+    if section.security == "none" and not is_loopback(section.host):
+        yield _warning(name, 'security = "none": anyone on the way can read the alarms and the login')
+    try:
+        mqtt_target(section)
+    except SecretError as error:
+        yield _error(name, str(error))
+
+
 def _repeated_names(config: Config) -> Iterator[Finding]:
     """Channels are told apart by their names: in the outbox, in logs, in what the ledger says of deliveries."""
-    for table in ("webhook", "smtp"):
+    for table in ("webhook", "smtp", "mqtt_out"):
         names = [section.name for section in getattr(config, table)]
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield _error(f"[[{table}]] name", f"{name} is used more than once")

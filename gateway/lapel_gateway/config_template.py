@@ -35,6 +35,22 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
         "notices": False,
         "timeout_s": 30.0,
     },
+    "mqtt_out": {
+        "name": "dashboard",
+        "host": "mqtt.example.org",
+        "port": 8883,
+        "topic": "lapel/alarms",
+        "retain": False,
+        "version": "5",
+        "security": "tls",
+        "allow_plain": False,
+        "ca_file": "/etc/lapel/dashboard-ca.pem",
+        "certificate_file": "/etc/lapel/dashboard.pem",
+        "key_file": "/etc/lapel/dashboard.key",
+        "login_file": "secrets/dashboard.txt",
+        "notices": True,
+        "timeout_s": 10.0,
+    },
 }
 
 

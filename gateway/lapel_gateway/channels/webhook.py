@@ -17,6 +17,7 @@ import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
@@ -26,7 +27,7 @@ from lapel_gateway.channels.secret_file import MAX_SECRET_FILE_BYTES, SecretErro
 from lapel_gateway.describe import utc
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_NOTICE
 
-__all__ = ["SecretError", "WebhookChannel", "load_secret", "message_body"]
+__all__ = ["SecretError", "WebhookChannel", "load_secret", "message_body", "message_fields"]
 
 USER_AGENT = "lapel-gateway"
 
@@ -109,13 +110,17 @@ class WebhookChannel:
 
 
 def message_body(parcel: Parcel) -> str:
-    """The JSON text of a parcel: {"type", "timestamp", "data"}, the same for every attempt.
+    """The JSON text of a parcel, the same for every attempt."""
+    return json.dumps(message_fields(parcel), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def message_fields(parcel: Parcel) -> dict[str, Any]:
+    """What other systems are told: {"type", "timestamp", "data"}.
 
     ``type`` is ``alarm.<what happened>`` for an alarm and ``notice.<kind>`` for a notice; ``data`` is its payload.
     """
     what = parcel.payload.get("what" if parcel.kind == OUTBOX_ALARM else "notice", "unknown")
-    message = {"type": f"{parcel.kind}.{what}", "timestamp": utc(parcel.created_ms), "data": parcel.payload}
-    return json.dumps(message, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return {"type": f"{parcel.kind}.{what}", "timestamp": utc(parcel.created_ms), "data": parcel.payload}
 
 
 def _retry_after_ms(value: str, now_ms: int) -> int | None:
