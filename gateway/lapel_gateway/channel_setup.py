@@ -14,9 +14,9 @@ from lapel_gateway.channels.contract import Channel
 from lapel_gateway.channels.mailbox import Mailbox, parse_mailbox
 from lapel_gateway.channels.message import LinkFor, no_link
 from lapel_gateway.channels.mqtt import MqttChannel, Target
-from lapel_gateway.channels.secret_file import SecretError, read_login, read_secret
+from lapel_gateway.channels.secret_file import SecretError, read_lines, read_login, read_secret
 from lapel_gateway.channels.smtp import Relay, SmtpChannel, tls_context
-from lapel_gateway.config import Config, MqttOutSection, SmtpSection
+from lapel_gateway.config import AppriseSection, Config, MqttOutSection, SmtpSection
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_NOTICE
 
 
@@ -32,6 +32,7 @@ def build_channels(config: Config, links: Links) -> list[Channel]:
     """One channel for each target. Raises SecretError."""
     channels = [channel for section in config.smtp for channel in mail_channels(section, links)]
     channels += [MqttChannel(one.name, mqtt_target(one), _kinds(one.notices)) for one in config.mqtt_out]
+    channels += [apprise_channel(section, links) for section in config.apprise]
     return channels
 
 
@@ -64,6 +65,19 @@ def mqtt_target(section: MqttOutSection) -> Target:
     return Target(
         section.host, section.port, section.topic, section.retain, section.version, section.timeout_s, login, tls
     )
+
+
+def apprise_channel(section: AppriseSection, links: Links) -> Channel:
+    """The channel to one service. Raises SecretError."""
+    # Only those who use it wait for it to load.
+    from lapel_gateway.channels.apprise import AppriseChannel
+
+    form = "one Apprise address"
+    lines = read_lines(section.url_file, "url_file", form)
+    if len(lines) != 1:
+        raise SecretError(f"url_file {section.url_file} is not {form}")
+    link = links.of(section.person) if section.person else no_link
+    return AppriseChannel(section.name, lines[0], section.timeout_s, _kinds(section.notices), link)
 
 
 def _mail_channel(section: SmtpSection, relay: Relay, sender: Mailbox, to: Mailbox, links: Links) -> SmtpChannel:

@@ -271,6 +271,18 @@ class MqttOutSection(Section):
         return self
 
 
+class AppriseSection(Section):
+    """Alarms by any service that Apprise knows: SMS, voice, push, chat. As many [[apprise]] tables as needed."""
+
+    name: Name = Field(description="Short name for logs: lower case, digits and dashes.")
+    url_file: Path = Field(description="File with one Apprise address, which carries its tokens; mode 0600.")
+    person: Text | None = Field(
+        None, description="Whom it reaches: the name of a user, who gets links to acknowledge with."
+    )
+    notices: bool = Field(False, description="Notices too: unverifiable alarm traffic, and every clip that is ready.")
+    timeout_s: float = Field(30.0, gt=0, le=300, description="Longest wait for the service.")
+
+
 class ForwardSection(Section):
     """Where finished clips are copied to."""
 
@@ -315,6 +327,7 @@ class Config(BaseSettings):
     webhook: list[WebhookSection] = Field([], max_length=32)
     smtp: list[SmtpSection] = Field([], max_length=8)
     mqtt_out: list[MqttOutSection] = Field([], max_length=8)
+    apprise: list[AppriseSection] = Field([], max_length=32)
     forward: ForwardSection = ForwardSection()
     custody: CustodySection = CustodySection()
     web: WebSection = WebSection()

@@ -16,10 +16,10 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from lapel_gateway.brokers.mosquitto import find_mosquitto
-from lapel_gateway.channel_setup import mail_relay, mqtt_target
+from lapel_gateway.channel_setup import Links, apprise_channel, mail_relay, mqtt_target
 from lapel_gateway.channels.secret_file import SecretError
 from lapel_gateway.channels.webhook import load_secret
-from lapel_gateway.config import Config, MqttOutSection, SmtpSection, WebhookSection
+from lapel_gateway.config import AppriseSection, Config, MqttOutSection, SmtpSection, WebhookSection
 from lapel_gateway.keystore import KeyStore, KeyStoreError, OrganisationKey
 from lapel_gateway.loopback import is_loopback
 
@@ -46,6 +46,7 @@ def check_config(config: Config) -> list[Finding]:
         *(finding for hook in config.webhook for finding in _webhook(hook)),
         *(finding for section in config.smtp for finding in _smtp(section)),
         *(finding for section in config.mqtt_out for finding in _mqtt_out(section)),
+        *(finding for section in config.apprise for finding in _apprise(section)),
         *_repeated_names(config),
         *_forward(config),
         *_custody(config),
@@ -188,9 +189,16 @@ def _mqtt_out(section: MqttOutSection) -> Iterator[Finding]:
         yield _error(name, str(error))
 
 
+def _apprise(section: AppriseSection) -> Iterator[Finding]:
+    try:
+        apprise_channel(section, Links())
+    except SecretError as error:
+        yield _error(f"[[apprise]] {section.name}", str(error))
+
+
 def _repeated_names(config: Config) -> Iterator[Finding]:
     """Channels are told apart by their names: in the outbox, in logs, in what the ledger says of deliveries."""
-    for table in ("webhook", "smtp", "mqtt_out"):
+    for table in ("webhook", "smtp", "mqtt_out", "apprise"):
         names = [section.name for section in getattr(config, table)]
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield _error(f"[[{table}]] name", f"{name} is used more than once")

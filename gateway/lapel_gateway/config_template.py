@@ -51,6 +51,13 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
         "notices": True,
         "timeout_s": 10.0,
     },
+    "apprise": {
+        "name": "ann-phone",
+        "url_file": "secrets/ann-phone.txt",
+        "person": "Ann Archer",
+        "notices": False,
+        "timeout_s": 30.0,
+    },
 }
 
 
