@@ -10,7 +10,8 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
-from lapel_gateway.channels.contract import Channel
+from lapel_gateway.ack_links import ACK_PATH, AckLinks
+from lapel_gateway.channels.contract import Channel, Parcel
 from lapel_gateway.channels.mailbox import Mailbox, parse_mailbox
 from lapel_gateway.channels.message import LinkFor, no_link
 from lapel_gateway.channels.mqtt import MqttChannel, Target
@@ -18,14 +19,40 @@ from lapel_gateway.channels.secret_file import SecretError, read_lines, read_log
 from lapel_gateway.channels.smtp import Relay, SmtpChannel, tls_context
 from lapel_gateway.config import AppriseSection, Config, MqttOutSection, SmtpSection
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_NOTICE
+from lapel_protocol.limits import MAX_NAME_BYTES
 
 
 class Links:
-    """Makes the links to acknowledge with; this one makes none."""
+    """Makes the links to acknowledge with; without tokens it makes none."""
+
+    def __init__(self, tokens: AckLinks | None = None, public_url: str = "", valid_ms: int = 0) -> None:
+        """``valid_ms``: how long after its parcel was made a link can be used, in milliseconds."""
+        self._tokens = tokens
+        self._prefix = public_url.rstrip("/") + ACK_PATH
+        self._valid_ms = valid_ms
 
     def of(self, person: str) -> LinkFor:
         """The links of one person, by the name of the user."""
-        return no_link
+        tokens = self._tokens
+        if tokens is None or len(person.encode()) > MAX_NAME_BYTES:
+            return no_link
+
+        def link(parcel: Parcel) -> str:
+            if parcel.kind != OUTBOX_ALARM or parcel.payload.get("person") == person:
+                return ""
+            return self._prefix + tokens.make(parcel.subject, person, parcel.created_ms + self._valid_ms)
+
+        return link
+
+
+def ack_links(config: Config) -> AckLinks | None:
+    """What makes and reads acknowledge links, if people can reach this gateway. Raises KeyStoreError."""
+    return None if config.web.public_url is None else AckLinks.load(config.ack_key_file)
+
+
+def links_of(config: Config) -> Links:
+    """The links that messages carry, as configured. Raises KeyStoreError."""
+    return Links(ack_links(config), config.web.public_url or "", config.web.ack_link_hours * 3_600_000)
 
 
 def build_channels(config: Config, links: Links) -> list[Channel]:

@@ -306,6 +306,19 @@ class WebSection(Section):
 
     host: Text = Field("127.0.0.1", description="Plain HTTP: beyond loopback put a TLS proxy before it.")
     port: Port = Field(8480, description="TCP port of the API.")
+    public_url: Text | None = Field(
+        None,
+        examples=["https://lapel.example.org"],
+        description="Where people reach it from outside; messages then carry links to acknowledge alarms with.",
+    )
+    ack_link_hours: int = Field(24, ge=1, le=720, description="How long such a link can be used.")
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_public(cls, url: str | None) -> str | None:
+        if url is not None and not re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", url):
+            raise ValueError("must start with https:// or http://, name a host, and have no ? or #")
+        return url
 
 
 class Config(BaseSettings):
@@ -378,6 +391,11 @@ class Config(BaseSettings):
     def master_key_file(self) -> Path:
         """64 hexadecimal digits."""
         return self.keys.master_key_file or self.data_dir / "keys" / "master.key"
+
+    @property
+    def ack_key_file(self) -> Path:
+        """The key under which acknowledge links are signed; made on first use."""
+        return self.data_dir / "keys" / "ack-links.key"
 
     @property
     def organisation_key_file(self) -> Path:

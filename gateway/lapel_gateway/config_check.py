@@ -223,6 +223,8 @@ def _web(config: Config) -> Iterator[Finding]:
         yield _warning(
             "[web] host", f"{config.web.host}: tokens travel in plain HTTP unless a TLS proxy stands before it"
         )
+    if config.web.public_url is not None and config.web.public_url.startswith("http:"):
+        yield _warning("[web] public_url", "plain http: anyone on the way can use the links in messages")
     if config.web.port == config.broker.port and config.broker.kind != "external":
         yield _error("[web] port", f"{config.web.port} is the broker's port as well")
 
