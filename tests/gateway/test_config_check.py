@@ -184,3 +184,21 @@ def test_a_share_that_is_not_mounted_is_an_error(tmp_path: Path, section: str, k
     assert "mount the share" in the_error(config, f"[{section}] {key}")
     (tmp_path / "share").mkdir()
     assert check_config(config) == []
+
+
+@pytest.mark.parametrize("table", ["smtp", "mqtt_out"])
+def test_a_channels_files_must_be_usable_and_its_secrets_private(tmp_path: Path, table: str) -> None:
+    target = {"smtp": "sender = 'a@b.example'\nto = ['c@d.example']\n", "mqtt_out": "topic = 'site/alarms'\n"}[table]
+    text = f"[[{table}]]\nname = 'a'\nhost = 'out.example.org'\nlogin_file = 'login'\n{target}"
+    login = tmp_path / "login"
+    assert "No such file" in the_error(made(tmp_path, text), f"[[{table}]] a")
+    login.write_text("lapel\nsecret words\n")
+    login.chmod(0o640)
+    assert "chmod 600" in the_error(made(tmp_path, text), f"[[{table}]] a")
+    login.chmod(0o600)
+    assert check_config(made(tmp_path, text)) == []
+    assert "more than once" in the_error(made(tmp_path, text * 2), f"[[{table}]] name")
+    assert "absent.pem" in the_error(made(tmp_path, text + "ca_file = 'absent.pem'\n"), f"[[{table}]] a")
+    [finding] = check_config(made(tmp_path, text + "security = 'none'\nallow_plain = true\n"))
+    assert (finding.level, finding.setting) == ("warning", f"[[{table}]] a")
+    assert "secret" not in finding.message
