@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lapel_gateway import log, service, supervise
 from lapel_gateway.brokers import BrokerError
+from lapel_gateway.channels.secret_file import SecretError
 from lapel_gateway.config import ROLES, ConfigError, load_config
 from lapel_gateway.keystore import KeyStoreError
 from lapel_gateway.ledger import LedgerError
@@ -35,7 +36,7 @@ def main() -> int:
     log.configure(json_lines=asked.json_log)
     try:
         return service.run(load_config(asked.config), [asked.role])
-    except (BrokerError, ConfigError, KeyStoreError, LedgerError, PkiError, ServiceError) as error:
+    except (BrokerError, ConfigError, KeyStoreError, LedgerError, PkiError, SecretError, ServiceError) as error:
         print(f"lapel: {error}", file=sys.stderr)  # noqa: T201 - the end of a program, not a log line
         return USAGE
 

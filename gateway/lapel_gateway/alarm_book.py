@@ -29,7 +29,7 @@ from lapel_protocol.command import ALARM_ACK, ALARM_RECEIPT, ALARM_RESOLVED, EVE
 from lapel_protocol.errors import Replayed
 from lapel_protocol.event import ALARM_CANCELLED, ALARM_RAISED, Event
 from lapel_protocol.machine import Machine
-from lapel_protocol.names import ALARM_KIND_NAMES, ALARM_STATE_NAMES, RESOLVED_NAMES
+from lapel_protocol.names import ALARM_KIND_NAMES, ALARM_STATE_NAMES, RESOLVED_NAMES, TRUST_NAMES
 from lapel_protocol.orders import AlarmAck, AlarmReceipt, AlarmResolved, EventReceipt
 from lapel_protocol.report_decoders import decode_alarm_cancelled, decode_alarm_raised
 from lapel_protocol.reports import AlarmCancelled, Heartbeat
@@ -301,6 +301,8 @@ def tell(connection: sa.Connection, identifier: str, what: str, now_ms: int) -> 
         "state": row.state,
         "clip": row.clip,
         "raised_wall_ms": row.raised_wall_ms,
+        "trust": TRUST_NAMES[row.trust] if row.trust < len(TRUST_NAMES) else None,
+        "battery_percent": row.battery_percent,
         "received_ms": row.received_ms,
         "cancelled_ms": row.cancelled_ms,
         "acknowledged_ms": row.acknowledged_ms,

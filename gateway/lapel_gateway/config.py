@@ -18,8 +18,9 @@ from typing import Any, Literal, get_args
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from lapel_gateway.config_channels import AppriseSection, MqttOutSection, SmtpSection, WebhookSection
 from lapel_gateway.config_faults import Explanation
-from lapel_gateway.config_section import Name, Port, Section, Text
+from lapel_gateway.config_section import Port, Section, Text
 from lapel_gateway.config_sia import SiaReceiverSection
 
 DEFAULT_NAME = "lapel.toml"
@@ -160,21 +161,6 @@ class DeliverSection(Section):
     timeout_s: float = Field(10.0, gt=0, le=300, description="Longest wait for a webhook's answer.")
 
 
-class WebhookSection(Section):
-    """Where alarms are posted, signed as Standard Webhooks says. As many [[webhook]] tables as needed."""
-
-    name: Name = Field(description="Short name for logs: lower case, digits and dashes.")
-    url: Text = Field(description="http or https address.")
-    secret_file: Path = Field(description='File with the signing secret, "whsec_" and base64; mode 0600.')
-
-    @field_validator("url")
-    @classmethod
-    def _is_http(cls, url: str) -> str:
-        if not re.match(r"https?://[^/\s]+", url):
-            raise ValueError("must start with https:// or http:// and name a host")
-        return url
-
-
 class ForwardSection(Section):
     """Where finished clips are copied to."""
 
@@ -198,6 +184,19 @@ class WebSection(Section):
 
     host: Text = Field("127.0.0.1", description="Plain HTTP: beyond loopback put a TLS proxy before it.")
     port: Port = Field(8480, description="TCP port of the API.")
+    public_url: Text | None = Field(
+        None,
+        examples=["https://lapel.example.org"],
+        description="Where people reach it from outside; messages then carry links to acknowledge alarms with.",
+    )
+    ack_link_hours: int = Field(24, ge=1, le=720, description="How long such a link can be used.")
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_public(cls, url: str | None) -> str | None:
+        if url is not None and not re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", url):
+            raise ValueError("must start with https:// or http://, name a host, and have no ? or #")
+        return url
 
 
 class Config(BaseSettings):
@@ -218,6 +217,9 @@ class Config(BaseSettings):
     deliver: DeliverSection = DeliverSection()
     webhook: list[WebhookSection] = Field([], max_length=32)
     sia_receiver: list[SiaReceiverSection] = Field([], max_length=32)
+    smtp: list[SmtpSection] = Field([], max_length=8)
+    mqtt_out: list[MqttOutSection] = Field([], max_length=8)
+    apprise: list[AppriseSection] = Field([], max_length=32)
     forward: ForwardSection = ForwardSection()
     custody: CustodySection = CustodySection()
     web: WebSection = WebSection()
@@ -268,6 +270,11 @@ class Config(BaseSettings):
     def master_key_file(self) -> Path:
         """64 hexadecimal digits."""
         return self.keys.master_key_file or self.data_dir / "keys" / "master.key"
+
+    @property
+    def ack_key_file(self) -> Path:
+        """The key under which acknowledge links are signed; made on first use."""
+        return self.data_dir / "keys" / "ack-links.key"
 
     @property
     def organisation_key_file(self) -> Path:
@@ -347,6 +354,12 @@ def _settings_by_section() -> dict[str, list[str]]:
     """Names of all settings."""
     sections: dict[str, list[str]] = {}
     for name, field in Config.model_fields.items():
-        section = get_args(field.annotation)[0] if isinstance(field.default, list) else type(field.default)
+        section = repeated_section(name) if isinstance(field.default, list) else type(field.default)
         sections[name] = list(section.model_fields)
     return sections
+
+
+def repeated_section(name: str) -> type[Section]:
+    """The class of a [[table]] that may be given several times, by its name."""
+    section: type[Section] = get_args(Config.model_fields[name].annotation)[0]
+    return section

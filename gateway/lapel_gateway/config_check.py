@@ -5,7 +5,6 @@ The checks look at this machine (files, modes, programs, disks) and change nothi
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import shutil
 import stat
@@ -17,11 +16,15 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from lapel_gateway.brokers.mosquitto import find_mosquitto
+from lapel_gateway.channel_setup import Links, apprise_channel, mail_relay, mqtt_target
+from lapel_gateway.channels.secret_file import SecretError
 from lapel_gateway.channels.sia_dc09.key import load_key
-from lapel_gateway.channels.webhook import SecretError, load_secret
-from lapel_gateway.config import Config, WebhookSection
+from lapel_gateway.channels.webhook import load_secret
+from lapel_gateway.config import Config
+from lapel_gateway.config_channels import AppriseSection, MqttOutSection, SmtpSection, WebhookSection
 from lapel_gateway.config_sia import SiaReceiverSection
 from lapel_gateway.keystore import KeyStore, KeyStoreError, OrganisationKey
+from lapel_gateway.loopback import is_loopback
 
 
 @dataclass(frozen=True)
@@ -45,22 +48,14 @@ def check_config(config: Config) -> list[Finding]:
         *_ingest(config),
         *(finding for hook in config.webhook for finding in _webhook(hook)),
         *(finding for centre in config.sia_receiver for finding in _sia_receiver(centre)),
-        *_repeated("[[webhook]] name", [hook.name for hook in config.webhook]),
-        *_repeated("[[sia_receiver]] name", [centre.name for centre in config.sia_receiver]),
+        *(finding for section in config.smtp for finding in _smtp(section)),
+        *(finding for section in config.mqtt_out for finding in _mqtt_out(section)),
+        *(finding for section in config.apprise for finding in _apprise(section)),
+        *_repeated_names(config),
         *_forward(config),
         *_custody(config),
         *_web(config),
     ]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether ``host`` can only be reached from this machine; names other than localhost are not looked up."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 _CONNECTIONS = {"alarms": ("alarms",), "ingest": ("events", "ingest")}
@@ -193,9 +188,39 @@ def _sia_receiver(centre: SiaReceiverSection) -> Iterator[Finding]:
         yield _warning(name, "supervision_s is 0: that a receiver is away is found out by an alarm")
 
 
-def _repeated(setting: str, names: list[str]) -> Iterator[Finding]:
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        yield _error(setting, f"{name} is used more than once")
+def _smtp(section: SmtpSection) -> Iterator[Finding]:
+    name = f"[[smtp]] {section.name}"
+    if section.security == "none" and not is_loopback(section.host):
+        yield _warning(name, 'security = "none": anyone on the way can read the mail and the login')
+    try:
+        mail_relay(section)
+    except SecretError as error:
+        yield _error(name, str(error))
+
+
+def _mqtt_out(section: MqttOutSection) -> Iterator[Finding]:
+    name = f"[[mqtt_out]] {section.name}"
+    if section.security == "none" and not is_loopback(section.host):
+        yield _warning(name, 'security = "none": anyone on the way can read the alarms and the login')
+    try:
+        mqtt_target(section)
+    except SecretError as error:
+        yield _error(name, str(error))
+
+
+def _apprise(section: AppriseSection) -> Iterator[Finding]:
+    try:
+        apprise_channel(section, Links())
+    except SecretError as error:
+        yield _error(f"[[apprise]] {section.name}", str(error))
+
+
+def _repeated_names(config: Config) -> Iterator[Finding]:
+    """Channels are told apart by their names: in the outbox, in logs, in what the ledger says of deliveries."""
+    for table in ("webhook", "sia_receiver", "smtp", "mqtt_out", "apprise"):
+        names = [section.name for section in getattr(config, table)]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            yield _error(f"[[{table}]] name", f"{name} is used more than once")
 
 
 def _forward(config: Config) -> Iterator[Finding]:
@@ -217,6 +242,8 @@ def _web(config: Config) -> Iterator[Finding]:
         yield _warning(
             "[web] host", f"{config.web.host}: tokens travel in plain HTTP unless a TLS proxy stands before it"
         )
+    if config.web.public_url is not None and config.web.public_url.startswith("http:"):
+        yield _warning("[web] public_url", "plain http: anyone on the way can use the links in messages")
     if config.web.port == config.broker.port and config.broker.kind != "external":
         yield _error("[web] port", f"{config.web.port} is the broker's port as well")
 

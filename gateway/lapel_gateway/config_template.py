@@ -9,38 +9,67 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from lapel_gateway.config import Config, ConfigError, WebhookSection
+from lapel_gateway.config import Config, ConfigError, repeated_section
 from lapel_gateway.config_section import Section
-from lapel_gateway.config_sia import SiaReceiverSection
 
 _HEAD = """\
 # Lapel gateway. Every setting is shown with its default; lines that start with `#` and a name are unset.
 # Any of them can be given in the environment instead: LAPEL_SECTION__KEY, as in LAPEL_BROKER__PORT=8883.
 # Relative paths start at the folder of this file. `lapel gateway check-config` says what is wrong.
 """
-_EXAMPLES: dict[str, tuple[type[Section], dict[str, Any]]] = {
-    "webhook": (
-        WebhookSection,
-        {
-            "name": "control-room",
-            "url": "https://example.org/lapel",
-            "secret_file": "secrets/control-room.txt",
-        },
-    ),
-    "sia_receiver": (
-        SiaReceiverSection,
-        {
-            "name": "north-arc",
-            "host": "192.0.2.10",
-            "port": 7000,
-            "backup_host": "198.51.100.10",
-            "backup_port": 7000,
-            "account": "1234AB",
-            "key_file": "secrets/north-arc.key",
-            "zones": {"00112233aabbccdd": 21},
-            "codes": {"man_down": {"code": "MA", "restore": "MR", "zone": 3}, "tamper": {"code": ""}},
-        },
-    ),
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "webhook": {
+        "name": "control-room",
+        "url": "https://example.org/lapel",
+        "secret_file": "secrets/control-room.txt",
+    },
+    "sia_receiver": {
+        "name": "north-arc",
+        "host": "192.0.2.10",
+        "port": 7000,
+        "backup_host": "198.51.100.10",
+        "backup_port": 7000,
+        "account": "1234AB",
+        "key_file": "secrets/north-arc.key",
+        "zones": {"00112233aabbccdd": 21},
+        "codes": {"man_down": {"code": "MA", "restore": "MR", "zone": 3}, "tamper": {"code": ""}},
+    },
+    "smtp": {
+        "name": "duty",
+        "host": "mail.example.org",
+        "port": 587,
+        "security": "starttls",
+        "allow_plain": False,
+        "ca_file": "/etc/lapel/mail-ca.pem",
+        "login_file": "secrets/mail.txt",
+        "sender": "Lapel <lapel@example.org>",
+        "to": ["Ann Archer <ann@example.org>", "duty@example.org"],
+        "notices": False,
+        "timeout_s": 30.0,
+    },
+    "mqtt_out": {
+        "name": "dashboard",
+        "host": "mqtt.example.org",
+        "port": 8883,
+        "topic": "lapel/alarms",
+        "retain": False,
+        "version": "5",
+        "security": "tls",
+        "allow_plain": False,
+        "ca_file": "/etc/lapel/dashboard-ca.pem",
+        "certificate_file": "/etc/lapel/dashboard.pem",
+        "key_file": "/etc/lapel/dashboard.key",
+        "login_file": "secrets/dashboard.txt",
+        "notices": True,
+        "timeout_s": 10.0,
+    },
+    "apprise": {
+        "name": "ann-phone",
+        "url_file": "secrets/ann-phone.txt",
+        "person": "Ann Archer",
+        "notices": False,
+        "timeout_s": 30.0,
+    },
 }
 """Of the tables that there may be several of, or none."""
 
@@ -55,7 +84,7 @@ def render_template(overrides: dict[str, dict[str, Any]] | None = None) -> str:
         if isinstance(default, Section):
             parts.append(_table(name, default, overrides.get(name, {})))
         else:
-            parts.append(_example(name))
+            parts.append(_repeated(name))
     return "\n".join(parts)
 
 
@@ -82,11 +111,12 @@ def _table(name: str, default: Section, overrides: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _example(name: str) -> str:
-    section, values = _EXAMPLES[name]
+def _repeated(name: str) -> str:
+    """A [[table]] that may be given several times, as an example; its optional settings too."""
+    section = repeated_section(name)
     lines = [*_comment(section.__doc__ or ""), f"#[[{name}]]"]
     for key, field in section.model_fields.items():
-        lines += [f"#{key} = {_toml(values.get(key, field.default))}  # {_one_line(field)}"]
+        lines += [f"#{key} = {_toml(_EXAMPLES[name].get(key, field.default))}  # {_one_line(field)}"]
     return "\n".join(lines) + "\n"
 
 

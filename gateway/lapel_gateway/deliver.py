@@ -23,10 +23,9 @@ import structlog
 
 from lapel_gateway.alarms import notifying
 from lapel_gateway.assembly import Assembler, ClipFiles, Views, mark_delivered
+from lapel_gateway.channel_setup import build_channels, links_of
 from lapel_gateway.channels.contract import Channel, DeliveryError, Parcel, Supervised
 from lapel_gateway.channels.directory import DirectoryChannel
-from lapel_gateway.channels.sia_dc09.build import build_channel
-from lapel_gateway.channels.webhook import WebhookChannel, load_secret
 from lapel_gateway.config import Config
 from lapel_gateway.keystore import OrganisationKey
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_FORWARD
@@ -59,18 +58,13 @@ def wall_ms() -> int:
 def build_role(
     config: Config, engine: sa.Engine, registry: Registry, organisation: OrganisationKey | None
 ) -> DeliverRole:
-    """The deliver role as configured: assembly, webhooks, receiving centres, the forward directory.
-
-    Raises SecretError.
-    """
+    """The deliver role as configured: assembly, every channel, the forward directory. Raises SecretError,
+    and KeyStoreError for the key of the links in messages."""
     vault = Vault(config.vault_dir, config.ingest.reserve_bytes)
     views = Views(config.data_dir / VIEWS_FOLDER)
     keys = KeyRing(keys_from_registry(engine, registry), organisation)
     channels: list[Channel] = [Assembler(engine, vault, views, keys)]
-    for hook in config.webhook:
-        signer = load_secret(hook.secret_file)
-        channels.append(WebhookChannel(hook.name, hook.url, signer, config.deliver.timeout_s))
-    channels += [build_channel(centre, config.data_dir) for centre in config.sia_receiver]
+    channels += build_channels(config, links_of(config))
     if config.forward.directory is not None:
         channels.append(DirectoryChannel(config.forward.directory, ClipFiles(vault, views)))
     policy = RetryPolicy(round(config.deliver.retry_first_s * 1000), round(config.deliver.retry_max_s * 1000))

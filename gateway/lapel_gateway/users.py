@@ -84,6 +84,13 @@ def list_users(engine: sa.Engine) -> list[User]:
         return [User(row.name, row.created_ms, row.disabled_ms) for row in rows]
 
 
+def is_active(engine: sa.Engine, name: str) -> bool:
+    """Whether there is a user of this name whose token was not revoked."""
+    here = sa.select(user_table.c.name).where(user_table.c.name == name, user_table.c.disabled_ms.is_(None))
+    with reading(engine) as connection:
+        return connection.execute(here).one_or_none() is not None
+
+
 def authenticate(engine: sa.Engine, token: str) -> str | None:
     """Name of the user whose token this is; None for a token that nobody has, or that was revoked."""
     if len(token) > MAX_TOKEN_CHARACTERS:

@@ -23,8 +23,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from lapel_device.matroska import MatroskaWriter
 from lapel_gateway import captions, media, viewcopy
 from lapel_gateway.assembly import MATROSKA, ORIGINAL
+from lapel_gateway.channels.secret_file import SecretError
 from lapel_gateway.channels.sia_dc09.key import load_key
-from lapel_gateway.channels.webhook import SecretError, _retry_after_ms, load_secret
+from lapel_gateway.channels.webhook import _retry_after_ms, load_secret
 from lapel_gateway.config import ConfigError, load_config
 from lapel_gateway.config_template import render_template
 from lapel_gateway.doubts import MARK_NAME, read_mark

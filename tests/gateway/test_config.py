@@ -48,6 +48,7 @@ def test_every_setting_of_the_template_is_valid_once_it_is_uncommented(tmp_path:
     config = load_config(written(tmp_path, text))
     for section in Config.model_fields:
         value = getattr(config, section)
+        assert value, section
         for one in value if isinstance(value, list) else [value]:
             assert one.model_fields_set == set(type(one).model_fields), section
 

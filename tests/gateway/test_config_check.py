@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from lapel_gateway.config import Config, load_config
-from lapel_gateway.config_check import Finding, check_config, is_loopback
+from lapel_gateway.config_check import Finding, check_config
 from lapel_gateway.config_template import write_template
 from lapel_gateway.keystore import KeyStore
+from lapel_gateway.loopback import is_loopback
 from lapel_gateway.pki import create_organisation_key
 
 SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
@@ -216,3 +217,21 @@ def test_a_share_that_is_not_mounted_is_an_error(tmp_path: Path, section: str, k
     assert "mount the share" in the_error(config, f"[{section}] {key}")
     (tmp_path / "share").mkdir()
     assert check_config(config) == []
+
+
+@pytest.mark.parametrize("table", ["smtp", "mqtt_out"])
+def test_a_channels_files_must_be_usable_and_its_secrets_private(tmp_path: Path, table: str) -> None:
+    target = {"smtp": "sender = 'a@b.example'\nto = ['c@d.example']\n", "mqtt_out": "topic = 'site/alarms'\n"}[table]
+    text = f"[[{table}]]\nname = 'a'\nhost = 'out.example.org'\nlogin_file = 'login'\n{target}"
+    login = tmp_path / "login"
+    assert "No such file" in the_error(made(tmp_path, text), f"[[{table}]] a")
+    login.write_text("lapel\nsecret words\n")
+    login.chmod(0o640)
+    assert "chmod 600" in the_error(made(tmp_path, text), f"[[{table}]] a")
+    login.chmod(0o600)
+    assert check_config(made(tmp_path, text)) == []
+    assert "more than once" in the_error(made(tmp_path, text * 2), f"[[{table}]] name")
+    assert "absent.pem" in the_error(made(tmp_path, text + "ca_file = 'absent.pem'\n"), f"[[{table}]] a")
+    [finding] = check_config(made(tmp_path, text + "security = 'none'\nallow_plain = true\n"))
+    assert (finding.level, finding.setting) == ("warning", f"[[{table}]] a")
+    assert "secret" not in finding.message

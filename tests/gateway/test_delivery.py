@@ -14,8 +14,9 @@ import sqlalchemy as sa
 
 from lapel_gateway import alarms
 from lapel_gateway.alarms import AlarmCore
-from lapel_gateway.channels.webhook import SecretError
-from lapel_gateway.config import Config, DeliverSection, ForwardSection, GatewaySection, WebhookSection
+from lapel_gateway.channels.secret_file import SecretError
+from lapel_gateway.config import Config, DeliverSection, ForwardSection, GatewaySection
+from lapel_gateway.config_channels import WebhookSection
 from lapel_gateway.deliver import VIEWS_FOLDER, DeliverRole, build_role
 from lapel_gateway.ingest import IngestCore
 from lapel_gateway.ledger import reading

@@ -16,13 +16,13 @@ import structlog
 
 from lapel_gateway import durable
 from lapel_gateway.channels.contract import DeliveryError, NothingToSend, Parcel
+from lapel_gateway.channels.secret_file import SecretError
 from lapel_gateway.channels.sia_dc09.channel import Centre, SecretKey, SiaChannel
 from lapel_gateway.channels.sia_dc09.events import DEFAULT_CODES
 from lapel_gateway.channels.sia_dc09.frame import Sender
 from lapel_gateway.channels.sia_dc09.key import load_key
 from lapel_gateway.channels.sia_dc09.link import Address
 from lapel_gateway.channels.sia_dc09.sequence import MAX_REMEMBERED, SequenceNumbers
-from lapel_gateway.channels.webhook import SecretError
 from lapel_gateway.ledger.schema import OUTBOX_ALARM
 from tests.gateway.centre import Receiver, Script, framed
 

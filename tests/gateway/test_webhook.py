@@ -16,7 +16,8 @@ import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from lapel_gateway.channels.contract import DeliveryError, Parcel
-from lapel_gateway.channels.webhook import SecretError, WebhookChannel, load_secret
+from lapel_gateway.channels.secret_file import SecretError
+from lapel_gateway.channels.webhook import WebhookChannel, load_secret
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_NOTICE
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()

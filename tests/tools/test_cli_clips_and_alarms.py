@@ -190,6 +190,22 @@ def test_whoever_is_second_is_told_who_was_first_with_status_1(
 
 
 @pytest.mark.usefixtures("api")
+def test_an_alarm_is_printed_as_a_cap_message_with_those_before_it(bare: Lapel, alarm: str) -> None:
+    to = ("--address", "control-room", "--sender", "lapel.example.org")
+    first = bare("alarm", "cap", alarm, *to)
+    assert first.status == 0, first.err
+    assert "<msgType>Alert</msgType>" in first.out
+    assert "<addresses>control-room</addresses>" in first.out
+    assert bare("alarm", "cap", alarm, *to, "--step", "acknowledged").status == 3
+    bare("alarm", "ack", alarm)
+    update = bare("alarm", "cap", alarm, *to).out
+    assert f"<references>lapel.example.org,{alarm}-raised," in update
+    assert bare("alarm", "cap", alarm, *to, "--step", "raised").out == first.out
+    assert "no spaces" in bare("alarm", "cap", alarm, "--address", "x", "--sender", "a b").err
+    assert bare("alarm", "cap", alarm).status == 2
+
+
+@pytest.mark.usefixtures("api")
 def test_an_unknown_alarm_is_status_3(bare: Lapel, alarm: str) -> None:
     assert bare("alarm", "ack", alarm[:-1] + "9").status == 3
     assert "fits no alarm" in bare("alarm", "ack", "ffff").err

@@ -6,12 +6,14 @@ from the ledger, which works on the gateway's machine only.
 
 from __future__ import annotations
 
+import socket
 from enum import StrEnum
 from typing import Annotated, Any
 
 import sqlalchemy as sa
 import typer
 
+from lapel_gateway.cap import CapError, cap_messages
 from lapel_gateway.describe import alarm_words
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import alarm as alarms
@@ -41,6 +43,15 @@ class Reason(StrEnum):
     TRUE = "true"
     FALSE = "false"
     TEST = "test"
+
+
+class Step(StrEnum):
+    """What an alarm's CAP message tells."""
+
+    RAISED = "raised"
+    CANCELLED = "cancelled"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
 
 
 @app.command("list")
@@ -126,6 +137,32 @@ def resolve(
     api = Api(url, read_token(token_file), config)
     words = api.post("alarms", _find(api, alarm), "resolve", body={"reason": reason.value, "note": note})
     _tell(words, as_json, f"resolved as {words['resolution']} by {words['resolved']['by']}")
+
+
+@app.command()
+def cap(
+    alarm: Alarm,
+    address: Annotated[list[str], typer.Option(help="Whom the message is for; as often as needed.")],
+    step: Annotated[Step | None, typer.Option(help="Which of the alarm's messages; otherwise the newest.")] = None,
+    sender: Annotated[
+        str, typer.Option(help="Names this gateway in all the world.", show_default="this machine's name")
+    ] = "",
+    sender_name: Annotated[str, typer.Option(help="The organisation, for people.")] = "",
+    token_file: TokenFileOption = None,
+    url: UrlOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Print an alarm as a CAP 1.2 message (OASIS Common Alerting Protocol), which refers to those before it."""
+    api = Api(url, read_token(token_file), config)
+    words = api.get("alarms", _find(api, alarm))
+    try:
+        messages = cap_messages(words, sender or socket.gethostname(), address, sender_name)
+    except CapError as error:
+        raise CommandError(str(error)) from None
+    found = [message for message in messages if step is None or message.step == step.value]
+    if not found:
+        raise CommandError(f"{words['id']} was not {step}: its state is {words['state']}", NOT_FOUND)
+    typer.echo(found[-1].xml.decode(), nl=False)
 
 
 def _find(api: Api, text: str) -> str:

@@ -16,7 +16,7 @@ import typer
 
 from lapel_gateway import log
 from lapel_gateway.brokers import BrokerError
-from lapel_gateway.channels.webhook import SecretError
+from lapel_gateway.channels.secret_file import SecretError
 from lapel_gateway.config import ConfigError
 from lapel_gateway.keystore import KeyStoreError
 from lapel_gateway.ledger import LedgerError

@@ -13,17 +13,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import ssl
-import stat
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from lapel_gateway.channels.contract import DeliveryError, Parcel
+from lapel_gateway.channels.secret_file import MAX_SECRET_FILE_BYTES, SecretError, read_secret
 from lapel_gateway.describe import utc
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_NOTICE
 
@@ -32,26 +32,13 @@ USER_AGENT = "lapel-gateway"
 MAX_ANSWER_BYTES = 512
 """How much of a refusal is kept for the operator."""
 
-MAX_SECRET_FILE_BYTES = 4096
-
 MIN_SECRET_BYTES = 24
 """Standard Webhooks, "Signature scheme": secrets have 24 to 64 bytes."""
 
 
-class SecretError(Exception):
-    """A signing secret cannot be used; the message says which file and what to do."""
-
-
 def load_secret(path: Path) -> Webhook:
     """Read a signing secret ("whsec_" and base64) from a file that only its owner can read. Raises SecretError."""
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            content = file.read(MAX_SECRET_FILE_BYTES + 1)
-    except OSError as error:
-        raise SecretError(f"webhook secret {path}: {error.strerror}") from None
-    if mode & 0o077:
-        raise SecretError(f"webhook secret {path} can be read by others (mode {mode:04o}): chmod 600 {path}")
+    content = read_secret(path, "webhook secret")
     try:
         text = content.decode("ascii").strip()
         signer = Webhook(text)
@@ -121,13 +108,17 @@ class WebhookChannel:
 
 
 def message_body(parcel: Parcel) -> str:
-    """The JSON text of a parcel: {"type", "timestamp", "data"}, the same for every attempt.
+    """The JSON text of a parcel, the same for every attempt."""
+    return json.dumps(message_fields(parcel), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def message_fields(parcel: Parcel) -> dict[str, Any]:
+    """What other systems are told: {"type", "timestamp", "data"}.
 
     ``type`` is ``alarm.<what happened>`` for an alarm and ``notice.<kind>`` for a notice; ``data`` is its payload.
     """
     what = parcel.payload.get("what" if parcel.kind == OUTBOX_ALARM else "notice", "unknown")
-    message = {"type": f"{parcel.kind}.{what}", "timestamp": utc(parcel.created_ms), "data": parcel.payload}
-    return json.dumps(message, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return {"type": f"{parcel.kind}.{what}", "timestamp": utc(parcel.created_ms), "data": parcel.payload}
 
 
 def _retry_after_ms(value: str, now_ms: int) -> int | None:

@@ -1,7 +1,8 @@
 """The gateway's HTTP API: what there is, and what a named human does about it.
 
 Rules that hold here
-- Every request but the health check carries a user's token; every change is made in that user's name.
+- Every request but the health check carries a user's token; every change is made in that user's name. The links in
+  messages (`ack_pages`) carry one of their own, for one alarm.
 - The first acknowledgement of an alarm counts. A second one is told who was first, and is noted too.
 - Answers are the words of ``describe``; errors are problem details. Neither shows a secret.
 - Plain HTTP, for loopback or behind a TLS proxy.
@@ -20,13 +21,15 @@ from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from lapel_gateway import alarms, describe, users
+from lapel_gateway.ack_links import AckLinks
 from lapel_gateway.assembly import MATROSKA, MP4, VTT, Views
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import alarm as alarm_table
 from lapel_gateway.ledger.schema import alarm_log, delivery, outbox
 from lapel_gateway.ledger.schema import clip as clip_table
 from lapel_gateway.ledger.schema import device as device_table
-from lapel_gateway.web import problems
+from lapel_gateway.web import ack_pages, problems
+from lapel_gateway.web.ack_pages import AckPages
 from lapel_gateway.web.problems import BodyLimit, Problem
 
 MAX_PAGE = 500
@@ -67,8 +70,8 @@ Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 Media = Literal["mp4", "mkv", "vtt"]
 
 
-def build_app(engine: sa.Engine, views: Views, now_ms: Callable[[], int]) -> FastAPI:
-    """The API over a ledger and a view area."""
+def build_app(engine: sa.Engine, views: Views, now_ms: Callable[[], int], links: AckLinks | None = None) -> FastAPI:
+    """The API over a ledger and a view area, and the pages behind acknowledge links where there are ``links``."""
     # No redirect to a path without its last slash: it puts the query, whatever its bytes, into a Location.
     app = FastAPI(
         title="Lapel gateway",
@@ -81,6 +84,8 @@ def build_app(engine: sa.Engine, views: Views, now_ms: Callable[[], int]) -> Fas
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     problems.install(app)
     app.state.engine = engine
+    if links is not None:
+        ack_pages.install(app, AckPages(engine, links, now_ms))
 
     @app.get("/healthz")
     def health() -> JSONResponse:

@@ -11,7 +11,9 @@ import sqlalchemy as sa
 import structlog
 import uvicorn
 
+from lapel_gateway.ack_links import AckLinks
 from lapel_gateway.assembly import Views
+from lapel_gateway.channel_setup import ack_links
 from lapel_gateway.config import Config
 from lapel_gateway.deliver import VIEWS_FOLDER, wall_ms
 from lapel_gateway.web.api import build_app
@@ -37,13 +39,19 @@ class WebRole:
     """Serves the API on one address until it is stopped."""
 
     def __init__(
-        self, engine: sa.Engine, views: Views, host: str, port: int, now_ms: Callable[[], int] = wall_ms
+        self,
+        engine: sa.Engine,
+        views: Views,
+        host: str,
+        port: int,
+        now_ms: Callable[[], int] = wall_ms,
+        links: AckLinks | None = None,
     ) -> None:
-        """``port`` 0 takes a free one; `port` says which."""
+        """``port`` 0 takes a free one; `port` says which. Without ``links`` no acknowledge link is answered."""
         self._host = host
         self.port = port
         config = uvicorn.Config(
-            build_app(engine, views, now_ms),
+            build_app(engine, views, now_ms, links),
             log_config=None,
             access_log=False,
             server_header=False,
@@ -89,5 +97,6 @@ class WebRole:
 
 
 def build_role(config: Config, engine: sa.Engine) -> WebRole:
-    """The web role as configured."""
-    return WebRole(engine, Views(config.data_dir / VIEWS_FOLDER), config.web.host, config.web.port)
+    """The web role as configured. Raises KeyStoreError."""
+    views = Views(config.data_dir / VIEWS_FOLDER)
+    return WebRole(engine, views, config.web.host, config.web.port, links=ack_links(config))

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from pathlib import Path
 from typing import Literal
 
+from lapel_gateway.channels.secret_file import SecretError, read_secret
 from lapel_gateway.channels.sia_dc09.frame import KEY_BYTES
-from lapel_gateway.channels.webhook import SecretError
 
 KeyForm = Literal["hex", "raw"]
-
-_MAX_FILE_BYTES = 256
 
 
 def load_key(path: Path, form: KeyForm) -> bytes:
@@ -20,14 +16,7 @@ def load_key(path: Path, form: KeyForm) -> bytes:
 
     Raises SecretError, which names the file and never its content.
     """
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            content = file.read(_MAX_FILE_BYTES)
-    except OSError as error:
-        raise SecretError(f"receiver key {path}: {error.strerror}") from None
-    if mode & 0o077:
-        raise SecretError(f"receiver key {path} can be read by others (mode {mode:04o}): chmod 600 {path}")
+    content = read_secret(path, "receiver key")
     if form == "raw":
         if len(content) not in KEY_BYTES:
             raise SecretError(f"receiver key {path} is not 16, 24 or 32 bytes long; is key_form right?")
