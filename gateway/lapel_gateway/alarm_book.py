@@ -17,19 +17,21 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.dialects.sqlite import insert
 
+from lapel_gateway.alarm_kinds import UNKNOWN, kind_name
 from lapel_gateway.downlink import Order
 from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.outgoing import add_outbox
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, alarm, alarm_log, event, stored
 from lapel_gateway.ledger.schema import clip as clips
 from lapel_gateway.log import printable
+from lapel_gateway.people import team_of
 from lapel_gateway.verify import Trust
 from lapel_protocol import alarm as protocol_alarm
 from lapel_protocol.command import ALARM_ACK, ALARM_RECEIPT, ALARM_RESOLVED, EVENT_RECEIPT
 from lapel_protocol.errors import Replayed
 from lapel_protocol.event import ALARM_CANCELLED, ALARM_RAISED, Event
 from lapel_protocol.machine import Machine
-from lapel_protocol.names import ALARM_KIND_NAMES, ALARM_STATE_NAMES, RESOLVED_NAMES, TRUST_NAMES
+from lapel_protocol.names import ALARM_STATE_NAMES, RESOLVED_NAMES, TRUST_NAMES
 from lapel_protocol.orders import AlarmAck, AlarmReceipt, AlarmResolved, EventReceipt
 from lapel_protocol.report_decoders import decode_alarm_cancelled, decode_alarm_raised
 from lapel_protocol.reports import AlarmCancelled, Heartbeat
@@ -54,12 +56,13 @@ _SHOWN = (
     )
     .order_by(alarm.c.device, alarm.c.boot, alarm.c.counter)
 )
-_RAISED = ("kind", "clip", "raised_wall_ms", "raised_mono_ms", "trust", "battery_percent")
+_RAISED = ("kind", "test", "clip", "raised_wall_ms", "raised_mono_ms", "trust", "battery_percent")
 _INSERT = insert(alarm)
 _RAISE = Direct(
     _INSERT.on_conflict_do_update(index_elements=["id"], set_={name: _INSERT.excluded[name] for name in _RAISED}),
     (
-        *("id", "device", "boot", "counter", "state", "person", "device_state", "received_ms", "untold"),
+        *("id", "device", "boot", "counter", "state", "person", "team", "visit", "device_state", "received_ms"),
+        *("about", "detail", "untold"),
         *_RAISED,
     ),
 )
@@ -84,8 +87,6 @@ _EARLY = Direct(
 )
 _SHOWS = sa.update(alarm).where(alarm.c.id == sa.bindparam("of_id")).values(device_shows=sa.bindparam("shows"))
 
-_KIND_UNKNOWN = 0  # of an alarm that only its device's heartbeats name: they do not say the kind, nor does it know
-
 _log = structlog.get_logger("lapel.alarms")
 
 
@@ -96,11 +97,6 @@ class AlarmError(Exception):
 def alarm_id(device: str, boot: int, counter: int) -> str:
     """The one readable id of an alarm, from press to delivery."""
     return f"{device}-{boot}-{counter}"
-
-
-def kind_name(kind: int) -> str:
-    """What kind of alarm it is, in one word for people and channels."""
-    return ALARM_KIND_NAMES[kind] if kind != _KIND_UNKNOWN else "unknown"
 
 
 def enter_alarm(connection: sa.Connection, trust: Trust, found: Event, record: bytes, now_ms: int) -> list[Order]:
@@ -218,7 +214,7 @@ def _enter_shown(connection: sa.Connection, trust: Trust, found: Event, beat: He
     named = Event(
         ALARM_RAISED, trust.device, beat.alarm_boot, beat.alarm_counter, found.wall_ms, found.mono_ms, found.trust, b""
     )
-    _raise(connection, trust, named, _KIND_UNKNOWN, beat.battery_percent, 0, now_ms)
+    _raise(connection, trust, named, UNKNOWN, beat.battery_percent, 0, now_ms)
 
 
 def _raise(
@@ -236,10 +232,15 @@ def _raise(
         "counter": found.counter,
         "state": ALARM_STATE_NAMES[protocol_alarm.RECEIVED],
         "person": trust.person,
+        "team": team_of(connection, trust.person),
+        "visit": None,
         "device_state": trust.state,
         "received_ms": now_ms,
+        "about": "",
+        "detail": "",
         "untold": False,
         "kind": kind,
+        "test": False,
         "clip": clip or None,
         "raised_wall_ms": stored(found.wall_ms),
         "raised_mono_ms": stored(found.mono_ms),

@@ -2,8 +2,9 @@
 
 Rules that hold here
 - Every time is Unix milliseconds (UTC) unless the name says otherwise. ``*_mono_ms`` counts from the device's boot.
-- A device is named by its 16 lower-case hex digits everywhere; a clip by (device, clip), an event or alarm by
-  (device, boot, counter). The readable names ``device-clip`` and ``device-boot-counter`` come from those.
+- A device is named by its 16 lower-case hex digits everywhere; a clip by (device, clip), an event or a device's alarm by
+  (device, boot, counter). The readable names ``device-clip`` and ``device-boot-counter`` come from those. The gateway's
+  own alarms are named ``gateway-kind-subject-ms``.
 - An event is unique by (device, boot, counter) for ever: rows may be disposed of, ``device.boot_floor`` stays.
 - A clip's row never claims bytes that are not already durable in the vault.
 - Whatever has to leave the gateway is an ``outbox`` row committed together with its cause.
@@ -29,7 +30,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 """The revision that this code reads and writes; revisions are four digits and grow by one."""
 
 LARGEST = (1 << 63) - 1
@@ -232,20 +233,26 @@ event = Table(
 alarm = Table(
     "alarm",
     metadata,
-    Column("id", String(48), primary_key=True),  # device-boot-counter
-    Column("device", DeviceName, ForeignKey("device.device"), nullable=False),
-    Column("boot", BigInteger, nullable=False),
-    Column("counter", BigInteger, nullable=False),
-    Column("kind", Integer, nullable=False),
+    Column("id", String(48), primary_key=True),  # device-boot-counter, or gateway-number for the gateway's own
+    Column("device", DeviceName, ForeignKey("device.device")),  # NULL = of the gateway itself
+    Column("boot", BigInteger),  # NULL where no device's record raised it
+    Column("counter", BigInteger),
+    Column("kind", Integer, nullable=False),  # alarm_kinds.py
+    Column("about", Text, nullable=False),  # what a gateway's own alarm is about (a channel, a clip, a folder); else ""
+    Column("detail", Text, nullable=False),  # what is wrong and what to do, of a gateway's own alarm; else ""
+    Column("test", Boolean, nullable=False),  # a drill
     Column("state", String(16), nullable=False),  # protocol alarm states of the gateway, by name
     Column("person", Text, nullable=False),
+    Column("team", Text, nullable=False),  # of that person when it came; "" = none
+    Column("visit", RowNumber, ForeignKey("visit.id")),  # the visit that its person was on
     Column("device_state", String(16), nullable=False),  # of the device when it came: a lost device's alarm says so
     Column("clip", BigInteger),  # the clip recorded with it, once known
     Column("raised_wall_ms", BigInteger, nullable=False),
     Column("raised_mono_ms", BigInteger, nullable=False),
     Column("trust", Integer, nullable=False),
-    Column("battery_percent", Integer, nullable=False),
+    Column("battery_percent", Integer),
     Column("received_ms", BigInteger, nullable=False),
+    Column("notified_ms", BigInteger),  # when a channel first took it
     Column("cancelled_ms", BigInteger),  # the wearer's cancel as received; the alarm still wants a human
     Column("acknowledged_ms", BigInteger),
     Column("acknowledged_by", Text),
@@ -257,6 +264,9 @@ alarm = Table(
     Column("untold", Boolean, nullable=False),  # acknowledged or resolved, and the device was not told yet
     Index("ix_alarm_state", "state"),
     Index("ix_alarm_untold", "untold"),
+    Index("ix_alarm_received_ms", "received_ms"),
+    Index("ix_alarm_visit", "visit"),
+    Index("ix_alarm_open", "kind", "about", sqlite_where=text("resolved_ms IS NULL")),
     Index("ix_alarm_device", "device", "boot", "counter", unique=True),
 )
 
@@ -270,6 +280,109 @@ alarm_log = Table(
     Column("who", Text, nullable=False),  # a user's name, "device", or the part of the gateway that acted
     Column("detail", Text, nullable=False),
     Index("ix_alarm_log_alarm", "alarm_id", "id"),
+)
+
+escalation = Table(
+    "escalation",
+    metadata,
+    Column("alarm_id", String(48), ForeignKey("alarm.id"), primary_key=True),
+    Column("policy", Text, nullable=False),  # its name when the alarm came
+    Column("plan", Text, nullable=False),  # JSON: its steps then, so that a change of settings never skips one
+    Column("taken", Integer, nullable=False),  # steps taken so far, repeats and the catch-all's rounds included
+    Column("taken_ms", BigInteger, nullable=False),  # when the last of them was
+    Column("next_at_ms", BigInteger),  # when the next one is due; NULL = answered, nothing is due any more
+    Index("ix_escalation_next_at_ms", "next_at_ms"),
+)
+
+person = Table(
+    "person",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("team", Text, nullable=False),
+    Column("phone", Text, nullable=False),  # for who has to reach them; "" = not given
+    Column("changed_ms", BigInteger, nullable=False),
+)
+
+visit = Table(
+    "visit",
+    metadata,
+    Column("id", RowNumber, primary_key=True, autoincrement=True),
+    Column("person", Text, nullable=False),  # who goes
+    Column("team", Text, nullable=False),
+    Column("device", DeviceName, ForeignKey("device.device")),  # that the person wears; NULL = none known
+    Column("place", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("present", Text, nullable=False),  # people expected there
+    Column("risk", Text, nullable=False),  # the planner's own note; the register's stand in ``risk``
+    Column("buddy", Text, nullable=False),  # who is told first
+    Column("state", String(16), nullable=False),  # protocol visit states, by name
+    Column("planned_ms", BigInteger),  # when it is to begin; NULL = it was started without a plan
+    Column("expected_ms", BigInteger, nullable=False),  # how long it is expected to take, extensions included
+    Column("check_in_ms", BigInteger, nullable=False),  # longest time between two check-ins; 0 = none are asked for
+    Column("made_by", Text, nullable=False),
+    Column("made_ms", BigInteger, nullable=False),
+    Column("started_ms", BigInteger),
+    Column("due_ms", BigInteger),  # when it is overdue
+    Column("next_check_in_ms", BigInteger),
+    Column("contact_ms", BigInteger),  # last sign of the wearer: check-in, extension, or an authentic heartbeat
+    Column("beat_ms", BigInteger),  # last authentic heartbeat of its device within it
+    Column("next_at_ms", BigInteger),  # the earliest of its timers; NULL = none runs
+    Column("set_ms", BigInteger, nullable=False),  # when that was worked out: a clock set back is noticed by it
+    Column("ended_ms", BigInteger),
+    Column("ended_by", Text),
+    Column("untold", Boolean, nullable=False),  # its device has not been told how it stands
+    Index("ix_visit_state", "state"),
+    Index("ix_visit_next_at_ms", "next_at_ms"),
+    Index("ix_visit_person", "person", "state"),
+    Index("ix_visit_device", "device", "state"),
+    Index("ix_visit_ended_ms", "ended_ms"),
+)
+
+visit_log = Table(
+    "visit_log",
+    metadata,
+    Column("id", RowNumber, primary_key=True, autoincrement=True),
+    Column("visit", RowNumber, ForeignKey("visit.id"), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("step", String(32), nullable=False),
+    Column("who", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("ix_visit_log_visit", "visit", "id"),
+)
+
+position = Table(
+    "position",
+    metadata,
+    Column("id", RowNumber, primary_key=True, autoincrement=True),
+    Column("device", DeviceName, ForeignKey("device.device"), nullable=False),
+    Column("visit", RowNumber, ForeignKey("visit.id")),  # of these two at least one, and it was open
+    Column("alarm_id", String(48), ForeignKey("alarm.id")),
+    Column("measured_ms", BigInteger, nullable=False),
+    Column("received_ms", BigInteger, nullable=False),
+    Column("latitude_e7", Integer, nullable=False),  # degrees times ten million, WGS 84
+    Column("longitude_e7", Integer, nullable=False),
+    Column("accuracy_m", Integer),  # NULL = not known
+    CheckConstraint("visit IS NOT NULL OR alarm_id IS NOT NULL", name="within"),
+    Index("ix_position_visit", "visit", "id"),
+    Index("ix_position_alarm", "alarm_id", "id"),
+)
+
+risk = Table(
+    "risk",
+    metadata,
+    Column("id", RowNumber, primary_key=True, autoincrement=True),
+    Column("place", Text, nullable=False),  # as written; "" = it is about a person wherever they are
+    Column("place_key", Text, nullable=False),  # the place without what people write differently
+    Column("about", Text, nullable=False),  # the person it is about; "" = the place itself
+    Column("about_key", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("owner", Text, nullable=False),  # who answers for it
+    Column("review_ms", BigInteger, nullable=False),  # when it has to be looked at again
+    Column("made_ms", BigInteger, nullable=False),
+    Column("ended_ms", BigInteger),
+    Column("ended_by", Text),
+    Index("ix_risk_place_key", "place_key"),
+    Index("ix_risk_about_key", "about_key"),
 )
 
 notice = Table(
@@ -301,6 +414,7 @@ outbox = Table(
     Column("next_at_ms", BigInteger, nullable=False),
     Column("leased_until_ms", BigInteger),  # a worker that died leaves a lease that runs out
     Column("done_ms", BigInteger),
+    Column("withdrawn_ms", BigInteger),  # done without being delivered: its alarm was answered before
     Column("last_error", Text, nullable=False),
     Index("ix_outbox_due", "state", "next_at_ms"),
     CheckConstraint("state in ('waiting', 'done', 'failed')", name="state"),

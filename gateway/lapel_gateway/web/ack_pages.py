@@ -25,7 +25,8 @@ from fastapi.responses import HTMLResponse
 
 from lapel_gateway import ack_links, alarms, users
 from lapel_gateway.ack_links import ACK_PATH, AckLinks, Claim, LinkRefused
-from lapel_gateway.alarm_book import get_alarm, kind_name
+from lapel_gateway.alarm_book import get_alarm
+from lapel_gateway.alarm_kinds import kind_name
 from lapel_gateway.channels.message import is_test, kind_text, moment_text
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import DEVICE_ACTIVE

@@ -1,0 +1,73 @@
+"""The people who wear devices, go on visits and answer: their team, and how to reach them.
+
+A person is known by name, the same in the registry, in visits and as a user. Whoever is not entered here is of no team.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from lapel_gateway.ledger import reading, writing
+from lapel_gateway.ledger.direct import Direct
+from lapel_gateway.ledger.schema import person as people
+from lapel_protocol.limits import MAX_NAME_BYTES
+
+MAX_TEAM_CHARACTERS = 64
+MAX_PHONE_CHARACTERS = 64
+
+_TEAM = Direct(sa.select(people.c.team).where(people.c.name == sa.bindparam("of_name")))
+
+
+class PersonError(Exception):
+    """The request about a person cannot be met; the message says why."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person; "" where something is not known."""
+
+    name: str
+    team: str = ""
+    phone: str = ""
+
+
+def set_person(engine: sa.Engine, name: str, team: str, phone: str, now_ms: int) -> Person:
+    """Enter a person, or change what is known. Raises PersonError."""
+    made = Person(
+        _checked("a name", name, MAX_NAME_BYTES, needed=True),
+        _checked("a team", team, MAX_TEAM_CHARACTERS),
+        _checked("a telephone number", phone, MAX_PHONE_CHARACTERS),
+    )
+    values = {"name": made.name, "team": made.team, "phone": made.phone, "changed_ms": now_ms}
+    entry = insert(people).values(values)
+    with writing(engine) as connection:
+        connection.execute(entry.on_conflict_do_update(index_elements=["name"], set_=values))
+    return made
+
+
+def list_people(engine: sa.Engine) -> list[Person]:
+    """Everybody, by name."""
+    with reading(engine) as connection:
+        rows = connection.execute(sa.select(people).order_by(people.c.name))
+        return [Person(row.name, row.team, row.phone) for row in rows]
+
+
+def find_person(connection: sa.Connection, name: str) -> Person:
+    """What is known of somebody; a person of no team where nothing is."""
+    row = connection.execute(sa.select(people).where(people.c.name == name)).one_or_none()
+    return Person(name) if row is None else Person(row.name, row.team, row.phone)
+
+
+def team_of(connection: sa.Connection, name: str) -> str:
+    """Somebody's team; "" = none."""
+    return next((str(team) for (team,) in _TEAM.all(connection, {"of_name": name})), "")
+
+
+def _checked(what: str, text: str, most: int, *, needed: bool = False) -> str:
+    text = " ".join(text.split())
+    if len(text.encode()) > most or not text.isprintable() or (needed and not text):
+        raise PersonError(f"{what} is at most {most} bytes of printable text{', and not empty' if needed else ''}")
+    return text
