@@ -10,6 +10,7 @@ Rules that hold here
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from typing import Any
 
@@ -17,10 +18,11 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.dialects.sqlite import insert
 
+from lapel_gateway import escalations
 from lapel_gateway.alarm_kinds import UNKNOWN, kind_name
 from lapel_gateway.downlink import Order
 from lapel_gateway.ledger.direct import Direct
-from lapel_gateway.ledger.outgoing import add_outbox
+from lapel_gateway.ledger.outgoing import add_row
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, alarm, alarm_log, event, stored
 from lapel_gateway.ledger.schema import clip as clips
 from lapel_gateway.log import printable
@@ -43,6 +45,10 @@ _ANSWERED = (protocol_alarm.RECEIVED, protocol_alarm.NOTIFYING, protocol_alarm.A
 
 _UNANSWERED = (protocol_alarm.RAISED, protocol_alarm.SENT)
 """What it shows before one; and after it has lost its power between letting go of the record and writing that down."""
+
+# --- what channels are told: beside these, the steps of the alarm's log ---
+RAISED = "raised"  # the channel's first word of it
+AGAIN = "unanswered"  # it knows, and nobody has answered yet
 
 DEVICE_NAME = "device"
 """Who took a step, where the device did."""
@@ -225,6 +231,7 @@ def _raise(
         of = {"of_device": trust.name, "of_boot": found.boot, "of_counter": found.counter}
         clip = next((number for (number,) in _STARTED.all(connection, of)), 0)
     # There is a row before its record where the device's heartbeat had to raise it.
+    known = connection.execute(_ROW, {"of_id": identifier}).one_or_none() is not None
     values = {
         "id": identifier,
         "device": trust.name,
@@ -249,7 +256,10 @@ def _raise(
     }
     _RAISE.run(connection, values)
     note_step(connection, identifier, "received", DEVICE_NAME, kind_name(kind), now_ms)
-    tell(connection, identifier, "raised", now_ms)
+    if known:
+        tell(connection, identifier, "completed", now_ms)
+    else:
+        escalations.begin(connection, identifier, now_ms)
     _log.info("alarm", id=identifier, kind=kind_name(kind), person=trust.person, device_state=trust.state, clip=clip)
     # The cancel has its own record and may have overtaken the alarm.
     named = AlarmCancelled(found.boot, found.counter)
@@ -290,15 +300,28 @@ def note_step(connection: sa.Connection, identifier: str, step: str, who: str, d
 
 
 def tell(connection: sa.Connection, identifier: str, what: str, now_ms: int) -> None:
-    """Queue what happened to the alarm for every channel."""
-    row = get_alarm(connection, identifier)
-    payload = {
-        "what": what,
-        "alarm": identifier,
+    """Tell those who were told of the alarm, or are being told, what has become of it."""
+    channels = escalations.told_channels(connection, identifier)
+    if channels:
+        text = json.dumps({**alarm_payload(get_alarm(connection, identifier)), "what": what}, sort_keys=True)
+        for channel in channels:
+            key = f"alarm-{identifier}-{what}@{channel}"
+            add_row(connection, OUTBOX_ALARM, channel, key, identifier, text, now_ms)
+
+
+def alarm_payload(row: sa.Row[Any]) -> dict[str, Any]:
+    """What channels are told of an alarm, whatever happened to it."""
+    return {
+        "alarm": row.id,
         "device": row.device,
         "device_state": row.device_state,
         "person": row.person,
+        "team": row.team,
         "kind": kind_name(row.kind),
+        "about": row.about,
+        "detail": row.detail,
+        "test": bool(row.test),
+        "visit": row.visit,
         "state": row.state,
         "clip": row.clip,
         "raised_wall_ms": row.raised_wall_ms,
@@ -312,4 +335,3 @@ def tell(connection: sa.Connection, identifier: str, what: str, now_ms: int) -> 
         "resolved_by": row.resolved_by,
         "resolution": row.resolution,
     }
-    add_outbox(connection, OUTBOX_ALARM, f"alarm-{identifier}-{what}", identifier, payload, now_ms)

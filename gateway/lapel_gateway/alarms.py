@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 import structlog
 
-from lapel_gateway import steps
+from lapel_gateway import escalations, steps
 from lapel_gateway.alarm_book import (
     RESOLVED,
     AlarmError,
@@ -42,7 +43,7 @@ from lapel_protocol.limits import MAX_EVENT_RECORD_BYTES
 from lapel_protocol.names import RESOLVED_NAMES
 from lapel_protocol.topics import LANE_ALARM, parse_topic
 
-__all__ = ["AlarmCore", "AlarmError", "acknowledge", "notifying", "resolve"]
+__all__ = ["AlarmCore", "AlarmError", "OwnAlarm", "acknowledge", "answer", "notifying", "resolve"]
 
 NOTICE_WINDOW_MS = 300_000
 """One notice of unverifiable traffic for each device in this time."""
@@ -63,6 +64,10 @@ SEVERAL = "several devices"
 
 _UNTOLD = sa.select(alarm.c.id).where(alarm.c.untold).limit(1)
 _log = structlog.get_logger("lapel.alarms")
+
+
+class OwnAlarm(AlarmError):
+    """Somebody tried to answer the alarm that is about themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,34 +265,51 @@ def notifying(connection: sa.Connection, identifier: str, who: str, now_ms: int)
     """Somebody is being told of the alarm through the channel `who`; harmless to repeat."""
     row = get_alarm(connection, identifier)
     state = next_state(row.state, protocol_alarm.NOTIFY)
-    if state != row.state:
-        connection.execute(sa.update(alarm).where(alarm.c.id == identifier).values(state=state))
+    if row.notified_ms is None:
+        values = {"state": state, "notified_ms": now_ms}
+        connection.execute(sa.update(alarm).where(alarm.c.id == identifier).values(values))
         note_step(connection, identifier, "notifying", who, "", now_ms)
 
 
 def acknowledge(engine: sa.Engine, identifier: str, user: str, now_ms: int) -> bool:
-    """`user` has seen the alarm. Returns False when somebody had acknowledged it before; raises AlarmError."""
+    """`user` has seen the alarm. Returns False when somebody had acknowledged it before.
+
+    Raises AlarmError, OwnAlarm for the alarm of the user's own.
+    """
     with writing(engine) as connection:
-        row = get_alarm(connection, identifier)
-        if row.acknowledged_by is not None or row.state == RESOLVED:
-            note_step(connection, identifier, "acknowledged again", user, "", now_ms)
-            return False
-        state = next_state(row.state, protocol_alarm.ACKNOWLEDGE)
-        values = {"state": state, "acknowledged_ms": now_ms, "acknowledged_by": user, "untold": True}
-        connection.execute(sa.update(alarm).where(alarm.c.id == identifier).values(values))
-        note_step(connection, identifier, "acknowledged", user, "", now_ms)
-        tell(connection, identifier, "acknowledged", now_ms)
+        first = answer(connection, identifier, user, now_ms)
     steps.reach("alarms.acknowledged")
-    _log.info("alarm acknowledged", id=identifier, by=user, after_ms=now_ms - row.received_ms)
+    return first
+
+
+def answer(connection: sa.Connection, identifier: str, who: str, now_ms: int) -> bool:
+    """Like `acknowledge`, in the caller's transaction."""
+    row = get_alarm(connection, identifier)
+    _not_ones_own(row, who, "acknowledge")
+    if row.acknowledged_by is not None or row.state == RESOLVED:
+        note_step(connection, identifier, "acknowledged again", who, "", now_ms)
+        return False
+    state = next_state(row.state, protocol_alarm.ACKNOWLEDGE)
+    values = {"state": state, "acknowledged_ms": now_ms, "acknowledged_by": who, "untold": row.boot is not None}
+    connection.execute(sa.update(alarm).where(alarm.c.id == identifier).values(values))
+    note_step(connection, identifier, "acknowledged", who, "", now_ms)
+    escalations.answered(connection, identifier, who, now_ms)
+    tell(connection, identifier, "acknowledged", now_ms)
+    _log.info("alarm acknowledged", id=identifier, by=who, after_ms=now_ms - row.received_ms)
     return True
 
 
 def resolve(engine: sa.Engine, identifier: str, user: str, resolution: str, note: str, now_ms: int) -> bool:
-    """`user` closes the alarm as "true", "false" or "test". Returns False when it was closed; raises AlarmError."""
+    """`user` closes the alarm as "true", "false" or "test". Returns False when it was closed.
+
+    Raises AlarmError, OwnAlarm for the alarm of the user's own that nobody else has acknowledged.
+    """
     if resolution not in RESOLVED_NAMES[1:]:
         raise AlarmError(f"an alarm is resolved as {', '.join(RESOLVED_NAMES[1:])}, not as {resolution!r}")
     with writing(engine) as connection:
         row = get_alarm(connection, identifier)
+        if row.acknowledged_by is None:
+            _not_ones_own(row, user, "resolve")
         if row.state == RESOLVED:
             note_step(connection, identifier, "resolved again", user, resolution, now_ms)
             return False
@@ -297,11 +319,18 @@ def resolve(engine: sa.Engine, identifier: str, user: str, resolution: str, note
             "resolved_by": user,
             "resolution": resolution,
             "note": note,
-            "untold": True,
+            "untold": row.boot is not None,
         }
         connection.execute(sa.update(alarm).where(alarm.c.id == identifier).values(values))
         note_step(connection, identifier, "resolved", user, f"{resolution}: {note}" if note else resolution, now_ms)
+        escalations.answered(connection, identifier, user, now_ms)
         tell(connection, identifier, "resolved", now_ms)
     steps.reach("alarms.acknowledged")
     _log.info("alarm resolved", id=identifier, by=user, resolution=resolution, after_ms=now_ms - row.received_ms)
     return True
+
+
+def _not_ones_own(row: sa.Row[Any], who: str, what: str) -> None:
+    """Whoever asks for help may be made to call it off, so that another has to answer. Raises OwnAlarm."""
+    if row.person and " ".join(who.split()).casefold() == " ".join(row.person.split()).casefold():
+        raise OwnAlarm(f"{printable(who)} cannot {what} an alarm of their own: somebody else has to")

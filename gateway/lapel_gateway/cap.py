@@ -43,6 +43,13 @@ _KINDS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "man_down": (("Health", "Safety"), "Severe", "Likely"),
     "low_battery": (("Safety",), "Minor", "Observed"),
     "tamper": (("Security",), "Moderate", "Observed"),
+    "visit_overdue": (("Safety",), "Severe", "Possible"),
+    "contact_lost": (("Safety",), "Severe", "Possible"),
+    "visit_low_battery": (("Safety",), "Moderate", "Observed"),
+    "delivery_failed": (("Infra",), "Severe", "Observed"),
+    "clip_missing": (("Infra",), "Moderate", "Observed"),
+    "disk_low": (("Infra",), "Severe", "Observed"),
+    "centre_silent": (("Infra",), "Severe", "Observed"),
 }
 """Categories, severity and certainty of each kind (section 3.2.2)."""
 

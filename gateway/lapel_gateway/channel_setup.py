@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lapel_gateway.ack_links import ACK_PATH, AckLinks
 from lapel_gateway.channels.contract import Channel, Parcel
-from lapel_gateway.channels.mailbox import Mailbox, parse_mailbox
+from lapel_gateway.channels.mailbox import Mailbox, parse_mailbox, target_channel
 from lapel_gateway.channels.message import LinkFor, no_link
 from lapel_gateway.channels.mqtt import MqttChannel, Target
 from lapel_gateway.channels.secret_file import SecretError, read_lines, read_login, read_secret
@@ -22,6 +22,7 @@ from lapel_gateway.channels.webhook import WebhookChannel, load_secret
 from lapel_gateway.config import Config
 from lapel_gateway.config_channels import AppriseSection, MqttOutSection, SmtpSection, WebhookSection
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_NOTICE
+from lapel_gateway.policies import Reach
 from lapel_protocol.limits import MAX_NAME_BYTES
 
 
@@ -66,6 +67,24 @@ def build_channels(config: Config, links: Links) -> list[Channel]:
     channels += [MqttChannel(one.name, mqtt_target(one), _kinds(one.notices)) for one in config.mqtt_out]
     channels += [apprise_channel(section, links) for section in config.apprise]
     return channels
+
+
+def reach_of(config: Config) -> Reach:
+    """The channels that take alarms, as they are named, with whom each reaches by name. Reads no secret."""
+    people = {f"webhook:{section.name}": "" for section in config.webhook}
+    people |= {f"sia:{section.name}": "" for section in config.sia_receiver}
+    for section in config.smtp:
+        for text in section.to:
+            to = parse_mailbox(text)
+            people[target_channel(f"smtp:{section.name}", to.address)] = to.person
+    people |= {f"mqtt:{one.name}": "" for one in config.mqtt_out}
+    people |= {f"apprise:{one.name}": one.person or "" for one in config.apprise}
+    return Reach(people)
+
+
+def answering_channels(config: Config) -> frozenset[str]:
+    """The channels whose taking an alarm is a human's answer, by agreement."""
+    return frozenset(f"sia:{section.name}" for section in config.sia_receiver if section.answers)
 
 
 def webhook_channel(section: WebhookSection, timeout_s: float) -> Channel:

@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from lapel_gateway.config_channels import AppriseSection, MqttOutSection, SmtpSection, WebhookSection
 from lapel_gateway.config_faults import Explanation
+from lapel_gateway.config_policies import PolicySection, find_zone
 from lapel_gateway.config_section import Port, Section, Text
 from lapel_gateway.config_sia import SiaReceiverSection
 
@@ -149,6 +150,22 @@ class AlarmsSection(Section):
     unverified_notice_s: int = Field(
         300, ge=1, le=86_400, description="One notice at most in this time for unverifiable traffic on an alarm lane."
     )
+    everyone_s: int = Field(
+        300,
+        ge=10,
+        le=86_400,
+        description="When the steps of an alarm's [[policy]] have passed, or it has none, every channel is told, and "
+        "again each time that this has passed, until a human answers.",
+    )
+    time_zone: str = Field(
+        "", description='Where the hours of a [[policy]] are, as "Europe/London"; "" for this machine\'s time zone.'
+    )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_zone(cls, name: str) -> str:
+        find_zone(name)
+        return name
 
 
 class DeliverSection(Section):
@@ -220,6 +237,7 @@ class Config(BaseSettings):
     smtp: list[SmtpSection] = Field([], max_length=8)
     mqtt_out: list[MqttOutSection] = Field([], max_length=8)
     apprise: list[AppriseSection] = Field([], max_length=32)
+    policy: list[PolicySection] = Field([], max_length=64)
     forward: ForwardSection = ForwardSection()
     custody: CustodySection = CustodySection()
     web: WebSection = WebSection()

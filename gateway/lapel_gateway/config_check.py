@@ -5,6 +5,7 @@ The checks look at this machine (files, modes, programs, disks) and change nothi
 
 from __future__ import annotations
 
+import difflib
 import os
 import shutil
 import stat
@@ -16,7 +17,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from lapel_gateway.brokers.mosquitto import find_mosquitto
-from lapel_gateway.channel_setup import Links, apprise_channel, mail_relay, mqtt_target
+from lapel_gateway.channel_setup import Links, apprise_channel, mail_relay, mqtt_target, reach_of
 from lapel_gateway.channels.secret_file import SecretError
 from lapel_gateway.channels.sia_dc09.key import load_key
 from lapel_gateway.channels.webhook import load_secret
@@ -25,6 +26,7 @@ from lapel_gateway.config_channels import AppriseSection, MqttOutSection, SmtpSe
 from lapel_gateway.config_sia import SiaReceiverSection
 from lapel_gateway.keystore import KeyStore, KeyStoreError, OrganisationKey
 from lapel_gateway.loopback import is_loopback
+from lapel_gateway.policies import EVERYONE, PERSON_PREFIX
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ def check_config(config: Config) -> list[Finding]:
         *(finding for section in config.mqtt_out for finding in _mqtt_out(section)),
         *(finding for section in config.apprise for finding in _apprise(section)),
         *_repeated_names(config),
+        *_policies(config),
         *_forward(config),
         *_custody(config),
         *_web(config),
@@ -217,10 +220,29 @@ def _apprise(section: AppriseSection) -> Iterator[Finding]:
 
 def _repeated_names(config: Config) -> Iterator[Finding]:
     """Channels are told apart by their names: in the outbox, in logs, in what the ledger says of deliveries."""
-    for table in ("webhook", "sia_receiver", "smtp", "mqtt_out", "apprise"):
+    for table in ("webhook", "sia_receiver", "smtp", "mqtt_out", "apprise", "policy"):
         names = [section.name for section in getattr(config, table)]
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield _error(f"[[{table}]] name", f"{name} is used more than once")
+
+
+def _policies(config: Config) -> Iterator[Finding]:
+    reach = reach_of(config)
+    if not reach.people:
+        yield _warning("channels", "there is no channel at all: nobody is told of an alarm")
+    people = {PERSON_PREFIX + person for person in reach.people.values() if person}
+    known = {*reach.people, *people, EVERYONE}
+    for position, section in enumerate(config.policy):
+        name = f"[[policy]] {section.name}"
+        for target in dict.fromkeys(target for step in section.steps for target in step.targets):
+            if target not in known:
+                closest = difflib.get_close_matches(target, sorted(known), n=1, cutoff=0.5)
+                hint = f"; did you mean {closest[0]}?" if closest else "; `lapel gateway channels` lists them"
+                yield _error(name, f"there is no target {target}{hint}")
+        for before in config.policy[:position]:
+            if not (before.teams or before.kinds or before.days or before.hours):
+                yield _warning(name, f"it is never used: {before.name} stands before it and is for every alarm")
+                break
 
 
 def _forward(config: Config) -> Iterator[Finding]:

@@ -48,6 +48,11 @@ class SiaReceiverSection(Section):
     )
     timeout_s: float = Field(5.0, gt=0, le=60, description="Longest attempt at one receiver; then the other is tried.")
     supervision_s: float = Field(60.0, ge=0, le=86_400, description="Between two link tests; 0 for none.")
+    answers: bool = Field(
+        False,
+        description="Whether the centre has agreed that its people see to an alarm once its receiver has taken it: "
+        "that is then their acknowledgement, and nobody else is called.",
+    )
     answer_age_s: int = Field(
         120, ge=0, le=86_400, description="How old or new an encrypted answer may be by its time; 0 for any."
     )

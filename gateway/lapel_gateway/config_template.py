@@ -63,6 +63,18 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
         "notices": True,
         "timeout_s": 10.0,
     },
+    "policy": {
+        "name": "housing-day",
+        "teams": ["housing"],
+        "kinds": [],
+        "days": ["mon", "tue", "wed", "thu", "fri"],
+        "hours": "08:00-18:00",
+        "steps": [
+            {"targets": ["webhook:control-room", "person:Ann Archer"], "delay_s": 60},
+            {"targets": ["sia:north-arc"], "delay_s": 120},
+        ],
+        "repeat": 1,
+    },
     "apprise": {
         "name": "ann-phone",
         "url_file": "secrets/ann-phone.txt",
@@ -132,6 +144,8 @@ def _toml(value: object) -> str:
     """A TOML value; JSON's spelling of strings, numbers, booleans and lists is TOML's too."""
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(one) for one in value) + "]"
     if isinstance(value, Path):
         value = str(value)
     return json.dumps(value, ensure_ascii=False)

@@ -3,10 +3,11 @@
 Rules that hold here
 - Every channel has its own thread, and one parcel at a time: a channel that hangs delays nobody else. The assembly of
   clips is such a channel too, so that an alarm never waits for an encoder.
-- One more thread gives out what is due. It never waits for a channel.
+- One more thread takes the steps of alarms that nobody has answered and gives out what is due. It never waits for a
+  channel.
 - A kill at any moment loses nothing: what was claimed is claimed again after the restart.
-- A channel that is supervised has a second thread, which tests its link and delays no parcel. That the link fails, and
-  that it works again, is a notice to the operators.
+- A channel that is supervised has a second thread, which tests its link and delays no parcel. That the link fails is an
+  alarm of the gateway's own, and that it works again is written into it.
 - An error is logged when it appears or changes, and its end when it goes; not at every attempt in between.
 """
 
@@ -16,17 +17,18 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 import structlog
 
-from lapel_gateway.alarms import notifying
 from lapel_gateway.assembly import Assembler, ClipFiles, Views, mark_delivered
-from lapel_gateway.channel_setup import build_channels, links_of
+from lapel_gateway.channel_setup import answering_channels, build_channels, links_of, reach_of
 from lapel_gateway.channels.contract import Channel, DeliveryError, Parcel, Supervised
 from lapel_gateway.channels.directory import DirectoryChannel
 from lapel_gateway.config import Config
+from lapel_gateway.config_policies import find_zone, policies_of
+from lapel_gateway.escalator import Escalator
 from lapel_gateway.keystore import OrganisationKey
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_FORWARD
 from lapel_gateway.outbox import DELIVERED, RETRY, SKIPPED, Follow, Outbox, Outcome, RetryPolicy
@@ -39,10 +41,6 @@ POLL_S = 0.1
 
 VIEWS_FOLDER = "views"
 """Below the gateway's data_dir: the opened clips."""
-
-LINK_FAILING = "link_failing"
-LINK_WORKS = "link_works"
-"""Kinds of notices about a channel whose link is tested."""
 
 LEDGER_WAIT_S = 2.0
 """Between two looks while the ledger cannot be used (locked, disk full)."""
@@ -68,22 +66,30 @@ def build_role(
     if config.forward.directory is not None:
         channels.append(DirectoryChannel(config.forward.directory, ClipFiles(vault, views)))
     policy = RetryPolicy(round(config.deliver.retry_first_s * 1000), round(config.deliver.retry_max_s * 1000))
-    return DeliverRole(Outbox(engine, channels, policy, random.random, FOLLOW))
+    policies = policies_of(config.policy, config.alarms.everyone_s, find_zone(config.alarms.time_zone))
+    escalator = Escalator(engine, policies, reach_of(config), answering_channels(config))
+    return DeliverRole(make_outbox(engine, channels, policy, escalator), escalator=escalator)
 
 
-def _told(connection: sa.Connection, parcel: Parcel, last: bool, now_ms: int) -> None:
-    notifying(connection, parcel.subject, parcel.channel, now_ms)
-
-
-FOLLOW: Mapping[str, Follow] = {OUTBOX_ALARM: _told, OUTBOX_FORWARD: mark_delivered}
-"""What the ledger says once something was delivered: an alarm is being told of, a clip is at its destinations."""
+def make_outbox(
+    engine: sa.Engine,
+    channels: Sequence[Channel],
+    policy: RetryPolicy,
+    escalator: Escalator,
+    chance: Callable[[], float] = random.random,
+) -> Outbox:
+    """The outbox, with what follows in the ledger: an alarm is being told of, or its policy moves on; a clip is at its
+    destinations."""
+    follow: dict[str, Follow] = {OUTBOX_ALARM: escalator.told, OUTBOX_FORWARD: mark_delivered}
+    return Outbox(engine, channels, policy, chance, follow, escalator.failed)
 
 
 class DeliverRole:
     """Runs an outbox until it is stopped."""
 
-    def __init__(self, outbox: Outbox, now_ms: Callable[[], int] = wall_ms) -> None:
+    def __init__(self, outbox: Outbox, now_ms: Callable[[], int] = wall_ms, escalator: Escalator | None = None) -> None:
         self.outbox = outbox
+        self._escalator = escalator
         self._now_ms = now_ms
         self._wake = threading.Event()
         self._stopping = False
@@ -141,6 +147,8 @@ class DeliverRole:
             try:
                 with self._lock:
                     free = [name for name in self._work if name not in self._busy]
+                if self._escalator is not None:
+                    self._escalator.advance(self._now_ms())
                 for parcel in self.outbox.claim(self._now_ms(), free):
                     with self._lock:
                         self._busy.add(parcel.channel)
@@ -182,9 +190,11 @@ class DeliverRole:
             self._ended.wait(channel.supervision_s)
 
     def _noted(self, channel: str, error: str) -> bool:
-        """Tell the operators of a link that fails, or works again; False when the ledger does not take it now."""
+        """Raise an alarm about a link that fails, or note that it works again; False when the ledger does not take it
+        now."""
         try:
-            self.outbox.tell_operators(LINK_FAILING if error else LINK_WORKS, channel, error, self._now_ms())
+            if self._escalator is not None:
+                self._escalator.link(channel, error, self._now_ms())
         except sa.exc.SQLAlchemyError as trouble:
             self._report("ledger", _first_line(trouble))
             return False

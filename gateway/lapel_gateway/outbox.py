@@ -26,7 +26,6 @@ from lapel_gateway import steps
 from lapel_gateway.channels.contract import Channel, DeliveryError, NothingToSend, Parcel
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.direct import Direct
-from lapel_gateway.ledger.outgoing import add_notice
 from lapel_gateway.ledger.schema import (
     OUTBOX_ALARM,
     OUTBOX_DONE,
@@ -157,6 +156,11 @@ Follow = Callable[[sa.Connection, Parcel, bool, int], None]
 this kind and subject waits any more, now)."""
 
 
+Failed = Callable[[sa.Connection, Parcel, str, int], None]
+"""What follows an attempt that told nobody, in the transaction that settles it: (connection, parcel, why, now); why is
+"" where there was nothing to send."""
+
+
 class Outbox:
     """The ledger's outbox and the channels that empty it."""
 
@@ -167,8 +171,10 @@ class Outbox:
         policy: RetryPolicy,
         chance: Callable[[], float],
         follow: Mapping[str, Follow] | None = None,
+        failed: Failed | None = None,
     ) -> None:
-        """``chance`` gives numbers in [0, 1); ``follow`` says, by kind, what follows a delivery."""
+        """``chance`` gives numbers in [0, 1); ``follow`` says, by kind, what follows a delivery, ``failed`` what
+        follows an attempt that came to none."""
         self._engine = engine
         self.channels = {channel.name: channel for channel in channels}
         if len(self.channels) != len(channels):
@@ -176,12 +182,14 @@ class Outbox:
         self._policy = policy
         self._chance = chance
         self._follow_up = follow or {}
+        self._failed = failed
 
     def release(self) -> int:
         """Free what a dead process of this role had claimed; returns how many rows. Call once, before claiming."""
-        claimed = sa.update(outbox).where(outbox.c.state == OUTBOX_WAITING, outbox.c.leased_until_ms.is_not(None))
+        claimed = sa.update(outbox).where(outbox.c.state == OUTBOX_WAITING, outbox.c.leased_until_ms > 0)
         with writing(self._engine) as connection:
-            return connection.execute(claimed.values(leased_until_ms=None)).rowcount
+            # Not NULL: that a row was claimed before stays known, because it may have been delivered then.
+            return connection.execute(claimed.values(leased_until_ms=0)).rowcount
 
     def stranded(self) -> dict[str, int]:
         """Waiting rows of channels that are not configured (any more): {channel: rows}."""
@@ -195,7 +203,7 @@ class Outbox:
         """When the next row falls due; None when none waits."""
         waiting = sa.select(sa.func.min(outbox.c.next_at_ms)).where(
             outbox.c.state == OUTBOX_WAITING,
-            outbox.c.leased_until_ms.is_(None),
+            sa.func.coalesce(outbox.c.leased_until_ms, 0) == 0,
             outbox.c.channel.in_(["", *self.channels]),
         )
         with reading(self._engine) as connection:
@@ -243,12 +251,9 @@ class Outbox:
             else:
                 wait_ms = self._wait_ms(attempts, outcome)
                 _AGAIN.run(connection, {**change, "at_ms": now_ms + wait_ms, "why": detail})
+            if outcome.outcome != DELIVERED and self._failed is not None:
+                self._failed(connection, parcel, "" if outcome.outcome == SKIPPED else detail, now_ms)
         steps.reach("outbox.settled")
-
-    def tell_operators(self, kind: str, channel: str, detail: str, now_ms: int) -> None:
-        """Write a notice about a channel, which every channel that takes notices delivers."""
-        with writing(self._engine) as connection:
-            add_notice(connection, kind, f"{channel}-{now_ms}", "", channel, detail[:MAX_ERROR_CHARACTERS], now_ms)
 
     def run_due(self, now_ms: int) -> int:
         """Deliver everything that is due, here and now, one after another; returns how many attempts were made."""

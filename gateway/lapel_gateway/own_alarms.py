@@ -49,8 +49,8 @@ def raise_own(
 ) -> str | None:
     """Raise an alarm of this kind (`alarm_kinds`) about something; returns its id, None while one of it is open.
 
-    ``about`` names the thing for ever in one way (a channel, "visit 12"); ``detail`` tells people what is wrong and what
-    to do.
+    ``about`` names the thing for ever in one way (a channel, "visit 12"); ``detail`` tells people what is wrong and
+    what to do.
     """
     mine = (alarm.c.kind == kind, alarm.c.about == about, alarm.c.resolved_ms.is_(None))
     if connection.execute(sa.select(alarm.c.id).where(*mine)).first() is not None:

@@ -22,6 +22,8 @@ POINTS = {
     "alarms.written": "an alarm's rows are written, not committed",
     "alarms.committed": "an alarm is durable, nobody was told",
     "alarms.acknowledged": "a human's acknowledgement is durable, the device was not told",
+    "escalation.written": "steps of escalations are written, not committed",
+    "escalation.taken": "steps of escalations are durable, nothing of them has left",
     "assembly.opened": "a clip's Matroska is written beside its place",
     "assembly.copied": "the copies for viewing are written beside their place",
     "assembly.published": "the view folder is in place and durable, the ledger does not know",

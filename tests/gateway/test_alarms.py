@@ -27,7 +27,8 @@ def told(pair: DevicePair) -> list[str]:
 
 
 def log_of(pair: DevicePair) -> list[tuple[str, str]]:
-    return [(row["step"], row["who"]) for row in pair.rows("alarm_log")]
+    """Steps of alarms, those of their escalation left out."""
+    return [(row["step"], row["who"]) for row in pair.rows("alarm_log", "step <> 'step'")]
 
 
 def untold(pair: DevicePair) -> list[int]:
@@ -36,7 +37,11 @@ def untold(pair: DevicePair) -> list[int]:
 
 @pytest.fixture
 def raised(pair: DevicePair) -> str:
+    """An alarm that a channel was told of."""
     pair.raise_alarm(pair.one.alarm())
+    pair.escalate()
+    with writing(pair.engine) as connection:
+        connection.exec_driver_sql("UPDATE outbox SET state = 'done', attempts = 1")
     return str(pair.row("alarm")["id"])
 
 
@@ -53,6 +58,8 @@ def test_an_alarm_is_written_with_its_log_and_what_must_be_told_and_then_receipt
     )
     assert (row["received_ms"], row["battery_percent"]) == (pair.now_ms, 77)
     assert log_of(pair) == [("received", "device")]
+    assert (pair.row("escalation")["taken"], pair.row("escalation")["next_at_ms"]) == (0, pair.now_ms)
+    pair.escalate()
     payload = json.loads(pair.row("outbox")["payload"])
     assert (payload["what"], payload["alarm"], payload["kind"], payload["person"]) == (
         "raised",
@@ -77,15 +84,15 @@ def test_a_kill_at_any_step_leaves_a_whole_alarm_or_none_and_the_repeat_is_recei
         pair.raise_alarm(alarm)
     pair.restart()
     whole = int(point == "alarms.committed")
-    assert [pair.count(table) for table in ("alarm", "alarm_log", "outbox", "event")] == [whole] * 4
+    assert [pair.count(table) for table in ("alarm", "alarm_log", "escalation", "event")] == [whole] * 4
     assert bodies(pair.raise_alarm(alarm), ALARM_RECEIPT)
-    assert [pair.count(table) for table in ("alarm", "alarm_log", "outbox", "event")] == [1] * 4
+    assert [pair.count(table) for table in ("alarm", "alarm_log", "escalation", "event")] == [1] * 4
 
 
 def test_a_repeat_is_receipted_again_and_changes_nothing(pair: DevicePair) -> None:
     alarm = pair.one.alarm()
     first = pair.raise_alarm(alarm)
-    tables = ("alarm", "alarm_log", "outbox", "event", "device", "epoch")
+    tables = ("alarm", "alarm_log", "escalation", "event", "device", "epoch")
     before = {name: pair.rows(name) for name in tables}
     again = pair.raise_alarm(alarm)
     assert {name: pair.rows(name) for name in tables} == before
@@ -238,11 +245,13 @@ def test_a_state_that_no_alarm_has_is_refused_and_does_not_disturb(pair: DeviceP
 def test_a_cancel_is_noted_and_told_and_a_human_still_has_to_answer(pair: DevicePair) -> None:
     alarm = pair.one.alarm()
     pair.raise_alarm(alarm)
+    pair.escalate()
     (answer,) = pair.raise_alarm(pair.one.cancel(alarm))
     assert (answer[0], answer[1].events) == (EVENT_RECEIPT, [(0, 3)])
     row = pair.row("alarm")
     assert (row["state"], row["cancelled_ms"]) == ("received", pair.now_ms)
     assert log_of(pair) == [("received", "device"), ("cancelled", "device")]
+    assert pair.row("escalation")["next_at_ms"] is not None
     assert told(pair) == ["raised", "cancelled"]
 
 
@@ -252,6 +261,7 @@ def test_a_replayed_cancel_is_refused_the_next_alarm_and_changes_nothing(pair: D
     second = pair.one.alarm()
     for message in (first, cancel, second):
         pair.raise_alarm(message)
+        pair.escalate()
     pair.now_ms += 60_000
     before = pair.rows("alarm")
     pair.raise_alarm(cancel)
@@ -266,13 +276,15 @@ def test_a_cancel_that_overtakes_its_alarm_is_applied_when_the_alarm_arrives(pai
     assert pair.count("alarm") == 0
     pair.raise_alarm(alarm)
     assert pair.row("alarm")["cancelled_ms"] is not None
-    assert told(pair) == ["raised", "cancelled"]
+    pair.escalate()
+    assert told(pair) == ["raised"]
+    assert json.loads(pair.row("outbox")["payload"])["cancelled_ms"] == pair.now_ms
 
 
 def test_a_cancel_of_an_alarm_that_nobody_raised_changes_nothing(pair: DevicePair) -> None:
     alarm = pair.one.alarm()
     assert bodies(pair.raise_alarm(pair.one.cancel(alarm)), EVENT_RECEIPT)
-    assert (pair.count("alarm"), pair.count("outbox")) == (0, 0)
+    assert (pair.count("alarm"), pair.count("escalation"), pair.count("outbox")) == (0, 0, 0)
 
 
 # -- alarms and their clips, devices that were ended -------------------------------------------------------------------
@@ -308,6 +320,7 @@ def test_an_alarm_of_a_device_that_was_ended_is_raised_and_says_so(pair: DeviceP
         pair.registry.retire(pair.one.name, pair.now_ms)
     with capture_logs() as lines:
         assert bodies(pair.raise_alarm(pair.one.alarm()), ALARM_RECEIPT)
+    pair.escalate()
     assert pair.row("alarm")["device_state"] == ended
     assert json.loads(pair.row("outbox")["payload"])["device_state"] == ended
     assert lines[0]["device_state"] == ended

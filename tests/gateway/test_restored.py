@@ -74,9 +74,10 @@ def test_an_alarm_that_only_its_device_still_shows_is_raised_by_its_heartbeat(pa
     pair.send(pair.one.heartbeat(alarm=beat))
     row = pair.row("alarm")
     assert (row["boot"], row["counter"], row["kind"], row["state"]) == (*beat[:2], 0, "received")
+    pair.escalate()
     told_of = json.loads(pair.row("outbox", "kind = 'alarm'")["payload"])
     assert (told_of["kind"], alarm_words(row)["kind"]) == ("unknown", "unknown")
-    assert pair.row("alarm_log")["detail"] == "unknown"
+    assert pair.row("alarm_log", "step = 'received'")["detail"] == "unknown"
     alarms.acknowledge(pair.engine, row["id"], "Sam", pair.now_ms)
     alarms.resolve(pair.engine, row["id"], "Sam", "true", "", pair.now_ms)
     told = {kind for kind, _ in pair.one.take(pair.alarms.untold(pair.now_ms))}
@@ -92,12 +93,15 @@ def test_the_record_of_an_alarm_that_was_raised_by_a_heartbeat_completes_it(pair
     before = pair.row("alarm")
     restore(pair, copy)
     pair.send(pair.one.heartbeat(alarm=shown(alarm, alarm_states.RECEIVED)))
+    pair.escalate()
     assert bodies(pair.raise_alarm(alarm), ALARM_RECEIPT)
     after = pair.row("alarm")
     assert [after[name] for name in ("kind", "battery_percent", "raised_wall_ms")] == [
         before[name] for name in ("kind", "battery_percent", "raised_wall_ms")
     ]
-    assert pair.count("outbox", "kind = 'alarm'") == 1
+    told = [json.loads(row["payload"]) for row in pair.rows("outbox", "kind = 'alarm'")]
+    assert [(one["what"], one["kind"]) for one in told] == [("raised", "unknown"), ("completed", "panic")]
+    assert pair.count("escalation") == 1
 
 
 def test_an_alarm_that_is_still_on_its_way_is_left_to_its_record(pair: DevicePair) -> None:

@@ -18,6 +18,7 @@ from siadc09 import message
 
 from lapel_gateway import alarms
 from lapel_gateway.alarm_book import get_alarm
+from lapel_gateway.alarm_kinds import CENTRE_SILENT
 from lapel_gateway.channels.contract import DeliveryError, Parcel
 from lapel_gateway.channels.sia_dc09 import link
 from lapel_gateway.channels.sia_dc09.build import build_channel
@@ -26,9 +27,9 @@ from lapel_gateway.channels.sia_dc09.events import KINDS
 from lapel_gateway.config import Config, DeliverSection, GatewaySection
 from lapel_gateway.config_sia import SiaReceiverSection
 from lapel_gateway.deliver import DeliverRole, build_role
+from lapel_gateway.escalator import Escalator
 from lapel_gateway.ledger import reading
-from lapel_gateway.ledger.schema import OUTBOX_ALARM, notice
-from lapel_gateway.outbox import Outbox
+from lapel_gateway.ledger.schema import OUTBOX_ALARM, alarm, alarm_log
 from tests.gateway.centre import Receiver
 from tests.gateway.ledgers import new_ledger, rows
 from tests.gateway.sealed import NOW_MS, Site
@@ -305,12 +306,12 @@ def test_an_alarm_reaches_the_centre_and_is_acknowledged_by_no_receiver(
     assert len(rows(site.engine, "sia:north")) == 3
 
 
-def kinds_of_notices(site: Site) -> list[str]:
+def silent_centres(site: Site) -> list[str]:
     with reading(site.engine) as connection:
-        return list(connection.execute(sa.select(notice.c.kind)).scalars())
+        return list(connection.execute(sa.select(alarm.c.about).where(alarm.c.kind == CENTRE_SILENT)).scalars())
 
 
-def test_a_receiver_that_goes_away_and_comes_back_shows_in_the_health_of_its_link_and_in_notices(
+def test_a_receiver_that_goes_away_and_comes_back_shows_in_the_health_of_its_link_and_is_an_alarm(
     site: Site, run: Callable[..., DeliverRole], tmp_path: Path
 ) -> None:
     receiver = Receiver()
@@ -326,14 +327,15 @@ def test_a_receiver_that_goes_away_and_comes_back_shows_in_the_health_of_its_lin
 
     wait_until(lambda: "Connection refused" in role.health()["sia:north link"], WAIT_S)
     assert role.stop(WAIT_S)
-    with reading(site.engine) as connection:
-        notices = connection.execute(sa.select(notice.c.kind, notice.c.subject, notice.c.detail)).all()
     closed = f"127.0.0.1:{receiver.port}: the connection was closed before an answer came"
-    assert [(row.kind, row.subject) for row in notices] == [
-        (kind, "sia:north") for kind in ("link_failing", "link_works", "link_failing")
-    ]
-    assert (notices[0].detail, notices[1].detail) == (closed, "")
-    assert {message.parse_frame(frame).idtoken for frame in receiver.frames} == {"NULL"}
+    with reading(site.engine) as connection:
+        own = connection.execute(sa.select(alarm).where(alarm.c.kind == CENTRE_SILENT)).one()
+        log = connection.execute(sa.select(alarm_log.c.step, alarm_log.c.detail).where(alarm_log.c.alarm_id == own.id))
+        noted = [row.detail for row in log if row.step == "noted"]
+    assert (own.about, own.detail) == ("sia:north", f"sia:north does not answer: {closed}")
+    assert noted[0] == "it answers again"
+    assert "Connection refused" in noted[-1]
+    assert "NULL" in {message.parse_frame(frame).idtoken for frame in receiver.frames}
 
 
 def test_a_link_that_is_not_to_be_supervised_is_left_alone(run: Callable[..., DeliverRole], tmp_path: Path) -> None:
@@ -346,28 +348,28 @@ def test_a_link_that_is_not_to_be_supervised_is_left_alone(run: Callable[..., De
         receiver.close()
 
 
-def test_a_notice_that_the_ledger_does_not_take_is_written_as_soon_as_it_does(
+def test_an_alarm_that_the_ledger_does_not_take_is_raised_as_soon_as_it_does(
     site: Site, run: Callable[..., DeliverRole], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused: list[str] = []
-    tell = Outbox.tell_operators
+    link = Escalator.link
 
-    def full(outbox: Outbox, kind: str, channel: str, detail: str, now_ms: int) -> None:
+    def full(escalator: Escalator, channel: str, error: str, now_ms: int) -> None:
         if len(refused) < 2:
-            refused.append(kind)
+            refused.append(channel)
             raise sa.exc.OperationalError("insert", {}, Exception("database or disk is full"))
-        tell(outbox, kind, channel, detail, now_ms)
+        link(escalator, channel, error, now_ms)
 
-    monkeypatch.setattr(Outbox, "tell_operators", full)
+    monkeypatch.setattr(Escalator, "link", full)
     receiver = Receiver(lambda frame, connection: None)
     run(section(tmp_path, receiver.port, supervision_s=0.02))
     try:
-        wait_until(lambda: "link_failing" in kinds_of_notices(site), WAIT_S)
+        wait_until(lambda: "sia:north" in silent_centres(site), WAIT_S)
     finally:
         receiver.close()
 
-    assert refused == ["link_failing"] * 2
-    assert kinds_of_notices(site) == ["link_failing"]
+    assert refused == ["sia:north"] * 2
+    assert silent_centres(site) == ["sia:north"]
 
 
 def test_a_fault_in_a_link_test_does_not_end_the_tests(

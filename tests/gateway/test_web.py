@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,10 +19,13 @@ import sqlalchemy as sa
 from lapel_gateway import users
 from lapel_gateway.alarms import AlarmCore
 from lapel_gateway.assembly import Assembler, Views
+from lapel_gateway.deliver import make_outbox
+from lapel_gateway.escalator import Escalator
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import OUTBOX_ALARM
 from lapel_gateway.ledger.schema import clip as clips
-from lapel_gateway.outbox import Outbox, RetryPolicy
+from lapel_gateway.outbox import RetryPolicy
+from lapel_gateway.policies import Policies, Reach
 from lapel_gateway.web.server import WebError, WebRole
 from lapel_protocol.clip import TRUST_GATEWAY
 from lapel_protocol.event import ALARM_RAISED, Event, seal_event
@@ -44,9 +47,19 @@ class Desk:
     client: httpx.Client
     ann: dict[str, str]
     ben: dict[str, str]
+    channels: Sequence[str] = ("webhook:desk",)
 
     def get(self, path: str, **query: Any) -> httpx.Response:
         return self.client.get(path, headers=self.ann, params=query)
+
+    @property
+    def escalator(self) -> Escalator:
+        return Escalator(self.site.engine, Policies(), Reach(dict.fromkeys(self.channels, "")))
+
+    def deliver(self) -> None:
+        """Let every channel take what waits for it."""
+        recorders = [Recorder(name) for name in self.channels]
+        make_outbox(self.site.engine, recorders, RetryPolicy(), self.escalator, lambda: 0.0).run_due(LATER_MS)
 
     def raise_alarm(self, counter: int = 2) -> str:
         """An alarm comes in, as its device sealed it; returns its id."""
@@ -56,6 +69,7 @@ class Desk:
         record = seal_event(self.site.epoch_keys(BOOT), event)
         core = AlarmCore(self.site.engine, self.site.registry)
         assert core.handle(topic(device, LANE_ALARM), record, NOW_MS + 500).downlinks
+        self.escalator.advance(NOW_MS + 500)
         return f"{self.site.device}-{BOOT}-{counter}"
 
 
@@ -145,6 +159,7 @@ def test_an_alarm_is_listed_with_who_when_and_how_far_the_time_can_be_believed(d
 
 def test_an_acknowledgement_carries_its_users_name_to_ledger_log_and_outbox(desk: Desk) -> None:
     alarm_id = desk.raise_alarm()
+    desk.deliver()
 
     response = desk.client.post(f"/api/v1/alarms/{alarm_id}/acknowledge", headers=desk.ann)
 
@@ -154,6 +169,8 @@ def test_an_acknowledgement_carries_its_users_name_to_ledger_log_and_outbox(desk
     assert (alarm["acknowledged"]["by"], alarm["acknowledged"]["ms"]) == ("Ann Archer", LATER_MS)
     assert [(line["step"], line["who"]) for line in alarm["log"]] == [
         ("received", "device"),
+        ("step", "escalation"),
+        ("notifying", "webhook:desk"),
         ("acknowledged", "Ann Archer"),
     ]
     told = [json.loads(row["payload"])["what"] for row in rows(desk.site.engine) if row["kind"] == OUTBOX_ALARM]
@@ -230,7 +247,7 @@ def test_a_body_that_is_too_long_is_refused_before_it_is_in_memory(desk: Desk) -
 
 def test_an_alarm_shows_which_channels_were_told(desk: Desk) -> None:
     alarm_id = desk.raise_alarm()
-    Outbox(desk.site.engine, [Recorder("webhook:desk")], RetryPolicy(), lambda: 0.0).run_due(LATER_MS)
+    desk.deliver()
 
     (told,) = desk.get(f"/api/v1/alarms/{alarm_id}").json()["deliveries"]
 
@@ -373,6 +390,7 @@ def test_an_address_that_is_taken_is_an_error_that_says_what_to_do(desk: Desk) -
 
 def test_two_people_at_once_are_both_answered_and_one_is_first(desk: Desk) -> None:
     alarm_id = desk.raise_alarm()
+    desk.deliver()
     role = WebRole(desk.site.engine, desk.site.views, "127.0.0.1", 0)
     role.start()
     try:

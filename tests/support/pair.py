@@ -17,9 +17,11 @@ from lapel_gateway import steps
 from lapel_gateway.alarms import AlarmCore
 from lapel_gateway.credit import ALARM_WINDOW_BYTES, WINDOW_BYTES
 from lapel_gateway.downlink import Outcome
+from lapel_gateway.escalator import Escalator
 from lapel_gateway.ingest import IngestCore
 from lapel_gateway.keystore import KeyStore, OrganisationKey
 from lapel_gateway.ledger import fresh_ledger, open_ledger, reading
+from lapel_gateway.policies import Policies, Reach
 from lapel_gateway.registry import Registry
 from lapel_gateway.vault import Vault
 from tests.support.device import Message, TrueDevice, organisation_key
@@ -116,6 +118,10 @@ class DevicePair:
         """Hand a message to the alarm role and give its answers to a device."""
         self.now_ms += 5
         return (device or self.one).take(self.alarms.handle(*message, self.now_ms).downlinks)
+
+    def escalate(self, channel: str = "webhook:duty-room") -> int:
+        """Take the steps that are due, with one channel and no policy; returns how many were."""
+        return Escalator(self.engine, Policies(), Reach({channel: ""})).advance(self.now_ms)
 
     def greet(self, device: TrueDevice | None = None) -> list[tuple[int, Any]]:
         """Boot a device and let it say hello."""

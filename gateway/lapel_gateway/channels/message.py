@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
+from lapel_gateway.alarm_kinds import TECHNICAL_NAMES
 from lapel_gateway.channels.contract import Parcel
 from lapel_gateway.ledger.schema import DEVICE_LOST, DEVICE_RETIRED, OUTBOX_ALARM
 from lapel_gateway.log import printable
@@ -41,6 +42,13 @@ _KINDS = {
     "man_down": "man down",
     "low_battery": "low battery",
     "tamper": "tamper",
+    "visit_overdue": "visit overdue",
+    "contact_lost": "contact lost in a visit",
+    "visit_low_battery": "low battery in a visit",
+    "delivery_failed": "alarms are not delivered",
+    "clip_missing": "a clip is missing",
+    "disk_low": "the gateway's disk is nearly full",
+    "centre_silent": "a receiving centre does not answer",
     "unknown": "of unknown kind",
 }
 _NOTICES = {
@@ -105,7 +113,7 @@ def message_of(parcel: Parcel, link: str = "", zone: tzinfo | None = None) -> Me
 
 def _alarm(parcel: Parcel, link: str, zone: tzinfo | None) -> Message:
     payload = parcel.payload
-    test, person = is_test(payload), _piece(payload.get("person")) or "nobody's device"
+    test, person = is_test(payload), _concerned(payload)
     kind = kind_text(payload.get("kind"))
     happened = _happened(payload)
     device_state = str(payload.get("device_state"))
@@ -116,8 +124,10 @@ def _alarm(parcel: Parcel, link: str, zone: tzinfo | None) -> Message:
         lines.append(f"What happened: {happened}")
     lines.append("")
     lines += _facts(
-        ("Person", person),
+        ("Person", _piece(payload.get("person"))),
+        ("Team", _piece(payload.get("team"))),
         ("Kind", kind),
+        ("Detail", _piece(payload.get("detail"), MAX_DETAIL)),
         ("Device", _piece(payload.get("device"))),
         ("Warning", _STATES.get(device_state, "")),
         ("Raised", _said(moment_text(payload.get("raised_wall_ms"), zone), _trust(payload))),
@@ -128,6 +138,7 @@ def _alarm(parcel: Parcel, link: str, zone: tzinfo | None) -> Message:
         ("Resolution", _piece(payload.get("resolution"))),
         ("Clip", _clip(payload)),
         ("Battery", _battery(payload)),
+        ("Escalation", _stage(payload)),
         ("Alarm id", _piece(payload.get("alarm") or parcel.subject)),
     )
     waits = is_open(payload)
@@ -158,6 +169,14 @@ def _notice(parcel: Parcel, zone: tzinfo | None) -> Message:
     return Message(_subject(f"Notice: {what}{f': {about}' if about else ''}"), _text(lines), False)
 
 
+def _concerned(payload: dict[str, Any]) -> str:
+    """Whom or what an alarm is about, for its first line."""
+    person = _piece(payload.get("person"))
+    if not person and _piece(payload.get("kind")) in TECHNICAL_NAMES:
+        return _piece(payload.get("about")) or "this gateway"
+    return person or "nobody's device"
+
+
 def kind_text(kind: object) -> str:
     """An alarm's kind in words for people; one without words here is shown as it is named."""
     named = _piece(kind)
@@ -169,6 +188,10 @@ def _happened(payload: dict[str, Any]) -> str:
     what, who = _piece(payload.get("what")), ""
     if what == "raised":
         return ""
+    if what == "unanswered":
+        return "nobody has answered yet"
+    if what == "completed":
+        return "its device has told the rest"
     if what == "cancelled":
         return "cancelled by its wearer (unverified)"
     if what in ("acknowledged", "resolved"):
@@ -199,6 +222,11 @@ def _answered(payload: dict[str, Any]) -> str:
 def _clip(payload: dict[str, Any]) -> str:
     clip = payload.get("clip")
     return f"{_piece(payload.get('device'))}-{clip}" if isinstance(clip, int) and clip > 0 else ""
+
+
+def _stage(payload: dict[str, Any]) -> str:
+    policy, stage = _piece(payload.get("policy")), _piece(payload.get("stage"))
+    return f"{policy}: {stage}" if policy and stage else ""
 
 
 def _battery(payload: dict[str, Any]) -> str:

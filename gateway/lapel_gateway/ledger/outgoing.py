@@ -29,13 +29,23 @@ _TALLY = Direct(
 def add_outbox(
     connection: sa.Connection, kind: str, key: str, subject: str, payload: Mapping[str, Any], now_ms: int
 ) -> bool:
-    """Queue one thing to deliver, due at once. The same `key` is queued once for ever; returns whether it was new."""
+    """Queue one thing to deliver through every channel of its kind, due at once.
+
+    The same `key` is queued once for ever; returns whether it was new.
+    """
+    return add_row(connection, kind, "", key, subject, json.dumps(payload, sort_keys=True), now_ms)
+
+
+def add_row(
+    connection: sa.Connection, kind: str, channel: str, key: str, subject: str, payload: str, now_ms: int
+) -> bool:
+    """Queue one thing to deliver through one channel ("" = every one of its kind), due at once; as `add_outbox`."""
     values = {
         "kind": kind,
-        "channel": "",
+        "channel": channel,
         "key": key,
         "subject": subject,
-        "payload": json.dumps(payload, sort_keys=True),
+        "payload": payload,
         "state": schema.OUTBOX_WAITING,
         "attempts": 0,
         "created_ms": now_ms,

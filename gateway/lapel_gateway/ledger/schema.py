@@ -2,9 +2,9 @@
 
 Rules that hold here
 - Every time is Unix milliseconds (UTC) unless the name says otherwise. ``*_mono_ms`` counts from the device's boot.
-- A device is named by its 16 lower-case hex digits everywhere; a clip by (device, clip), an event or a device's alarm by
-  (device, boot, counter). The readable names ``device-clip`` and ``device-boot-counter`` come from those. The gateway's
-  own alarms are named ``gateway-kind-subject-ms``.
+- A device is named by its 16 lower-case hex digits everywhere; a clip by (device, clip), an event or a device's alarm
+  by (device, boot, counter). The readable names ``device-clip`` and ``device-boot-counter`` come from those. The
+  gateway's own alarms are named ``gateway-time-number``.
 - An event is unique by (device, boot, counter) for ever: rows may be disposed of, ``device.boot_floor`` stays.
 - A clip's row never claims bytes that are not already durable in the vault.
 - Whatever has to leave the gateway is an ``outbox`` row committed together with its cause.
@@ -233,7 +233,7 @@ event = Table(
 alarm = Table(
     "alarm",
     metadata,
-    Column("id", String(48), primary_key=True),  # device-boot-counter, or gateway-number for the gateway's own
+    Column("id", String(48), primary_key=True),  # device-boot-counter, or gateway-time-number for the gateway's own
     Column("device", DeviceName, ForeignKey("device.device")),  # NULL = of the gateway itself
     Column("boot", BigInteger),  # NULL where no device's record raised it
     Column("counter", BigInteger),

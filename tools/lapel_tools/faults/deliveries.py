@@ -15,15 +15,18 @@ import sqlalchemy as sa
 
 from lapel_gateway.assembly import MP4, Assembler, Copies, Views
 from lapel_gateway.channels.contract import Channel, DeliveryError, Parcel
-from lapel_gateway.deliver import FOLLOW
+from lapel_gateway.deliver import make_outbox
+from lapel_gateway.escalator import Escalator
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_FORWARD, OUTBOX_NOTICE
 from lapel_gateway.media import Survey
-from lapel_gateway.outbox import RETRY, Outbox, Outcome, RetryPolicy
+from lapel_gateway.outbox import RETRY, Outcome, RetryPolicy
+from lapel_gateway.policies import EVERYONE, Policies, Policy, Reach, Step
 from lapel_gateway.unseal import KeyRing
 from lapel_gateway.vault import Vault
 from lapel_gateway.viewcopy import ViewCopy
 
 _POLICY = RetryPolicy(first_ms=500, max_ms=4_000)
+_POLICIES = Policies([Policy("two-steps", (Step((EVERYONE,), 1_500), Step((EVERYONE,), 2_500)), repeat=1)], 5_000)
 
 
 class Receiver:
@@ -59,7 +62,8 @@ class Deliveries:
         chance: Callable[[], float],
     ) -> None:
         channels: list[Channel] = [Assembler(engine, vault, views, keys, _no_video), receiver]
-        self._outbox = Outbox(engine, channels, _POLICY, chance, FOLLOW)
+        self._escalator = Escalator(engine, _POLICIES, Reach({receiver.name: ""}))
+        self._outbox = make_outbox(engine, channels, _POLICY, self._escalator, chance)
         self._claimed: deque[Parcel] = deque()
         self._unsettled: tuple[Parcel, Outcome] | None = None
         self._outbox.release()
@@ -85,6 +89,7 @@ class Deliveries:
             return Outcome(RETRY, type(error).__name__)
 
     def _claim(self, now_ms: int) -> bool:
+        self._escalator.advance(now_ms)
         self._claimed.extend(self._outbox.claim(now_ms))
         return bool(self._claimed)
 

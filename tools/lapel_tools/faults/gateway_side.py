@@ -43,7 +43,10 @@ _TROUBLE_MS = 1_000
 _TROUBLE = (sa.exc.OperationalError, sa.exc.InternalError, OSError, VaultFull)  # as in lapel_gateway.service
 _WORST_DRIFT = 0.0005
 
-_WAITING = "SELECT count(*) FROM outbox WHERE state = 'waiting' AND (next_at_ms <= ? OR created_ms > ?)"
+_WAITING = (
+    "SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 'waiting' AND (next_at_ms <= ?1 OR created_ms > ?1)) OR "
+    "EXISTS (SELECT 1 FROM escalation WHERE next_at_ms <= ?1 OR (next_at_ms IS NOT NULL AND taken_ms > ?1))"
+)
 
 Publish = Callable[[str, bytes], None]
 
@@ -287,7 +290,7 @@ class GatewaySide:
         if self.alive and now_ms >= self._trouble_ms["deliver"]:
             wall_ms = self.wall_ms(now_ms)
             # Asked before the outbox is, which is dearer: whether anything waits at all, and could be due.
-            (waiting,) = self.view.row(_WAITING, (wall_ms, wall_ms))
+            (waiting,) = self.view.row(_WAITING, (wall_ms,))
             if self.deliveries.busy or waiting:
                 with self._running("deliver", now_ms):
                     self.deliveries.run_due(wall_ms)

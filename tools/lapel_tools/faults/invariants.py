@@ -95,6 +95,12 @@ class Watcher:
 
     def _unrest_in_ledger(self) -> str:
         view = self._gateway.view
+        idle = view.row(
+            "SELECT a.id FROM alarm a LEFT JOIN escalation e ON e.alarm_id = a.id "
+            "WHERE a.acknowledged_ms IS NULL AND a.resolved_ms IS NULL AND e.next_at_ms IS NULL"
+        )
+        if idle:
+            raise Broken(f"alarm {idle[0]} waits for a human, and no step of its escalation is due")
         if view.row("SELECT 1 FROM alarm WHERE resolved_ms IS NULL"):
             return "an alarm is not resolved"
         if view.row("SELECT 1 FROM outbox WHERE state = 'waiting'"):
@@ -155,6 +161,7 @@ class Watcher:
             (row.device, row.boot, row.counter): row.resolved_ms is None
             and sides[row.device].holds_alarm(row.boot, row.counter)
             for row in rows
+            if row.boot is not None
         }
 
     def after_restore(self, before: dict[tuple[str, int, int], bool]) -> None:
@@ -172,7 +179,7 @@ class Watcher:
         return epochs
 
     def _check_alarms(self, rows: Sequence[sa.Row[Any]]) -> None:
-        known = [(row.device, row.boot, row.counter) for row in rows]
+        known = [(row.device, row.boot, row.counter) for row in rows if row.boot is not None]
         raised = {(device.name, *alarm) for device in self._devices for alarm in device.alarms_raised}
         lost = raised - set(known) - self._excused_alarms
         if lost:
@@ -180,13 +187,26 @@ class Watcher:
         if len(known) != len(set(known)):
             raise Broken("an alarm is in the ledger twice")
         for row in rows:
-            untold = [
-                what
-                for what in ("raised", "acknowledged", "resolved")
-                if f"alarm-{row.id}-{what}" not in self._gateway.receiver.told
-            ]
+            self._check_told(row)
+
+    def _check_told(self, row: sa.Row[Any]) -> None:
+        """Somebody was told, or has answered before; whoever was told is told of the end; after it nobody is called."""
+        told = self._gateway.receiver.told
+        stem = f"alarm-{row.id}-"
+        called = any(key.startswith(f"{stem}step-") for key in told)
+        if not called and row.acknowledged_by is None:
+            raise Broken(f"nobody was told of alarm {row.id}, and nobody had answered it")
+        if called and not self._restored:
+            untold = [what for what in ("acknowledged", "resolved") if f"{stem}{what}" not in told]
             if untold:
                 raise Broken(f"nobody was told that alarm {row.id} was {', '.join(untold)}")
+        steps = self._gateway.view.row(
+            "SELECT count(*) FROM alarm_log WHERE alarm_id = ? AND step = 'step' AND id > "
+            "(SELECT min(id) FROM alarm_log WHERE alarm_id = ? AND step IN ('acknowledged', 'resolved'))",
+            (row.id, row.id),
+        )
+        if steps[0]:
+            raise Broken(f"alarm {row.id} went on calling after a human had answered")
 
     def _check_deleted(self, device: DeviceSide, known: set[int]) -> None:
         for name, clip in sorted(self._promises.deleted):

@@ -116,7 +116,9 @@ class _Judge:
             told = set(
                 connection.execute(
                     sa.select(tables.outbox.c.subject).where(
-                        tables.outbox.c.kind == tables.OUTBOX_ALARM, tables.outbox.c.state == tables.OUTBOX_DONE
+                        tables.outbox.c.kind == tables.OUTBOX_ALARM,
+                        tables.outbox.c.state == tables.OUTBOX_DONE,
+                        tables.outbox.c.withdrawn_ms.is_(None),
                     )
                 ).scalars()
             )
@@ -283,7 +285,7 @@ class _Judge:
             since = raised.get((row.boot, row.counter), 0)
             if row.resolved_ms is None or row.untold:
                 verdict.faults.append(f"{name}: alarm {row.boot}/{row.counter} is {row.state}")
-            if row.id not in told:
+            if row.id not in told and row.acknowledged_by is None:
                 verdict.faults.append(f"{name}: nobody was told of alarm {row.boot}/{row.counter}")
             if not any(at >= since for at, _ in shown):
                 verdict.faults.append(f"{name}: alarm {row.boot}/{row.counter} was not receipted on the device")

@@ -103,8 +103,11 @@ class SiaChannel:
         event = event_of(parcel.payload, centre.codes, centre.zones, centre.extended)
         if event is None:
             raise NothingToSend(f"there is no code for {parcel.payload.get('what')} of this kind")
-        begins = parcel.payload.get("what") == "raised"
+        begins = parcel.payload.get("what") in ("raised", "unanswered")
         if not begins and parcel.subject in self._owed:
+            if parcel.payload.get("resolved_ms") is not None:
+                self._owed.discard(parcel.subject)
+                raise NothingToSend("it is over, and the receiver never took it")
             raise DeliveryError("waits for the alarm itself, which the receiver has not taken yet")
         number = self._numbers.number(parcel.message_id)
         data = event.data(centre.token, centre.sender.account)

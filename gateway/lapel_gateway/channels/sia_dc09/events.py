@@ -55,7 +55,11 @@ DEFAULT_CODES: Mapping[str, Mapping[str, EventCodes]] = {
         "low_battery": EventCodes("XT", "XR", "", 6),
         "tamper": EventCodes("TA", "TR", "", 7),
         "test": EventCodes("RX", "", "", 8),
+        "visit_low_battery": EventCodes("XT", "XR", "", 15),
         "delivery_failed": EventCodes("YC", "YK", "", 9),
+        "clip_missing": EventCodes("YF", "", "", 12),
+        "disk_low": EventCodes("YT", "YR", "", 13),
+        "centre_silent": EventCodes("YS", "YK", "", 14),
         "unknown": EventCodes("PA", "PR", "OC", 10),
         "other": EventCodes("UA", "UR", "", 11),
     },
@@ -68,7 +72,11 @@ DEFAULT_CODES: Mapping[str, Mapping[str, EventCodes]] = {
         "low_battery": EventCodes("1384", "3384", "", 6),
         "tamper": EventCodes("1144", "3144", "", 7),
         "test": EventCodes("1601", "", "", 8),
+        "visit_low_battery": EventCodes("1384", "3384", "", 15),
         "delivery_failed": EventCodes("1354", "3354", "", 9),
+        "clip_missing": EventCodes("1300", "3300", "", 12),
+        "disk_low": EventCodes("1300", "3300", "", 13),
+        "centre_silent": EventCodes("1350", "3350", "", 14),
         "unknown": EventCodes("1120", "3120", "1406", 10),
         "other": EventCodes("1150", "3150", "", 11),
     },
@@ -110,7 +118,13 @@ def event_of(
     kind = "test" if payload.get("test") else str(payload.get("kind", ""))
     entry = codes[kind] if kind in codes else codes["other"]
     what = payload.get("what")
-    code = {"raised": entry.raised, "cancelled": entry.cancel, "resolved": entry.restore}.get(str(what), "")
+    codes_by_step = {
+        "raised": entry.raised,
+        "unanswered": entry.raised,
+        "cancelled": entry.cancel,
+        "resolved": entry.restore,
+    }
+    code = codes_by_step.get(str(what), "")
     if not code:
         return None
     parts: list[bytes] = []
@@ -124,8 +138,8 @@ def event_of(
 def _time(payload: Mapping[str, Any], what: str) -> list[bytes]:
     """When it happened, by the device's clock where that was set."""
     at_ms = payload.get(f"{what}_wall_ms") or payload.get(f"{what}_ms")
-    if what == "raised":
-        at_ms = at_ms or payload.get("received_ms")
+    if what in ("raised", "unanswered"):
+        at_ms = at_ms or payload.get("raised_wall_ms") or payload.get("received_ms")
     return [f"H{time_text(at_ms // 1000)}".encode()] if isinstance(at_ms, int) and 0 < at_ms < 1 << 42 else []
 
 

@@ -175,9 +175,7 @@ def _alarms() -> None:
         sa.ForeignKeyConstraint(["visit"], ["visit.id"], name=op.f("fk_alarm_visit_visit")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_alarm")),
     )
-    op.execute(
-        f"INSERT INTO alarm (about, detail, test, team, {_KEPT}) SELECT '', '', 0, '', {_KEPT} FROM kept_alarm"  # noqa: S608
-    )
+    op.execute(f"INSERT INTO alarm (about, detail, test, team, {_KEPT}) SELECT '', '', 0, '', {_KEPT} FROM kept_alarm")
     op.create_table(
         "alarm_log",
         sa.Column("id", _NUMBER, autoincrement=True, nullable=False),
