@@ -80,7 +80,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         tokens = [users.add_user(engine, name, NOW_MS) for name in ("Ann Archer", "Ben")]
         headers = [{"authorization": f"Bearer {token}"} for token in tokens]
         with serving(engine, site.views) as client:
-            yield Desk(site, client, *headers)
+            yield Desk(site, client, headers[0], headers[1])
 
 
 @contextmanager
