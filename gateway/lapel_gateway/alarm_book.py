@@ -58,6 +58,7 @@ _SHOWN = (
     sa.select(alarm)
     .where(
         alarm.c.device.in_(sa.bindparam("names", expanding=True)),
+        alarm.c.boot.is_not(None),
         alarm.c.device_shows.is_distinct_from(RESOLVED),
     )
     .order_by(alarm.c.device, alarm.c.boot, alarm.c.counter)

@@ -157,6 +157,9 @@ class AlarmsSection(Section):
         description="When the steps of an alarm's [[policy]] have passed, or it has none, every channel is told, and "
         "again each time that this has passed, until a human answers.",
     )
+    disk_low_bytes: int = Field(
+        2 << 30, ge=0, description="An alarm is raised when a disk of the gateway has no more room than this; 0: never."
+    )
     time_zone: str = Field(
         "", description='Where the hours of a [[policy]] are, as "Europe/London"; "" for this machine\'s time zone.'
     )

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from lapel_gateway.alarm_book import ShownAlarms
+from lapel_gateway.alarm_kinds import CLIP_MISSING
 from lapel_gateway.credit import Windows
 from lapel_gateway.downlink import Order
 from lapel_gateway.ledger.clips import held_lately, open_progress
@@ -27,6 +28,7 @@ from lapel_gateway.ledger.devices import Desk, Desks
 from lapel_gateway.ledger.epochs import account, missing_clips
 from lapel_gateway.ledger.outgoing import add_notice
 from lapel_gateway.ledger.schema import EPOCH_LOST
+from lapel_gateway.own_alarms import Concern, raise_own
 from lapel_gateway.receipts import receipts_of
 from lapel_gateway.verify import Trust
 from lapel_protocol.command import CREDIT, SETTINGS, WELCOME
@@ -272,7 +274,7 @@ def _account(
             if used_for == EPOCH_LOST:
                 readable = f"{name}-{epoch}"
                 detail = "a clip was begun and the device's storage no longer has it"
-                add_notice(connection, "clip_lost", readable, name, readable, detail, now_ms)
+                raise_own(connection, CLIP_MISSING, readable, detail, now_ms, Concern(device=name))
         if unknown:
             answers.unknown[name] = unknown
             detail = (

@@ -28,6 +28,7 @@ from lapel_gateway.channels.contract import Channel, DeliveryError, Parcel, Supe
 from lapel_gateway.channels.directory import DirectoryChannel
 from lapel_gateway.config import Config
 from lapel_gateway.config_policies import find_zone, policies_of
+from lapel_gateway.disk_watch import DiskWatch
 from lapel_gateway.escalator import Escalator
 from lapel_gateway.keystore import OrganisationKey
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_FORWARD
@@ -41,6 +42,9 @@ POLL_S = 0.1
 
 VIEWS_FOLDER = "views"
 """Below the gateway's data_dir: the opened clips."""
+
+WATCH_S = 30.0
+"""Between two looks at the room on the disks."""
 
 LEDGER_WAIT_S = 2.0
 """Between two looks while the ledger cannot be used (locked, disk full)."""
@@ -68,7 +72,8 @@ def build_role(
     policy = RetryPolicy(round(config.deliver.retry_first_s * 1000), round(config.deliver.retry_max_s * 1000))
     policies = policies_of(config.policy, config.alarms.everyone_s, find_zone(config.alarms.time_zone))
     escalator = Escalator(engine, policies, reach_of(config), answering_channels(config))
-    return DeliverRole(make_outbox(engine, channels, policy, escalator), escalator=escalator)
+    watch = DiskWatch(engine, [config.data_dir, config.vault_dir], config.alarms.disk_low_bytes)
+    return DeliverRole(make_outbox(engine, channels, policy, escalator), escalator=escalator, watch=watch)
 
 
 def make_outbox(
@@ -87,9 +92,17 @@ def make_outbox(
 class DeliverRole:
     """Runs an outbox until it is stopped."""
 
-    def __init__(self, outbox: Outbox, now_ms: Callable[[], int] = wall_ms, escalator: Escalator | None = None) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        now_ms: Callable[[], int] = wall_ms,
+        escalator: Escalator | None = None,
+        watch: DiskWatch | None = None,
+    ) -> None:
         self.outbox = outbox
         self._escalator = escalator
+        self._watch = watch
+        self._watch_at = 0.0
         self._now_ms = now_ms
         self._wake = threading.Event()
         self._stopping = False
@@ -147,6 +160,7 @@ class DeliverRole:
             try:
                 with self._lock:
                     free = [name for name in self._work if name not in self._busy]
+                self._look_at_disks()
                 if self._escalator is not None:
                     self._escalator.advance(self._now_ms())
                 for parcel in self.outbox.claim(self._now_ms(), free):
@@ -161,6 +175,16 @@ class DeliverRole:
                 _log.exception("giving out deliveries failed unexpectedly and is tried again")
                 wait_s = LEDGER_WAIT_S
             self._wake.wait(wait_s)
+
+    def _look_at_disks(self) -> None:
+        if self._watch is None or time.monotonic() < self._watch_at:
+            return
+        self._watch_at = time.monotonic() + WATCH_S
+        try:
+            self._watch.look(self._now_ms())
+            self._report("disk", "")
+        except OSError as error:
+            self._report("disk", error.strerror or str(error), "looking at its room")
 
     def _deliver(self, channel: str) -> None:
         while (parcel := self._work[channel].get()) is not None:

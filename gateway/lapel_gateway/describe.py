@@ -120,12 +120,18 @@ def alarm_words(row: Row) -> dict[str, Any]:
         "device": row["device"],
         "person": row["person"],
         "device_state": row["device_state"],
+        "team": row["team"],
         "kind": kind_name(row["kind"]),
+        "test": bool(row["test"]),
+        "about": row["about"],
+        "detail": row["detail"],
+        "visit": row["visit"],
         "state": row["state"],
         "clip_id": clip_name(row["device"], row["clip"]) if row["clip"] else None,
         "raised": moment(row["raised_wall_ms"], row["trust"]),
         "raised_mono_ms": row["raised_mono_ms"],
         "received": moment(row["received_ms"]),
+        "notified": moment(row["notified_ms"]),
         "cancelled_by_wearer": moment(row["cancelled_ms"]),
         "acknowledged": _act(row["acknowledged_ms"], row["acknowledged_by"]),
         "resolved": _act(row["resolved_ms"], row["resolved_by"]),
@@ -133,6 +139,11 @@ def alarm_words(row: Row) -> dict[str, Any]:
         "note": row["note"],
         "device_shows": row["device_shows"],
     }
+
+
+def escalation_words(row: Row) -> dict[str, Any]:
+    """A row of the escalation table."""
+    return {"policy": row["policy"] or None, "steps_taken": row["taken"], "next_step": moment(row["next_at_ms"])}
 
 
 def log_words(row: Row) -> dict[str, Any]:

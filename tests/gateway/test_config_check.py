@@ -235,3 +235,25 @@ def test_a_channels_files_must_be_usable_and_its_secrets_private(tmp_path: Path,
     [finding] = check_config(made(tmp_path, text + "security = 'none'\nallow_plain = true\n"))
     assert (finding.level, finding.setting) == ("warning", f"[[{table}]] a")
     assert "secret" not in finding.message
+
+
+def policy(steps: str, name: str = "day", more: str = "") -> str:
+    return f"[[policy]]\nname = '{name}'\nsteps = {steps}\n{more}"
+
+
+def test_a_policy_whose_target_is_no_channel_is_an_error_that_names_the_closest(tmp_path: Path) -> None:
+    text = webhook(tmp_path)
+    assert check_config(made(tmp_path, text + policy('[{targets = ["webhook:a", "everyone"]}]'))) == []
+    words = the_error(made(tmp_path, text + policy('[{targets = ["webhook:b"]}]')), "[[policy]] day")
+    assert words == "there is no target webhook:b; did you mean webhook:a?"
+    words = the_error(made(tmp_path, text + policy('[{targets = ["person:Ann"]}]')), "[[policy]] day")
+    assert "lapel gateway channels" in words
+
+
+def test_a_policy_that_is_never_used_is_a_warning(tmp_path: Path) -> None:
+    steps = '[{targets = ["everyone"]}]'
+    limited = policy(steps, "first", "teams = ['housing']\n")
+    assert check_config(made(tmp_path, webhook(tmp_path) + limited + policy(steps, "second"))) == []
+    [finding] = check_config(made(tmp_path, webhook(tmp_path) + policy(steps, "first") + limited.replace("first", "x")))
+    assert (finding.level, finding.setting) == ("warning", "[[policy]] x")
+    assert "first stands before it" in finding.message

@@ -8,13 +8,14 @@ from typing import Annotated, Any, Literal
 import typer
 
 from lapel_gateway import log, service, supervise
+from lapel_gateway.channel_setup import reach_of
 from lapel_gateway.config import DEFAULT_NAME, ROLES, ConfigError, Role, load_config
 from lapel_gateway.config_check import check_config
 from lapel_gateway.config_template import write_template
 from lapel_gateway.doubts import remove_mark
 from lapel_gateway.keystore import KeyStore, OrganisationKey
 from lapel_gateway.pki import Pki, create_organisation_key
-from lapel_tools.console import FAILED, CommandError, ConfigOption, JsonOption, print_json, warn
+from lapel_tools.console import FAILED, CommandError, ConfigOption, JsonOption, print_json, print_table, warn
 from lapel_tools.site import Site
 
 app = typer.Typer(help="The gateway: broker, alarms, clips and their delivery.", no_args_is_help=True)
@@ -110,6 +111,16 @@ def run(
     roles, apart = supervise.divide(_roles(role or list(site.config.gateway.roles)))
     beside = supervise.Apart(site.config_file, apart, json_log=json_log)
     raise typer.Exit(service.run(site.config, roles, beside=beside))
+
+
+@app.command()
+def channels(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """List the channels that alarms can go to, as a [[policy]] names them, and whom each reaches."""
+    people = reach_of(Site(config).config).people
+    if as_json:
+        print_json([{"channel": name, "person": person or None} for name, person in people.items()])
+        return
+    print_table(("channel", "reaches"), list(people.items()), "no channel is configured: nobody is told of an alarm")
 
 
 @app.command("show-config")

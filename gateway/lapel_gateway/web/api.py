@@ -25,7 +25,7 @@ from lapel_gateway.ack_links import AckLinks
 from lapel_gateway.assembly import MATROSKA, MP4, VTT, Views
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import alarm as alarm_table
-from lapel_gateway.ledger.schema import alarm_log, delivery, outbox
+from lapel_gateway.ledger.schema import alarm_log, delivery, escalation, outbox
 from lapel_gateway.ledger.schema import clip as clip_table
 from lapel_gateway.ledger.schema import device as device_table
 from lapel_gateway.web import ack_pages, problems
@@ -110,21 +110,29 @@ def build_app(engine: sa.Engine, views: Views, now_ms: Callable[[], int], links:
     @app.post("/api/v1/alarms/{alarm_id}/acknowledge")
     def acknowledge(user: User, alarm_id: str) -> dict[str, Any]:
         before = _alarm(engine, alarm_id)
-        if not alarms.acknowledge(engine, alarm_id, user, now_ms()):
+        try:
+            first = alarms.acknowledge(engine, alarm_id, user, now_ms())
+        except alarms.OwnAlarm as error:
+            raise Problem(HTTPStatus.FORBIDDEN, str(error)) from None
+        if not first:
             after = _alarm(engine, alarm_id)
-            first = after["acknowledged"] or after["resolved"] or before["acknowledged"]
+            earlier = after["acknowledged"] or after["resolved"] or before["acknowledged"]
             what = "acknowledged" if after["acknowledged"] else "resolved"
-            raise Problem(HTTPStatus.CONFLICT, f"{first['by']} {what} this alarm at {first['utc']}", alarm=after)
+            raise Problem(HTTPStatus.CONFLICT, f"{earlier['by']} {what} this alarm at {earlier['utc']}", alarm=after)
         return _alarm(engine, alarm_id)
 
     @app.post("/api/v1/alarms/{alarm_id}/resolve")
     def resolve(user: User, alarm_id: str, resolution: Resolution) -> dict[str, Any]:
         _alarm(engine, alarm_id)
         note = describe.one_line(resolution.note)
-        if not alarms.resolve(engine, alarm_id, user, resolution.reason, note, now_ms()):
+        try:
+            first = alarms.resolve(engine, alarm_id, user, resolution.reason, note, now_ms())
+        except alarms.OwnAlarm as error:
+            raise Problem(HTTPStatus.FORBIDDEN, str(error)) from None
+        if not first:
             after = _alarm(engine, alarm_id)
-            first = after["resolved"]
-            words = f"{first['by']} resolved this alarm as {after['resolution']} at {first['utc']}"
+            earlier = after["resolved"]
+            words = f"{earlier['by']} resolved this alarm as {after['resolution']} at {earlier['utc']}"
             raise Problem(HTTPStatus.CONFLICT, words, alarm=after)
         return _alarm(engine, alarm_id)
 
@@ -189,8 +197,10 @@ def _alarm(engine: sa.Engine, alarm_id: str) -> dict[str, Any]:
         .order_by(delivery.c.id.desc())
         .limit(MAX_PAGE),
     )
+    called = _rows(engine, sa.select(escalation).where(escalation.c.alarm_id == alarm_id))
     return {
         **describe.alarm_words(found[0]),
+        "escalation": describe.escalation_words(called[0]) if called else None,
         "log": [describe.log_words(row) for row in log],
         "deliveries": [describe.delivery_words(row) for row in reversed(sent)],
     }
