@@ -1,10 +1,12 @@
 """The deliver role: threads that empty the outbox.
 
 Rules that hold here
-- Every channel has its own thread, and one parcel at a time: a channel that hangs delays nobody else. The assembly of
-  clips is such a channel too, so that an alarm never waits for an encoder.
-- One more thread takes the steps of alarms that nobody has answered and gives out what is due. It never waits for a
-  channel.
+- Every channel has its own thread, and delivers one parcel after the other: a channel that hangs delays nobody else.
+  The assembly of clips is such a channel too, so that an alarm never waits for an encoder.
+- One more thread does all that is written: it takes the steps of alarms that nobody has answered, settles what the
+  channels have tried, all of it in one commit, and gives out what is due. It never waits for a channel.
+- A channel has the next few alarms in hand while it delivers one, so that it waits for no commit between them. Whether
+  an alarm was answered meanwhile is asked before each.
 - A kill at any moment loses nothing: what was claimed is claimed again after the restart.
 - A channel that is supervised has a second thread, which tests its link and delays no parcel. That the link fails is an
   alarm of the gateway's own, and that it works again is written into it.
@@ -36,6 +38,9 @@ from lapel_gateway.outbox import DELIVERED, RETRY, SKIPPED, Follow, Outbox, Outc
 from lapel_gateway.registry import Registry
 from lapel_gateway.unseal import KeyRing, keys_from_registry
 from lapel_gateway.vault import Vault
+
+IN_HAND = 8
+"""Parcels that a channel may have at once, the one being delivered included."""
 
 POLL_S = 0.1
 """How soon a new row is seen: in the outbox alone do the roles meet, whichever process made it."""
@@ -108,7 +113,8 @@ class DeliverRole:
         self._stopping = False
         self._ended = threading.Event()
         self._lock = threading.Lock()
-        self._busy: set[str] = set()
+        self._held = dict.fromkeys(outbox.channels, 0)
+        self._attempts: list[tuple[Parcel, Outcome]] = []
         self._work: dict[str, queue.SimpleQueue[Parcel | None]] = {
             name: queue.SimpleQueue() for name in outbox.channels
         }
@@ -146,6 +152,11 @@ class DeliverRole:
             work.put(None)
         for worker in self._workers:
             worker.join(max(0.0, deadline - time.monotonic()))
+        if not self._dispatcher.is_alive():
+            try:
+                self._settle()
+            except sa.exc.SQLAlchemyError as error:
+                self._report("ledger", _first_line(error))
         return not any(thread.is_alive() for thread in (*self._workers, self._dispatcher))
 
     def health(self) -> dict[str, str]:
@@ -158,14 +169,15 @@ class DeliverRole:
             self._wake.clear()
             wait_s = POLL_S
             try:
-                with self._lock:
-                    free = [name for name in self._work if name not in self._busy]
+                self._settle()
                 self._look_at_disks()
                 if self._escalator is not None:
                     self._escalator.advance(self._now_ms())
-                for parcel in self.outbox.claim(self._now_ms(), free):
+                with self._lock:
+                    room = {name: IN_HAND - held for name, held in self._held.items()}
+                for parcel in self.outbox.claim(self._now_ms(), room):
                     with self._lock:
-                        self._busy.add(parcel.channel)
+                        self._held[parcel.channel] += 1
                     self._work[parcel.channel].put(parcel)
                 self._report("ledger", "")
             except sa.exc.SQLAlchemyError as error:
@@ -174,7 +186,40 @@ class DeliverRole:
             except Exception:  # noqa: BLE001 - were this thread to end, no alarm would leave any more
                 _log.exception("giving out deliveries failed unexpectedly and is tried again")
                 wait_s = LEDGER_WAIT_S
-            self._wake.wait(wait_s)
+            if wait_s == LEDGER_WAIT_S:
+                self._ended.wait(wait_s)
+            else:
+                self._wake.wait(wait_s)
+
+    def _settle(self) -> None:
+        """Write down what was tried since the last time. Raises what the ledger raises.
+
+        Then it is kept and tried again: a row that is left claimed comes up at the end of its lease only, and an alarm
+        that a channel declined must not wait for that.
+        """
+        with self._lock:
+            attempts = list(self._attempts)
+        if not attempts:
+            return
+        try:
+            self.outbox.settle_all(attempts, self._now_ms())
+        except sa.exc.SQLAlchemyError:
+            raise
+        except Exception:  # noqa: BLE001 - what follows one delivery is at fault; the others must not wait for it
+            for parcel, outcome in attempts:
+                self._settle_alone(parcel, outcome)
+        with self._lock:
+            self._attempts = self._attempts[len(attempts) :]
+            for parcel, _ in attempts:
+                self._held[parcel.channel] -= 1
+
+    def _settle_alone(self, parcel: Parcel, outcome: Outcome) -> None:
+        try:
+            self.outbox.settle(parcel, outcome, self._now_ms())
+        except sa.exc.SQLAlchemyError:
+            raise
+        except Exception:  # noqa: BLE001 - its row stays claimed, and comes up again after the next start
+            _log.exception("settling a delivery failed unexpectedly", channel=parcel.channel, subject=parcel.subject)
 
     def _look_at_disks(self) -> None:
         if self._watch is None or time.monotonic() < self._watch_at:
@@ -188,14 +233,15 @@ class DeliverRole:
 
     def _deliver(self, channel: str) -> None:
         while (parcel := self._work[channel].get()) is not None:
-            try:
-                self._deliver_one(parcel)
-            except Exception:  # noqa: BLE001 - were this thread to end, its channel would be dead
-                _log.exception("settling a delivery failed unexpectedly", channel=channel, subject=parcel.subject)
-            finally:
-                with self._lock:
-                    self._busy.discard(channel)
-                self._wake.set()
+            if self._stopping:
+                continue  # it stays claimed, and is taken up by the next start
+            outcome = self._attempt(parcel)
+            with self._lock:
+                if outcome is None:
+                    self._held[channel] -= 1
+                else:
+                    self._attempts.append((parcel, outcome))
+            self._wake.set()
 
     def _supervise(self, channel: Supervised) -> None:
         told = False
@@ -224,31 +270,19 @@ class DeliverRole:
             return False
         return True
 
-    def _deliver_one(self, parcel: Parcel) -> None:
+    def _attempt(self, parcel: Parcel) -> Outcome | None:
+        """What delivering it came to; None where it was not tried, because it is not wanted any more."""
         started = time.monotonic()
         try:
+            if parcel.kind == OUTBOX_ALARM and not self.outbox.wanted(parcel):
+                return None
             outcome = self.outbox.attempt(parcel, self._now_ms())
         except Exception as error:  # noqa: BLE001 - a fault in one channel must not end its thread
             _log.exception("delivery failed unexpectedly", channel=parcel.channel, subject=parcel.subject)
             outcome = Outcome(RETRY, f"internal error: {type(error).__name__}")
         took_ms = round((time.monotonic() - started) * 1000)
         self._log_outcome(parcel, outcome, took_ms)
-        outcome = Outcome(outcome.outcome, outcome.detail, took_ms, outcome.retry_after_ms)
-        while not self._settled(parcel, outcome) and not self._ended.wait(LEDGER_WAIT_S):
-            pass
-
-    def _settled(self, parcel: Parcel, outcome: Outcome) -> bool:
-        """Write down what an attempt came to; False when the ledger does not take it now.
-
-        It is asked again until it does: a row that is left claimed comes up again at the end of its lease only, and an
-        alarm that a channel declined must not wait for that.
-        """
-        try:
-            self.outbox.settle(parcel, outcome, self._now_ms())
-        except sa.exc.SQLAlchemyError as error:
-            self._report("ledger", _first_line(error))
-            return False
-        return True
+        return Outcome(outcome.outcome, outcome.detail, took_ms, outcome.retry_after_ms)
 
     def _log_outcome(self, parcel: Parcel, outcome: Outcome, took_ms: int) -> None:
         if outcome.outcome == DELIVERED:

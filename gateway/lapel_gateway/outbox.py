@@ -4,7 +4,7 @@ Rules that hold here
 - A row is made in the transaction of its cause (an alarm, an assembled clip) and settled in a transaction of its own:
   nothing is lost between, and a repeat after a crash carries the same key.
 - A row without a channel is for every configured channel of its kind; it becomes one row for each before delivery.
-- A channel gets one parcel at a time, alarms before notices before clips, and never waits for another channel.
+- A channel gets one parcel after the other, alarms before notices before clips, and never waits for another channel.
 - A row is given up by nobody: it is tried until it is delivered, at growing and randomised intervals. Its attempts and
   last error stand in the ledger.
 - Nothing here sleeps, starts threads or reads a clock: time, randomness and channels are arguments. ``deliver`` has the
@@ -16,7 +16,7 @@ One process plays the deliver role at a time. Leases only keep a mistaken second
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,6 +110,7 @@ _AGAIN = Direct(
         last_error=sa.bindparam("why"),
     )
 )
+_STILL = Direct(sa.select(outbox.c.id).where(_ONE, outbox.c.state == sa.bindparam("waiting")))
 _ATTEMPT = Direct(sa.insert(delivery), ("outbox_id", "at_ms", "took_ms", "outcome", "detail"))
 _OTHERS = Direct(
     sa.select(outbox.c.id)
@@ -210,9 +211,14 @@ class Outbox:
             due: int | None = connection.execute(waiting).scalar_one()
             return due
 
-    def claim(self, now_ms: int, free: Collection[str] | None = None) -> list[Parcel]:
-        """Take the most urgent due row of each free channel (all channels by default); they are this process's now."""
-        names = [name for name in self.channels if free is None or name in free]
+    def claim(self, now_ms: int, room: Mapping[str, int] | None = None) -> list[Parcel]:
+        """Take the most urgent due rows of each channel; they are this process's now.
+
+        ``room``: how many a channel takes, by default one of each. Of several all but the first are alarms: what is
+        less urgent must not stand before an alarm that comes next.
+        """
+        wanted = {name: 1 if room is None else room.get(name, 0) for name in self.channels}
+        names = [name for name, most in wanted.items() if most > 0]
         if not self._anything_due(now_ms, names):
             return []
         parcels: list[Parcel] = []
@@ -221,9 +227,15 @@ class Outbox:
             with writing(self._engine) as connection:
                 more = self._fan_out(connection, now_ms)
                 if not more:
-                    parcels = [parcel for name in names for parcel in self._claim_one(connection, name, now_ms)]
+                    for name in names:
+                        parcels += self._claim_some(connection, name, now_ms, wanted[name])
         steps.reach("outbox.claimed")
         return parcels
+
+    def wanted(self, parcel: Parcel) -> bool:
+        """Whether a claimed parcel is still to be delivered: its alarm may have been answered since."""
+        with reading(self._engine) as connection:
+            return bool(_STILL.all(connection, {"of_id": parcel.id, "waiting": OUTBOX_WAITING}))
 
     def attempt(self, parcel: Parcel, now_ms: int) -> Outcome:
         """Hand a parcel to its channel, which may block. What went wrong is in the outcome."""
@@ -238,21 +250,13 @@ class Outbox:
 
     def settle(self, parcel: Parcel, outcome: Outcome, now_ms: int) -> None:
         """Write down what an attempt came to, and when the next one is due. Harmless to repeat for a delivered row."""
-        attempts = parcel.attempts + 1
-        detail = outcome.detail[:MAX_ERROR_CHARACTERS]
+        self.settle_all([(parcel, outcome)], now_ms)
+
+    def settle_all(self, attempts: Sequence[tuple[Parcel, Outcome]], now_ms: int) -> None:
+        """As `settle`, for several attempts in one commit: all of them, or none."""
         with writing(self._engine) as connection:
-            attempt = {"outbox_id": parcel.id, "at_ms": now_ms, "took_ms": outcome.took_ms, "detail": detail}
-            _ATTEMPT.run(connection, {**attempt, "outcome": outcome.outcome})
-            change = {"of_id": parcel.id, "waiting": OUTBOX_WAITING, "made": attempts}
-            if outcome.outcome in (DELIVERED, SKIPPED):
-                _DELIVERED.run(connection, {**change, "ended": OUTBOX_DONE, "now_ms": now_ms})
-                if outcome.outcome == DELIVERED:
-                    self._follow(connection, parcel, now_ms)
-            else:
-                wait_ms = self._wait_ms(attempts, outcome)
-                _AGAIN.run(connection, {**change, "at_ms": now_ms + wait_ms, "why": detail})
-            if outcome.outcome != DELIVERED and self._failed is not None:
-                self._failed(connection, parcel, "" if outcome.outcome == SKIPPED else detail, now_ms)
+            for parcel, outcome in attempts:
+                self._settle(connection, parcel, outcome, now_ms)
         steps.reach("outbox.settled")
 
     def run_due(self, now_ms: int) -> int:
@@ -263,6 +267,22 @@ class Outbox:
                 self.settle(parcel, self.attempt(parcel, now_ms), now_ms)
                 attempts += 1
         return attempts
+
+    def _settle(self, connection: sa.Connection, parcel: Parcel, outcome: Outcome, now_ms: int) -> None:
+        attempts = parcel.attempts + 1
+        detail = outcome.detail[:MAX_ERROR_CHARACTERS]
+        attempt = {"outbox_id": parcel.id, "at_ms": now_ms, "took_ms": outcome.took_ms, "detail": detail}
+        _ATTEMPT.run(connection, {**attempt, "outcome": outcome.outcome})
+        change = {"of_id": parcel.id, "waiting": OUTBOX_WAITING, "made": attempts}
+        if outcome.outcome in (DELIVERED, SKIPPED):
+            _DELIVERED.run(connection, {**change, "ended": OUTBOX_DONE, "now_ms": now_ms})
+            if outcome.outcome == DELIVERED:
+                self._follow(connection, parcel, now_ms)
+        else:
+            wait_ms = self._wait_ms(attempts, outcome)
+            _AGAIN.run(connection, {**change, "at_ms": now_ms + wait_ms, "why": detail})
+        if outcome.outcome != DELIVERED and self._failed is not None:
+            self._failed(connection, parcel, "" if outcome.outcome == SKIPPED else detail, now_ms)
 
     def _anything_due(self, now_ms: int, names: list[str]) -> bool:
         """A look without the write lock: most calls find nothing."""
@@ -282,16 +302,22 @@ class Outbox:
             _FINISH.run(connection, {"of_id": row_id, "ended": OUTBOX_DONE, "now_ms": now_ms, "why": why})
         return len(rows) == FAN_OUT
 
-    def _claim_one(self, connection: sa.Connection, channel: str, now_ms: int) -> list[Parcel]:
-        """The most urgent due row of a channel, if there is one; it is this process's now."""
-        for row_id, kind, key, subject, text, attempts, created_ms in self._next_rows(connection, channel, now_ms, 1):
+    def _claim_some(self, connection: sa.Connection, channel: str, now_ms: int, most: int) -> list[Parcel]:
+        """The most urgent due rows of a channel, if there are any; they are this process's now."""
+        claimed: list[Parcel] = []
+        for row_id, kind, key, subject, text, attempts, created_ms in self._next_rows(
+            connection, channel, now_ms, most
+        ):
+            if claimed and kind != OUTBOX_ALARM:
+                break
             payload = _payload(text)
             if payload is not None:
                 _LEASE.run(connection, {"of_id": row_id, "until_ms": now_ms + LEASE_MS})
-                return [Parcel(row_id, kind, channel, key, subject, payload, attempts, created_ms)]
-            why = "its payload is not a JSON object"
-            _FINISH.run(connection, {"of_id": row_id, "ended": OUTBOX_FAILED, "now_ms": now_ms, "why": why})
-        return []
+                claimed.append(Parcel(row_id, kind, channel, key, subject, payload, attempts, created_ms))
+            else:
+                why = "its payload is not a JSON object"
+                _FINISH.run(connection, {"of_id": row_id, "ended": OUTBOX_FAILED, "now_ms": now_ms, "why": why})
+        return claimed
 
     def _next_rows(self, connection: sa.Connection, channel: str, now_ms: int, most: int) -> list[tuple[Any, ...]]:
         """The most urgent due rows of a channel, "" = not handed on to any yet: the columns of `_PARCEL`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -171,10 +171,22 @@ def test_a_channel_that_is_not_free_is_given_nothing_more(engine: sa.Engine) -> 
         queue(engine, OUTBOX_ALARM, f"a{number}", "alarm", {}, NOW_MS)
 
     first = outbox.claim(NOW_MS)
-    second = outbox.claim(NOW_MS, free=["south"])
+    second = outbox.claim(NOW_MS, {"south": 1})
 
     assert [(parcel.channel, parcel.key) for parcel in first] == [("north", "a0@north"), ("south", "a0@south")]
     assert [(parcel.channel, parcel.key) for parcel in second] == [("south", "a1@south")]
+
+
+def test_a_channel_has_several_alarms_in_hand_and_nothing_less_urgent_behind_the_first(engine: sa.Engine) -> None:
+    north = Recorder("north", OUTBOX_ALARM, OUTBOX_NOTICE)
+    outbox = outbox_of(engine, north)
+    queue(engine, OUTBOX_NOTICE, "n1", "notice", {}, NOW_MS - 5)
+    for number in range(3):
+        queue(engine, OUTBOX_ALARM, f"a{number}", "alarm", {}, NOW_MS)
+
+    assert [parcel.key for parcel in outbox.claim(NOW_MS, {"north": 2})] == ["a0@north", "a1@north"]
+    assert [parcel.key for parcel in outbox.claim(NOW_MS, {"north": 8})] == ["a2@north"]
+    assert [parcel.key for parcel in outbox.claim(NOW_MS, {"north": 8})] == ["n1@north"]
 
 
 def test_two_processes_do_not_get_the_same_parcel(engine: sa.Engine) -> None:
@@ -428,16 +440,16 @@ def test_an_outcome_that_the_ledger_does_not_take_is_written_as_soon_as_it_does(
     monkeypatch.setattr("lapel_gateway.deliver.LEDGER_WAIT_S", 0.01)
     north = Recorder("north", failures=1)
     outbox = outbox_of(engine, north)
-    settle = outbox.settle
+    settle = outbox.settle_all
     refused: list[str] = []
 
-    def full(parcel: Parcel, outcome: Outcome, now_ms: int) -> None:
+    def full(tried: Sequence[tuple[Parcel, Outcome]], now_ms: int) -> None:
         if len(refused) < 3:
-            refused.append(outcome.outcome)
+            refused.extend(outcome.outcome for _, outcome in tried)
             raise sa.exc.OperationalError("insert", {}, Exception("database or disk is full"))
-        settle(parcel, outcome, now_ms)
+        settle(tried, now_ms)
 
-    monkeypatch.setattr(outbox, "settle", full)
+    monkeypatch.setattr(outbox, "settle_all", full)
     queue(engine, OUTBOX_ALARM, "a1", "alarm 1", {}, NOW_MS)
     clock = [NOW_MS]
     role = DeliverRole(outbox, lambda: clock[0])
