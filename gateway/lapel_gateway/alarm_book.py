@@ -22,7 +22,7 @@ from lapel_gateway import escalations
 from lapel_gateway.alarm_kinds import UNKNOWN, kind_name
 from lapel_gateway.downlink import Order
 from lapel_gateway.ledger.direct import Direct
-from lapel_gateway.ledger.outgoing import add_row
+from lapel_gateway.ledger.outgoing import add_row, add_tallies
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, alarm, alarm_log, event, stored
 from lapel_gateway.ledger.schema import clip as clips
 from lapel_gateway.log import printable
@@ -36,7 +36,7 @@ from lapel_protocol.machine import Machine
 from lapel_protocol.names import ALARM_STATE_NAMES, RESOLVED_NAMES, TRUST_NAMES
 from lapel_protocol.orders import AlarmAck, AlarmReceipt, AlarmResolved, EventReceipt
 from lapel_protocol.report_decoders import decode_alarm_cancelled, decode_alarm_raised
-from lapel_protocol.reports import AlarmCancelled, Heartbeat
+from lapel_protocol.reports import ALARM_TEST, AlarmCancelled, AlarmRaised, Heartbeat
 
 ACKNOWLEDGED = ALARM_STATE_NAMES[protocol_alarm.ACKNOWLEDGED]
 RESOLVED = ALARM_STATE_NAMES[protocol_alarm.RESOLVED]
@@ -114,15 +114,17 @@ def enter_alarm(connection: sa.Connection, trust: Trust, found: Event, record: b
     if found.kind == ALARM_RAISED:
         raised = decode_alarm_raised(found.payload)
         if enter_event(connection, trust.name, found, record, now_ms):
-            _raise(connection, trust, found, raised.kind, raised.battery_percent, raised.clip, now_ms)
+            _raise(connection, trust, found, raised, now_ms)
         identifier = alarm_id(trust.name, found.boot, found.counter)
         row = connection.execute(_ROW, {"of_id": identifier}).one_or_none()
         if row is None:
             raise Replayed("the counter of another event")
         return answers(row)
     cancelled = decode_alarm_cancelled(found.payload)
-    if enter_event(connection, trust.name, found, record, now_ms):
-        _cancel(connection, trust, cancelled, now_ms)
+    if not enter_event(connection, trust.name, found, record, now_ms):
+        add_tallies(connection, {(trust.name, "cancel_repeated"): 1}, now_ms)
+    elif not _cancel(connection, trust, cancelled, now_ms):
+        add_tallies(connection, {(trust.name, "cancel_late"): 1}, now_ms)
     return [Order(trust.device, EVENT_RECEIPT, EventReceipt([(found.boot, found.counter)]).encode())]
 
 
@@ -221,12 +223,11 @@ def _enter_shown(connection: sa.Connection, trust: Trust, found: Event, beat: He
     named = Event(
         ALARM_RAISED, trust.device, beat.alarm_boot, beat.alarm_counter, found.wall_ms, found.mono_ms, found.trust, b""
     )
-    _raise(connection, trust, named, UNKNOWN, beat.battery_percent, 0, now_ms)
+    _raise(connection, trust, named, AlarmRaised(UNKNOWN, beat.battery_percent, 0), now_ms)
 
 
-def _raise(
-    connection: sa.Connection, trust: Trust, found: Event, kind: int, battery: int, clip: int, now_ms: int
-) -> None:
+def _raise(connection: sa.Connection, trust: Trust, found: Event, raised: AlarmRaised, now_ms: int) -> None:
+    kind, clip = raised.kind, raised.clip
     identifier = alarm_id(trust.name, found.boot, found.counter)
     if not clip:
         of = {"of_device": trust.name, "of_boot": found.boot, "of_counter": found.counter}
@@ -248,12 +249,12 @@ def _raise(
         "detail": "",
         "untold": False,
         "kind": kind,
-        "test": False,
+        "test": bool(raised.flags & ALARM_TEST),
         "clip": clip or None,
         "raised_wall_ms": stored(found.wall_ms),
         "raised_mono_ms": stored(found.mono_ms),
         "trust": found.trust,
-        "battery_percent": battery,
+        "battery_percent": raised.battery_percent,
     }
     _RAISE.run(connection, values)
     note_step(connection, identifier, "received", DEVICE_NAME, kind_name(kind), now_ms)
@@ -261,7 +262,8 @@ def _raise(
         tell(connection, identifier, "completed", now_ms)
     else:
         escalations.begin(connection, identifier, now_ms)
-    _log.info("alarm", id=identifier, kind=kind_name(kind), person=trust.person, device_state=trust.state, clip=clip)
+    said = {"person": trust.person, "device_state": trust.state, "clip": clip}
+    _log.info("alarm", id=identifier, kind=kind_name(kind), test=bool(raised.flags & ALARM_TEST), **said)
     # The cancel has its own record and may have overtaken the alarm.
     named = AlarmCancelled(found.boot, found.counter)
     of = {"of_device": trust.name, "of_kind": ALARM_CANCELLED, "of_payload": named.encode()}
@@ -269,14 +271,19 @@ def _raise(
         _cancel(connection, trust, named, now_ms)
 
 
-def _cancel(connection: sa.Connection, trust: Trust, cancelled: AlarmCancelled, now_ms: int) -> None:
-    """The wearer's word about one alarm: noted and told; a human still has to answer."""
+def _cancel(connection: sa.Connection, trust: Trust, cancelled: AlarmCancelled, now_ms: int) -> bool:
+    """The wearer's word about one alarm: noted and told; a human still has to answer.
+
+    Returns False for an alarm that is not known (yet), is over, or was cancelled before: that changes nothing.
+    """
     identifier = alarm_id(trust.name, cancelled.boot, cancelled.counter)
-    mine = sa.and_(alarm.c.id == identifier, alarm.c.cancelled_ms.is_(None))
-    if connection.execute(sa.update(alarm).where(mine).values(cancelled_ms=now_ms)).rowcount:
+    mine = sa.and_(alarm.c.id == identifier, alarm.c.cancelled_ms.is_(None), alarm.c.resolved_ms.is_(None))
+    first = connection.execute(sa.update(alarm).where(mine).values(cancelled_ms=now_ms)).rowcount == 1
+    if first:
         note_step(connection, identifier, "cancelled", DEVICE_NAME, "by its wearer", now_ms)
         tell(connection, identifier, "cancelled", now_ms)
         _log.info("alarm cancelled by its wearer", id=identifier)
+    return first
 
 
 def get_alarm(connection: sa.Connection, identifier: str) -> sa.Row[Any]:

@@ -1,4 +1,4 @@
-"""What receivers of alarms answer: anything at all, by a fault or by somebody in between."""
+"""What reaches the channels from outside: answers of receivers, links that come back, settings and files of people."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from pathlib import Path
 
 import atheris
 
+from lapel_gateway.ack_links import AckLinks, Claim, LinkRefused
+from lapel_gateway.channels.mailbox import parse_mailbox
+from lapel_gateway.channels.secret_file import SecretError, read_lines, read_login
 from lapel_gateway.channels.sia_dc09.frame import (
     ACK,
     DUH,
@@ -18,7 +21,9 @@ from lapel_gateway.channels.sia_dc09.frame import (
     encode_frame,
     read_answer,
 )
-from tests.fuzz.harness import READ, REFUSED, Built, Finding, target
+from lapel_gateway.keystore import KeyStoreError
+from lapel_gateway.policies import Plan
+from tests.fuzz.harness import READ, REFUSED, Built, Finding, forged, target
 
 _SENDER = Sender("1234AB", "56", "7")
 _KEYS = (None, bytes(range(16)), bytes(range(24)), bytes(range(32)))
@@ -83,3 +88,76 @@ def sia(_scratch: Path) -> Built:
         return (bytes([(head[:1] or b"\0")[0] | 4]) + head[1:] + b"[" + changed + b"\r")[:max_size]
 
     return Built(one, seeds, mutate)
+
+
+@target("channels/link", share=0.2, max_bytes=500)
+def acknowledge_link(_scratch: Path) -> Built:
+    """What somebody puts behind the address of acknowledge links: only what this gateway made is honoured."""
+    links = AckLinks(bytes(range(32)))
+    true = Claim("00112233aabbccdd-3-7", "Ann Archer", 1_790_000_000_000)
+    token = links.make(true.alarm, true.recipient, true.expires_ms)
+
+    def one(data: bytes) -> int:
+        text = data.decode("utf-8", "replace")
+        try:
+            claim = links.read(text, true.expires_ms - 1)
+        except LinkRefused as refusal:
+            if refusal.claim is not None and refusal.claim != true:
+                forged("the claim of a link")
+            return REFUSED
+        if text != token or claim != true:
+            forged("an acknowledge link")
+        return READ
+
+    raw = token.encode()
+    return Built(one, [raw, raw[:-1], raw + b"=", raw[:40], raw.swapcase(), b"", "\N{SNOWMAN}".encode(), b"A" * 450])
+
+
+@target("channels/texts", share=0.2, max_bytes=5000)
+def texts(scratch: Path) -> Built:
+    """Mailboxes in settings, files with secrets, kept plans: read whole, or refused in words that repeat nothing."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    file = scratch / "secret"
+    file.touch(mode=0o600)
+
+    def mailbox(data: bytes) -> bool:
+        try:
+            found = parse_mailbox(data.decode("utf-8", "replace"))
+        except ValueError:
+            return False
+        if not found.address.isprintable() or any(c in found.address + found.person for c in "\r\n<>"):
+            raise Misread("an address that can forge a header")
+        return True
+
+    def secret(data: bytes) -> bool:
+        file.write_bytes(data)
+        read = 0
+        for reader in (
+            lambda: read_lines(file, "secret", "lines"),
+            lambda: read_login(file, "secret"),
+            lambda: AckLinks.load(file),
+        ):
+            try:
+                reader()
+                read += 1
+            except (SecretError, KeyStoreError) as error:
+                if not str(error).replace("\n", "").isprintable() or (len(data) > 8 and data in str(error).encode()):
+                    raise Misread("an error that repeats a secret") from error
+        return bool(read)
+
+    def plan(data: bytes) -> bool:
+        try:
+            found = Plan.from_json(data.decode("utf-8", "replace"))
+        except ValueError:
+            return False
+        return found.stage(0).delay_ms is not None
+
+    readers = (mailbox, secret, plan)
+
+    def one(data: bytes) -> int:
+        return READ if data and readers[data[0] % len(readers)](data[1:]) else REFUSED
+
+    kept = Plan("day", (), 0, 300_000).to_json().encode()
+    seeds = [b"\0Ann Archer <ann@example.org>", b"\0ann@example.org", b'\0"A" <a@b>', b"\1user\npassword\n"]
+    seeds += [b"\1" + b"ab" * 32, b"\1json://user:token@host/\n# words\n", b"\1\xff\xfe", b"\2" + kept, b"\2[]", b""]
+    return Built(one, seeds)

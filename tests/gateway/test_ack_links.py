@@ -263,6 +263,9 @@ def test_a_link_that_is_not_honoured_is_refused_by_name_and_logged_without_its_t
     assert len(lines) == 1
     assert f"reason={reason}" in lines[0]
     assert link.removeprefix("/ack/")[:40] not in out + err
+    with reading(pages.site.engine) as connection:
+        counted = connection.execute(sa.text("select reason, count from tally")).all()
+    assert [tuple(row) for row in counted] == [(f"ack_link_{reason}", 1)]
 
 
 def test_a_user_who_never_was_has_no_link(pages: Pages) -> None:

@@ -9,12 +9,17 @@ from structlog.testing import capture_logs
 
 from lapel_gateway import alarms, steps
 from lapel_gateway.alarms import AlarmError
+from lapel_gateway.cap import cap_messages
+from lapel_gateway.channels.contract import Parcel
+from lapel_gateway.channels.message import message_of
+from lapel_gateway.channels.sia_dc09.events import DEFAULT_CODES, event_of
+from lapel_gateway.describe import alarm_words
 from lapel_gateway.ledger import writing
-from lapel_gateway.ledger.schema import DEVICE_LOST, DEVICE_RETIRED
+from lapel_gateway.ledger.schema import DEVICE_LOST, DEVICE_RETIRED, OUTBOX_ALARM
 from lapel_protocol import alarm as states
 from lapel_protocol.command import ALARM_ACK, ALARM_RECEIPT, ALARM_RESOLVED, EVENT_RECEIPT
 from lapel_protocol.orders import RESOLVED_FALSE
-from lapel_protocol.reports import ALARM_DURESS
+from lapel_protocol.reports import ALARM_DURESS, ALARM_TEST
 from tests.support.device import Message
 from tests.support.pair import DevicePair, Killed, bodies
 
@@ -267,6 +272,7 @@ def test_a_replayed_cancel_is_refused_the_next_alarm_and_changes_nothing(pair: D
     pair.raise_alarm(cancel)
     assert pair.rows("alarm") == before
     assert [row["cancelled_ms"] is not None for row in before] == [True, False]
+    assert pair.tally("cancel_repeated") == 1
     assert told(pair) == ["raised", "cancelled", "raised"]
 
 
@@ -285,6 +291,55 @@ def test_a_cancel_of_an_alarm_that_nobody_raised_changes_nothing(pair: DevicePai
     alarm = pair.one.alarm()
     assert bodies(pair.raise_alarm(pair.one.cancel(alarm)), EVENT_RECEIPT)
     assert (pair.count("alarm"), pair.count("escalation"), pair.count("outbox")) == (0, 0, 0)
+
+
+def test_a_late_cancel_changes_nothing_and_is_counted(pair: DevicePair) -> None:
+    alarm = pair.one.alarm()
+    pair.raise_alarm(alarm)
+    pair.raise_alarm(pair.one.cancel(alarm))
+    alarms.resolve(pair.engine, pair.row("alarm")["id"], "Sam", "true", "", pair.now_ms)
+    before = pair.rows("alarm")
+    pair.now_ms += 60_000
+    assert bodies(pair.raise_alarm(pair.one.cancel(alarm)), EVENT_RECEIPT)
+    assert pair.rows("alarm") == before
+    assert pair.tally("cancel_late") == 1
+
+
+def test_a_forged_cancel_is_refused_and_counted(pair: DevicePair) -> None:
+    alarm = pair.one.alarm()
+    pair.raise_alarm(alarm)
+    topic, record = pair.one.cancel(alarm)
+    forged = bytearray(record)
+    forged[-40] ^= 1
+    assert pair.raise_alarm((topic, bytes(forged))) == []
+    assert pair.row("alarm")["cancelled_ms"] is None
+    pair.now_ms += 2_000
+    pair.alarms.untold(pair.now_ms)
+    assert pair.tally("alarm_bad_mac") == 1
+
+
+# -- drills ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_drill_takes_the_whole_way_and_says_so_everywhere(pair: DevicePair) -> None:
+    with capture_logs() as lines:
+        assert bodies(pair.raise_alarm(pair.one.alarm(flags=ALARM_TEST)), ALARM_RECEIPT)
+    pair.escalate()
+    row = pair.row("alarm")
+    assert (row["test"], row["state"]) == (1, "received")
+    assert lines[0]["test"] is True
+    payload = json.loads(pair.row("outbox")["payload"])
+    assert payload["test"] is True
+    words = message_of(Parcel(1, OUTBOX_ALARM, "c", "k", row["id"], payload, 0, pair.now_ms))
+    assert words.subject.startswith("TEST: ALARM")
+    assert words.body.startswith("TEST: this is a drill")
+    described = alarm_words(row)
+    assert described["test"] is True
+    assert b"<status>Test</status>" in cap_messages(described, "host", ["duty"])[0].xml
+    for token, codes in DEFAULT_CODES.items():
+        event = event_of(payload, codes, {}, ())
+        assert event is not None
+        assert event.code == codes["test"].raised, token
 
 
 # -- alarms and their clips, devices that were ended -------------------------------------------------------------------

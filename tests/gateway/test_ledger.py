@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -242,3 +243,51 @@ def test_a_fresh_ledger_equals_a_migrated_one(tmp_path: Path) -> None:
         return rows
 
     assert schema("fresh.sqlite") == schema("migrated.sqlite")
+
+
+def test_alarms_of_an_older_ledger_keep_their_log_and_escalate_when_nobody_had_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with monkeypatch.context() as patch:
+        patch.setattr(opening, "SCHEMA_REVISION", "0002")
+        open_ledger(path).dispose()
+    old = sqlite3.connect(path)
+    old.execute("PRAGMA foreign_keys=ON")
+    device: dict[str, object] = dict.fromkeys(("name", "person", "status", "settings"), "")
+    numbers = ("minimum_suite", "provisioned_ms", "authenticated_epoch", "boot_floor", "ledger_to", "command_counter")
+    device |= {"device": "00" * 8, "state": "active", "sealed_key": b"", **dict.fromkeys(numbers, 0)}
+    _insert(old, "device", device)
+    for counter, answered in ((2, None), (3, 5_000)):
+        row: dict[str, object] = {
+            "id": f"{'00' * 8}-0-{counter}",
+            "device": "00" * 8,
+            "boot": 0,
+            "counter": counter,
+            "kind": 1,
+        }
+        row |= {"state": "received", "person": "Ann", "device_state": "active", "raised_wall_ms": 1, "trust": 3}
+        row |= {"raised_mono_ms": 2, "battery_percent": 80, "received_ms": 4_000, "untold": 0}
+        _insert(old, "alarm", {**row, "acknowledged_ms": answered})
+        _insert(old, "alarm_log", {"alarm_id": row["id"], "at_ms": 4_000, "step": "received", "who": "x", "detail": ""})
+    old.commit()
+    old.close()
+    open_ledger(path).dispose()
+    new = sqlite3.connect(path)
+    assert new.execute(
+        "SELECT counter, person, about, test, battery_percent FROM alarm ORDER BY counter"
+    ).fetchall() == [
+        (2, "Ann", "", 0, 80),
+        (3, "Ann", "", 0, 80),
+    ]
+    assert new.execute("SELECT count(*) FROM alarm_log").fetchone() == (2,)
+    assert new.execute("SELECT alarm_id, taken, next_at_ms FROM escalation").fetchall() == [
+        (f"{'00' * 8}-0-2", 0, 4_000)
+    ]
+    assert new.execute("PRAGMA foreign_key_check").fetchall() == []
+    new.close()
+
+
+def _insert(connection: sqlite3.Connection, table: str, values: Mapping[str, object]) -> None:
+    marks = ", ".join("?" * len(values))
+    connection.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})", list(values.values()))

@@ -10,6 +10,7 @@ Rules that hold here
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import html
 import threading
@@ -28,7 +29,8 @@ from lapel_gateway.ack_links import ACK_PATH, AckLinks, Claim, LinkRefused
 from lapel_gateway.alarm_book import get_alarm
 from lapel_gateway.alarm_kinds import kind_name
 from lapel_gateway.channels.message import is_test, kind_text, moment_text
-from lapel_gateway.ledger import reading
+from lapel_gateway.ledger import reading, writing
+from lapel_gateway.ledger.outgoing import add_tallies
 from lapel_gateway.ledger.schema import DEVICE_ACTIVE
 from lapel_gateway.log import Repeats, printable
 
@@ -132,6 +134,9 @@ class AckPages:
             claim = refusal.claim
             about = {"alarm": claim.alarm, "by": printable(claim.recipient)} if claim else {}
             _log.warning("acknowledge link refused", reason=refusal.reason, times=times, **about)
+            # Counted with the line, so that a flood costs no more writes than it does lines.
+            with contextlib.suppress(sa.exc.SQLAlchemyError), writing(self._engine) as connection:
+                add_tallies(connection, {("", f"ack_link_{refusal.reason}"): times}, self._now_ms())
         status, words = _REFUSALS[refusal.reason]
         return _page(status, words)
 

@@ -210,9 +210,9 @@ class Sealer:
         beat.alarm_boot, beat.alarm_counter, beat.alarm_state = alarm
         return self.on_event_lane(self.event(HEARTBEAT, beat.encode()))
 
-    def alarm(self, kind: int = ALARM_PANIC, clip: int = 0) -> Message:
+    def alarm(self, kind: int = ALARM_PANIC, clip: int = 0, flags: int = 0) -> Message:
         """Raise an alarm. Sending the same message again is the device's repeat."""
-        return self.on_alarm_lane(self.event(ALARM_RAISED, AlarmRaised(kind, 77, clip).encode()))
+        return self.on_alarm_lane(self.event(ALARM_RAISED, AlarmRaised(kind, 77, clip, flags).encode()))
 
     def cancel(self, alarm: Message) -> Message:
         """The wearer's cancel of one alarm."""
