@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from cryptography.hazmat.primitives import serialization
 
 from lapel_gateway.assembly import Views
+from lapel_gateway.escalations import begin
 from lapel_gateway.ledger import fresh_ledger, open_ledger, reading, writing
 from lapel_gateway.ledger.schema import alarm as alarms
 from lapel_gateway.web.server import WebRole
@@ -136,6 +137,10 @@ def alarm(site: Site, engine: sa.Engine) -> str:
                 boot=4,
                 counter=2,
                 kind=1,
+                about="",
+                detail="",
+                test=False,
+                team="housing",
                 state="notifying",
                 person="Zoë Quinn",
                 device_state="active",
@@ -147,6 +152,7 @@ def alarm(site: Site, engine: sa.Engine) -> str:
                 untold=False,
             )
         )
+        begin(connection, name, NOW_MS + 200)
     return name
 
 

@@ -17,7 +17,8 @@ def test_init_makes_a_configuration_that_check_config_likes(bare: Lapel) -> None
     assert made.status == 0
     assert "copy" in made.err
     checked = bare("gateway", "check-config", "--json")
-    assert (checked.status, checked.json["findings"]) == (0, [])
+    assert (checked.status, [finding["setting"] for finding in checked.json["findings"]]) == (0, ["channels"])
+    assert "nobody is told of an alarm" in checked.out
     shown = bare("gateway", "show-config").json
     assert shown["gateway"]["organisation"] == "Northern Housing"
     keys = bare.folder / "data" / "keys"
@@ -26,6 +27,22 @@ def test_init_makes_a_configuration_that_check_config_likes(bare: Lapel) -> None
         "organisation-private.pem": 0o600,
         "organisation.pem": 0o644,
     }
+
+
+def test_the_channels_of_a_policy_are_listed_with_whom_they_reach(bare: Lapel) -> None:
+    bare("gateway", "init")
+    assert "no channel is configured" in bare("gateway", "channels").out
+    with (bare.folder / "lapel.toml").open("a") as file:
+        file.write(
+            "[[smtp]]\nname = 'duty'\nhost = 'mail.example.org'\nsender = 'a@b.example'\n"
+            "to = ['Ann Archer <ann@example.org>', 'desk@example.org']\n"
+        )
+    listed = bare("gateway", "channels", "--json")
+    assert listed.json == [
+        {"channel": "smtp:duty:ann@example.org", "person": "Ann Archer"},
+        {"channel": "smtp:duty:desk@example.org", "person": None},
+    ]
+    assert "Ann Archer" in bare("gateway", "channels").out
 
 
 def test_init_again_replaces_nothing(lapel: Lapel) -> None:
