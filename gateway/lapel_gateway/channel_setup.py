@@ -82,9 +82,9 @@ def reach_of(config: Config) -> Reach:
     return Reach(people)
 
 
-def answering_channels(config: Config) -> frozenset[str]:
-    """The channels whose taking an alarm is a human's answer, by agreement."""
-    return frozenset(f"sia:{section.name}" for section in config.sia_receiver if section.answers)
+def answering_channels(config: Config) -> dict[str, str]:
+    """The channels whose taking an alarm is a human's answer, by agreement, with who that is."""
+    return {f"sia:{one.name}": f"receiving centre {one.name}" for one in config.sia_receiver if one.answers}
 
 
 def webhook_channel(section: WebhookSection, timeout_s: float) -> Channel:

@@ -12,6 +12,7 @@ Rules that hold here
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import sqlalchemy as sa
 import structlog
@@ -83,12 +84,13 @@ _log = structlog.get_logger("lapel.alarms")
 class Escalator:
     """The steps of every alarm, by the configured policies and channels."""
 
-    def __init__(self, engine: sa.Engine, policies: Policies, reach: Reach, answering: frozenset[str] = frozenset()):
-        """``answering``: channels whose taking an alarm is a human's answer, as agreed with a receiving centre."""
+    def __init__(self, engine: sa.Engine, policies: Policies, reach: Reach, answering: Mapping[str, str] | None = None):
+        """``answering``: channels whose taking an alarm is a human's answer, as agreed with a receiving centre, and
+        who that is."""
         self._engine = engine
         self._policies = policies
         self._reach = reach
-        self._answering = answering
+        self._answering = answering or {}
 
     def advance(self, now_ms: int) -> int:
         """Take every step that is due; returns how many were."""
@@ -115,7 +117,7 @@ class Escalator:
         if parcel.attempts:
             note_again(connection, DELIVERY_FAILED, parcel.channel, "it delivers again", now_ms)
         if parcel.channel in self._answering and parcel.payload.get("what") in (RAISED, AGAIN):
-            answer(connection, parcel.subject, parcel.channel, now_ms)
+            answer(connection, parcel.subject, self._answering[parcel.channel], now_ms)
 
     def failed(self, connection: sa.Connection, parcel: Parcel, error: str, now_ms: int) -> None:
         """An attempt has failed, or there was nothing to send (``error`` ""): the policy may have to move on at once

@@ -36,8 +36,9 @@ from lapel_gateway.ledger.schema import (
     outbox,
 )
 
-LEASE_MS = 900_000
-"""Longer than any delivery takes: copying a clip of hours to a slow share, or encoding it."""
+LEASE_MS = 3_600_000
+"""Longer than any delivery takes: copying a clip of hours to a slow share, encoding it, or waiting behind others for a
+channel that hangs."""
 
 MAX_ERROR_CHARACTERS = 500
 

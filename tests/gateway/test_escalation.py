@@ -49,7 +49,7 @@ class Line:
 class Desk:
     """Three channels, a policy, and time that the test lets pass."""
 
-    def __init__(self, pair: DevicePair, policies: Policies | None = None, answering: frozenset[str] = frozenset()):
+    def __init__(self, pair: DevicePair, policies: Policies | None = None, answering: dict[str, str] | None = None):
         self.pair = pair
         self.lines = {name: Line(name) for name in ("one", "two", "three")}
         self.policies = policies or Policies([POLICY], EVERYONE_MS)
@@ -186,9 +186,9 @@ def test_an_alarm_answered_before_anybody_was_called_calls_nobody(desk: Desk, ra
 
 
 def test_an_agreed_receiving_centres_taking_it_is_an_answer(pair: DevicePair, raised: str) -> None:
-    desk = Desk(pair, answering=frozenset({"two"}))
+    desk = Desk(pair, answering={"two": "receiving centre two"})
     desk.run(3600_000)
-    assert desk.pair.row("alarm")["acknowledged_by"] == "two"
+    assert desk.pair.row("alarm")["acknowledged_by"] == "receiving centre two"
     assert Counter(desk.calls())["one", "unanswered"] == 0
 
 
