@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lapel_gateway import alarms, custody, outbox, vault
+from lapel_gateway import alarms, custody, escalations, escalator, outbox, vault
 from lapel_gateway.alarm_book import ShownAlarms
 from lapel_gateway.alarms import AlarmCore
 from lapel_gateway.credit import CreditBook, Windows
@@ -185,6 +185,27 @@ def _declined_means_delivered(patcher: Patcher) -> None:
     patcher.set(outbox, "RETRY", outbox.DELIVERED)
 
 
+def _answers_stop_nothing(patcher: Patcher) -> None:
+    patcher.set(escalations, "answered", lambda connection, identifier, who, now_ms: 0)
+
+
+class _TakesNoNextStep:
+    def __init__(self, real: Any) -> None:
+        self._real = real
+
+    def run(self, connection: sa.Connection, values: dict[str, Any]) -> int:
+        taken: int = self._real.run(connection, {**values, "due_ms": None})
+        return taken
+
+
+def _steps_lead_nowhere(patcher: Patcher) -> None:
+    patcher.set(escalator, "_TAKEN", _TakesNoNextStep(escalator._TAKEN))
+
+
+def _nobody_called_back(patcher: Patcher) -> None:
+    patcher.set(escalations, "told_channels", lambda connection, identifier: [])
+
+
 GATEWAY_DEFECTS = (
     Defect("vault-loses-a-write", "one write in twenty does not reach the vault", _vault_loses_a_write),
     Defect("vault-not-synced", "nothing in the vault is made durable", _vault_not_synced),
@@ -237,4 +258,7 @@ GATEWAY_DEFECTS = (
         _timers_wait_for_the_clock,
         ("clock_stepped", "alarm"),
     ),
+    Defect("answer-stops-nothing", "an answer does not end the calling", _answers_stop_nothing, ("alarm",)),
+    Defect("step-without-next", "a step sets no time for the next one", _steps_lead_nowhere, ("alarm",)),
+    Defect("answer-not-told", "whoever was called is not told of the answer", _nobody_called_back, ("alarm",)),
 )
