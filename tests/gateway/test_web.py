@@ -113,6 +113,7 @@ def problem(response: httpx.Response) -> dict[str, Any]:
         ("GET", "/api/v1/clips/x"),
         ("GET", "/api/v1/clips/x/media/mp4"),
         ("GET", "/api/v1/devices"),
+        ("GET", "/api/v1/reports/response"),
     ],
 )
 def test_nothing_is_told_or_done_without_a_users_token(desk: Desk, method: str, path: str) -> None:

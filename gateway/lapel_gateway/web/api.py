@@ -11,16 +11,17 @@ Rules that hold here
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import tzinfo
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
 import structlog
-from fastapi import Depends, FastAPI, Header, Query, Request
+from fastapi import FastAPI, Query
 from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from lapel_gateway import alarms, describe, users
+from lapel_gateway import alarms, describe
 from lapel_gateway.ack_links import AckLinks
 from lapel_gateway.assembly import MATROSKA, MP4, VTT, Views
 from lapel_gateway.ledger import reading
@@ -28,7 +29,8 @@ from lapel_gateway.ledger.schema import alarm as alarm_table
 from lapel_gateway.ledger.schema import alarm_log, delivery, escalation, outbox
 from lapel_gateway.ledger.schema import clip as clip_table
 from lapel_gateway.ledger.schema import device as device_table
-from lapel_gateway.web import ack_pages, problems
+from lapel_gateway.web import ack_pages, problems, reports_api
+from lapel_gateway.web.access import User
 from lapel_gateway.web.ack_pages import AckPages
 from lapel_gateway.web.problems import BodyLimit, Problem
 
@@ -52,26 +54,21 @@ class Resolution(BaseModel):
     note: Annotated[str, Field(max_length=2000)] = ""
 
 
-def user_of(request: Request, authorization: Annotated[str, Header()] = "") -> str:
-    """Name of the user whose token the request carries. Raises Problem when it carries none that is good."""
-    scheme, _, token = authorization.partition(" ")
-    name = users.authenticate(request.app.state.engine, token.strip()) if scheme.lower() == "bearer" else None
-    if name is None:
-        raise Problem(
-            HTTPStatus.UNAUTHORIZED,
-            "send a user's token as Authorization: Bearer; `lapel user add NAME` makes one",
-            {"WWW-Authenticate": "Bearer"},
-        )
-    return name
-
-
-User = Annotated[str, Depends(user_of)]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 Media = Literal["mp4", "mkv", "vtt"]
 
 
-def build_app(engine: sa.Engine, views: Views, now_ms: Callable[[], int], links: AckLinks | None = None) -> FastAPI:
-    """The API over a ledger and a view area, and the pages behind acknowledge links where there are ``links``."""
+def build_app(
+    engine: sa.Engine,
+    views: Views,
+    now_ms: Callable[[], int],
+    links: AckLinks | None = None,
+    zone: tzinfo | None = None,
+) -> FastAPI:
+    """The API over a ledger and a view area, and the pages behind acknowledge links where there are ``links``.
+
+    The days of reports are those of ``zone``, None = this machine's.
+    """
     # No redirect to a path without its last slash: it puts the query, whatever its bytes, into a Location.
     app = FastAPI(
         title="Lapel gateway",
@@ -86,6 +83,7 @@ def build_app(engine: sa.Engine, views: Views, now_ms: Callable[[], int], links:
     app.state.engine = engine
     if links is not None:
         ack_pages.install(app, AckPages(engine, links, now_ms))
+    reports_api.install(app, engine, now_ms, zone)
 
     @app.get("/healthz")
     def health() -> JSONResponse:
