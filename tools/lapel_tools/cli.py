@@ -25,7 +25,7 @@ from lapel_gateway.registry import RegistryError
 from lapel_gateway.service import ServiceError
 from lapel_gateway.users import UserError
 from lapel_gateway.web.server import WebError
-from lapel_tools import alarm_commands, clip_commands, device_commands, gateway_commands, user_commands
+from lapel_tools import alarm_commands, clip_commands, device_commands, gateway_commands, report_commands, user_commands
 from lapel_tools.console import INTERNAL, UNREACHABLE, USAGE, CommandError
 from lapel_tools.site import close_ledgers
 from lapel_tools.verify_command import verify
@@ -42,6 +42,7 @@ app.add_typer(device_commands.app, name="device")
 app.add_typer(user_commands.app, name="user")
 app.add_typer(clip_commands.app, name="clip")
 app.add_typer(alarm_commands.app, name="alarm")
+app.add_typer(report_commands.app, name="report")
 app.command()(verify)
 
 
