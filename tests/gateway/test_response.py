@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -240,6 +241,20 @@ def test_a_period_is_days_of_a_place_or_exact_times(
 def test_a_period_that_is_none_is_refused_with_what_to_write(begin: str | None, end: str | None, words: str) -> None:
     with pytest.raises(PeriodError, match=words):
         parse_period(begin, end, LONDON, NOW_MS)
+
+
+times_as_written = st.one_of(
+    st.text(max_size=40),
+    st.dates().map(str),
+    st.datetimes(timezones=st.none() | st.timezones()).map(lambda moment: moment.isoformat()),
+)
+
+
+@given(st.none() | times_as_written, st.none() | times_as_written, st.none() | st.timezones())
+def test_whatever_is_written_is_a_period_or_refused(begin: str | None, end: str | None, zone: ZoneInfo | None) -> None:
+    with contextlib.suppress(PeriodError):
+        period = parse_period(begin, end, zone, NOW_MS)
+        assert period.from_ms < period.to_ms < 1 << 63
 
 
 def test_a_month_is_that_of_the_place() -> None:
