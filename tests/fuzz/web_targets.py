@@ -140,6 +140,17 @@ def api(scratch: Path) -> Built:
             b"limit=\xff",
         )
     ]
+    report = f"{base}/reports/response".encode()
+    seeds += [framed([(0, report)]), framed([(0x80, report)])]
+    seeds += [
+        framed([(0x80, report), (1, query)])
+        for query in (
+            b"from=2023-01-01&to=2026-12-31&team=housing",
+            b"from=2023-01-01T00:00Z&to=9999-12-31",
+            b"from=0001-01-01T00:00%2B14:00",
+            b"to=1970-01-01&team=%00%ff",
+        )
+    ]
     post = 4
     resolve = f"{base}/alarms/{alarm}/resolve".encode()
     kind = (2, b"content-type: application/json")
