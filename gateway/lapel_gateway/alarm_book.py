@@ -307,6 +307,13 @@ def note_step(connection: sa.Connection, identifier: str, step: str, who: str, d
     _STEP.run(connection, values)
 
 
+def note_once(connection: sa.Connection, identifier: str, step: str, who: str, detail: str, now_ms: int) -> None:
+    """As `note_step`, but not again what the log says already: whoever repeats it must not make the log grow."""
+    same = (alarm_log.c.step == step, alarm_log.c.who == who, alarm_log.c.detail == detail)
+    if connection.execute(sa.select(alarm_log.c.id).where(alarm_log.c.alarm_id == identifier, *same)).first() is None:
+        note_step(connection, identifier, step, who, detail, now_ms)
+
+
 def tell(connection: sa.Connection, identifier: str, what: str, now_ms: int) -> None:
     """Tell those who were told of the alarm, or are being told, what has become of it."""
     channels = escalations.told_channels(connection, identifier)

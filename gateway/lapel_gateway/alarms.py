@@ -24,6 +24,7 @@ from lapel_gateway.alarm_book import (
     enter_alarm,
     get_alarm,
     next_state,
+    note_once,
     note_step,
     tell,
 )
@@ -287,7 +288,7 @@ def answer(connection: sa.Connection, identifier: str, who: str, now_ms: int) ->
     row = get_alarm(connection, identifier)
     _not_ones_own(row, who, "acknowledge")
     if row.acknowledged_by is not None or row.state == RESOLVED:
-        note_step(connection, identifier, "acknowledged again", who, "", now_ms)
+        note_once(connection, identifier, "acknowledged again", who, "", now_ms)
         return False
     state = next_state(row.state, protocol_alarm.ACKNOWLEDGE)
     values = {"state": state, "acknowledged_ms": now_ms, "acknowledged_by": who, "untold": row.boot is not None}
@@ -311,7 +312,7 @@ def resolve(engine: sa.Engine, identifier: str, user: str, resolution: str, note
         if row.acknowledged_by is None:
             _not_ones_own(row, user, "resolve")
         if row.state == RESOLVED:
-            note_step(connection, identifier, "resolved again", user, resolution, now_ms)
+            note_once(connection, identifier, "resolved again", user, resolution, now_ms)
             return False
         values = {
             "state": next_state(row.state, protocol_alarm.RESOLVE),

@@ -135,6 +135,7 @@ def test_the_first_acknowledgement_counts_and_the_second_is_written_down(pair: D
     assert alarms.acknowledge(pair.engine, raised, "Sam", pair.now_ms)
     assert not alarms.acknowledge(pair.engine, raised, "Ines", pair.now_ms + 1)
     assert pair.row("alarm")["acknowledged_by"] == "Sam"
+    assert not alarms.acknowledge(pair.engine, raised, "Ines", pair.now_ms + 2)
     assert log_of(pair)[1:] == [("acknowledged", "Sam"), ("acknowledged again", "Ines")]
     assert told(pair) == ["raised", "acknowledged"]
 

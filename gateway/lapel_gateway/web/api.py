@@ -186,7 +186,8 @@ def _alarm(engine: sa.Engine, alarm_id: str) -> dict[str, Any]:
     found = _rows(engine, sa.select(alarm_table).where(alarm_table.c.id == alarm_id))
     if not found:
         raise Problem(HTTPStatus.NOT_FOUND, "there is no such alarm")
-    log = _rows(engine, sa.select(alarm_log).where(alarm_log.c.alarm_id == alarm_id).order_by(alarm_log.c.id))
+    newest = sa.select(alarm_log).where(alarm_log.c.alarm_id == alarm_id).order_by(alarm_log.c.id.desc())
+    log = _rows(engine, newest.limit(MAX_PAGE))
     sent = _rows(
         engine,
         sa.select(outbox.c.channel, delivery.c.at_ms, delivery.c.outcome, delivery.c.detail)
@@ -199,7 +200,7 @@ def _alarm(engine: sa.Engine, alarm_id: str) -> dict[str, Any]:
     return {
         **describe.alarm_words(found[0]),
         "escalation": describe.escalation_words(called[0]) if called else None,
-        "log": [describe.log_words(row) for row in log],
+        "log": [describe.log_words(row) for row in reversed(log)],
         "deliveries": [describe.delivery_words(row) for row in reversed(sent)],
     }
 
