@@ -25,8 +25,9 @@ from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.outgoing import add_row, add_tallies
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, alarm, alarm_log, event, stored
 from lapel_gateway.ledger.schema import clip as clips
+from lapel_gateway.ledger.visits import running_visit
 from lapel_gateway.log import printable
-from lapel_gateway.people import team_of
+from lapel_gateway.people import team_of, wearer_of
 from lapel_gateway.verify import Trust
 from lapel_protocol import alarm as protocol_alarm
 from lapel_protocol.command import ALARM_ACK, ALARM_RECEIPT, ALARM_RESOLVED, EVENT_RECEIPT
@@ -242,7 +243,7 @@ def _raise(connection: sa.Connection, trust: Trust, found: Event, raised: AlarmR
         "state": ALARM_STATE_NAMES[protocol_alarm.RECEIVED],
         "person": trust.person,
         "team": team_of(connection, trust.person),
-        "visit": None,
+        "visit": running_visit(connection, wearer_of(trust)),
         "device_state": trust.state,
         "received_ms": now_ms,
         "about": "",

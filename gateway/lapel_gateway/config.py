@@ -23,6 +23,7 @@ from lapel_gateway.config_faults import Explanation
 from lapel_gateway.config_policies import PolicySection, find_zone
 from lapel_gateway.config_section import Port, Section, Text
 from lapel_gateway.config_sia import SiaReceiverSection
+from lapel_gateway.config_visits import VisitsSection
 
 DEFAULT_NAME = "lapel.toml"
 SYSTEM_PATH = Path("/etc/lapel") / DEFAULT_NAME
@@ -234,6 +235,7 @@ class Config(BaseSettings):
     broker: BrokerSection = BrokerSection()
     ingest: IngestSection = IngestSection()
     alarms: AlarmsSection = AlarmsSection()
+    visits: VisitsSection = VisitsSection()
     deliver: DeliverSection = DeliverSection()
     webhook: list[WebhookSection] = Field([], max_length=32)
     sia_receiver: list[SiaReceiverSection] = Field([], max_length=32)

@@ -48,6 +48,7 @@ def check_config(config: Config) -> list[Finding]:
         *_keys(config),
         *_broker(config),
         *_ingest(config),
+        *_visits(config),
         *(finding for hook in config.webhook for finding in _webhook(hook)),
         *(finding for centre in config.sia_receiver for finding in _sia_receiver(centre)),
         *(finding for section in config.smtp for finding in _smtp(section)),
@@ -163,6 +164,14 @@ def _ingest(config: Config) -> Iterator[Finding]:
             "[ingest] reserve_bytes",
             f"{existing} has {free >> 20} MiB free, less than the reserve: no clip would be taken",
         )
+
+
+def _visits(config: Config) -> Iterator[Finding]:
+    visits = config.visits
+    if visits.position_keep_days > visits.keep_days:
+        yield _warning("[visits] position_keep_days", f"positions go with their visits, after {visits.keep_days} days")
+    if visits.amber_before_s >= visits.default_expected_min * 60:
+        yield _warning("[visits] amber_before_s", "a visit of the usual length is amber for half of its time")
 
 
 def _webhook(hook: WebhookSection) -> Iterator[Finding]:

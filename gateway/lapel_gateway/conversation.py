@@ -14,15 +14,16 @@ Rules that hold here
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
 from lapel_gateway.alarm_book import ShownAlarms
 from lapel_gateway.alarm_kinds import CLIP_MISSING
+from lapel_gateway.config_visits import DEFAULT_RULES, VisitsSection
 from lapel_gateway.credit import Windows
-from lapel_gateway.downlink import Order
+from lapel_gateway.downlink import Order, changing_order
 from lapel_gateway.ledger.clips import held_lately, open_progress
 from lapel_gateway.ledger.devices import Desk, Desks
 from lapel_gateway.ledger.epochs import account, missing_clips
@@ -31,12 +32,14 @@ from lapel_gateway.ledger.schema import EPOCH_LOST
 from lapel_gateway.own_alarms import Concern, raise_own
 from lapel_gateway.receipts import receipts_of
 from lapel_gateway.verify import Trust
+from lapel_gateway.visit_beats import note_beats
+from lapel_gateway.visit_orders import visit_order, visit_states
 from lapel_protocol.command import CREDIT, SETTINGS, WELCOME
 from lapel_protocol.errors import ProtocolError, UnsupportedVersion
 from lapel_protocol.event import Event
 from lapel_protocol.limits import MAX_CREDIT_CLIPS, MAX_LEDGER_ENTRIES, NONCE_BYTES
 from lapel_protocol.names import EPOCH_NAMES
-from lapel_protocol.orders import Credit, SettingsChange, Welcome
+from lapel_protocol.orders import Credit, SettingsChange, VisitState, Welcome
 from lapel_protocol.reports import EPOCH_CLIP, HEART_BLOCKED, HEART_FLAGS, Heartbeat, Hello
 
 CHALLENGE_FRESH_MS = 20_000
@@ -44,9 +47,6 @@ CHALLENGE_FRESH_MS = 20_000
 
 CONTACT_RECENT_MS = 2 * 3_600_000
 """An answer to a challenge older than this is no contact: twice the longest heartbeat interval that can be set."""
-
-COMMAND_LIFE_MS = 60_000
-"""Expiry of a command that changes something: it is meant for the connection it was issued on."""
 
 RECEIPTS_AFTER_HELLO = 16
 """The newest clips that came to be held within RECEIPTS_RECENT_MS are receipted again after a hello. A device that
@@ -95,6 +95,7 @@ def converse(
     windows: Windows,
     entropy: Entropy,
     now_ms: int,
+    rules: VisitsSection = DEFAULT_RULES,
 ) -> Answers:
     """Take verified hellos, then verified heartbeats, in the caller's transaction."""
     answers = Answers()
@@ -104,8 +105,9 @@ def converse(
     desks = Desks(connection, names)
     shown = ShownAlarms(connection, names)
     replies: list[_Reply] = []
+    visits = visit_states(connection, {trust.name for trust, _, _ in hellos}, now_ms) if hellos else {}
     for wave in _one_each(hellos):
-        replies += _take_hellos(connection, desks, shown, wave, entropy, now_ms, answers)
+        replies += _take_hellos(connection, desks, shown, visits, wave, entropy, now_ms, answers)
     for trust, event, beat in heartbeats:
         reply = _take_heartbeat(desks[trust.name], shown, trust, event, beat, entropy, now_ms)
         if reply is None:
@@ -114,6 +116,8 @@ def converse(
             answers.heard.append((trust, beat))
             replies.append(reply)
     shown.write(connection, now_ms)
+    in_contact = [(trust, beat) for trust, beat in answers.heard if desks[trust.name].contact_ms == now_ms]
+    note_beats(connection, in_contact, rules, now_ms)
     desks.write(connection)
     answers.orders = _orders(connection, replies, windows, now_ms)
     return answers
@@ -162,6 +166,7 @@ def _take_hellos(
     connection: sa.Connection,
     desks: Desks,
     shown: ShownAlarms,
+    visits: Mapping[str, VisitState],
     hellos: Sequence[SaidHello],
     entropy: Entropy,
     now_ms: int,
@@ -199,6 +204,9 @@ def _take_hellos(
         desk = desks[trust.name]
         challenge = desk.challenge or bytes(NONCE_BYTES)
         welcome = Welcome(now_ms, challenge, desk.ledger_to)
+        last = _settings_order(desk, trust, hello.nonce, now_ms)
+        if trust.name in visits:
+            last += visit_order(desk, trust.device, visits[trust.name], now_ms)
         replies.append(
             _Reply(
                 trust,
@@ -206,7 +214,7 @@ def _take_hellos(
                 before=[Order(trust.device, WELCOME, welcome.encode(), nonce=hello.nonce, issued_ms=now_ms)],
                 after=shown.after_hello(trust.name),
                 clips=frozenset(epoch for epoch, what in hello.epochs if what == EPOCH_CLIP),
-                last=_settings_order(desk, trust, hello.nonce, now_ms),
+                last=last,
             )
         )
     return replies
@@ -298,15 +306,7 @@ def _settings_order(desk: Desk, trust: Trust, nonce: bytes, now_ms: int) -> list
         setattr(change, name, value)
     desk.change(command_counter=desk.command_counter + 1)
     return [
-        Order(
-            trust.device,
-            SETTINGS,
-            change.encode(),
-            nonce=nonce,
-            counter=desk.command_counter,
-            issued_ms=now_ms,
-            expires_ms=now_ms + COMMAND_LIFE_MS,
-        )
+        changing_order(trust.device, SETTINGS, change.encode(), nonce, desk.command_counter, now_ms),
     ]
 
 

@@ -9,6 +9,9 @@ from lapel_protocol.command import NO_NONCE, Command
 from lapel_protocol.commanding import seal_command
 from lapel_protocol.topics import LANE_DOWN, topic
 
+COMMAND_LIFE_MS = 60_000
+"""Expiry of a command that changes something: it is meant for the connection it was issued on."""
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -33,6 +36,13 @@ class Order:
     counter: int = 0
     issued_ms: int = 0
     expires_ms: int = 0
+
+
+def changing_order(device: bytes, kind: int, payload: bytes, nonce: bytes, counter: int, now_ms: int) -> Order:
+    """A command that changes something: for the device's newest hello, under a counter of its own, and not for long."""
+    return Order(
+        device, kind, payload, nonce=nonce, counter=counter, issued_ms=now_ms, expires_ms=now_ms + COMMAND_LIFE_MS
+    )
 
 
 def seal_order(verifier: Verifier, trust: Trust, order: Order) -> tuple[str, bytes]:

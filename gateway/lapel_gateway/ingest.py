@@ -18,6 +18,7 @@ import structlog
 from lapel_gateway import steps
 from lapel_gateway.arrivals import Arrival, prepare
 from lapel_gateway.batch import Batch, ClipKey, Notice
+from lapel_gateway.config_visits import DEFAULT_RULES, VisitsSection
 from lapel_gateway.conversation import Entropy, converse, credit_orders
 from lapel_gateway.credit import ALARM_WINDOW_BYTES, WINDOW_BYTES, CreditBook
 from lapel_gateway.custody import Custody, VaultDamaged
@@ -75,6 +76,7 @@ class IngestCore:
         window_bytes: int = WINDOW_BYTES,
         alarm_window_bytes: int = ALARM_WINDOW_BYTES,
         entropy: Entropy = os.urandom,
+        rules: VisitsSection = DEFAULT_RULES,
     ) -> None:
         self.carry_out: Callable[[Sync], None] = _at_once
         """Runs the vault's sync to its end, and may have messages prepared meanwhile. Raises what the sync raises."""
@@ -84,6 +86,7 @@ class IngestCore:
         self._organisation = organisation
         self._verifier = verifier or Verifier()
         self._entropy = entropy
+        self._rules = rules
         self._custody = Custody(vault, self._verifier, organisation)
         self._repeats = Repeats()
         self._unknown = UnknownEpochs()
@@ -248,7 +251,7 @@ class IngestCore:
             self._write_clips(connection, work)
             record_epochs(connection, work.epochs, work.now_ms)
             record_seen(connection, ((work.trusts[device], boot) for device, boot in work.boots.items()))
-            write_events(connection, work)
+            write_events(connection, work, self._rules)
             self._converse(connection, work)
             untold = self._tell_progress(connection, work)
             for notice in work.notices:
@@ -284,7 +287,7 @@ class IngestCore:
     def _converse(self, connection: sa.Connection, work: Batch) -> None:
         """Hellos and heartbeats, with the batch's own clips already in the ledger."""
         windows = self._credit.windows(work.now_ms)
-        answers = converse(connection, work.hellos, work.heartbeats, windows, self._entropy, work.now_ms)
+        answers = converse(connection, work.hellos, work.heartbeats, windows, self._entropy, work.now_ms, self._rules)
         for trust, error in answers.refused:
             work.refuse(trust.device, error, "hello")
         for trust in answers.replayed:

@@ -1,7 +1,7 @@
 """Events of the event lane: verified, read, written once for ever, receipted.
 
 An authentic journalled event is kept and receipted even when its payload cannot be read: its device would send it for
-ever otherwise, and its record is evidence as it stands. Locations are never journalled.
+ever otherwise, and its record is evidence as it stands. A location is no event: `positions` keeps what may be kept.
 """
 
 from __future__ import annotations
@@ -9,16 +9,20 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from lapel_gateway.alarm_book import enter_alarm
+from lapel_gateway.alarm_book import enter_alarm, enter_event
 from lapel_gateway.batch import Batch, Notice
+from lapel_gateway.config_visits import VisitsSection
 from lapel_gateway.downlink import Order
 from lapel_gateway.keystore import OrganisationKey
 from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.schema import EPOCH_BOOT, event, stored
+from lapel_gateway.ledger.visits import tell_again
+from lapel_gateway.positions import REFUSED, keep_position
 from lapel_gateway.verify import Trust, Verifier
+from lapel_gateway.visit_events import take_visit_note
 from lapel_protocol.command import EVENT_RECEIPT
 from lapel_protocol.errors import Malformed, ProtocolError, Replayed
-from lapel_protocol.event import ALARM_KINDS, CLIP_CUT, HEARTBEAT, HELLO, LOCATION, PROBE, Event
+from lapel_protocol.event import ALARM_KINDS, CLIP_CUT, HEARTBEAT, HELLO, LOCATION, PROBE, VISIT, Event
 from lapel_protocol.limits import MAX_EVENT_RECEIPTS
 from lapel_protocol.names import EVENT_KIND_NAMES
 from lapel_protocol.orders import EventReceipt
@@ -28,6 +32,7 @@ from lapel_protocol.report_decoders import (
     decode_hello,
     decode_location,
     decode_probe,
+    decode_visit_note,
 )
 from lapel_protocol.wrap import wrap_seed
 
@@ -50,10 +55,11 @@ def take_event(
         batch.refuse(device, error, "event")
 
 
-def write_events(connection: sa.Connection, batch: Batch) -> None:
-    """Write the batch's journalled events and alarms; their receipts join the batch's orders."""
-    if not (batch.events or batch.alarms):
+def write_events(connection: sa.Connection, batch: Batch, rules: VisitsSection) -> None:
+    """Write the batch's journalled events, alarms and positions; their receipts join the batch's orders."""
+    if not (batch.events or batch.alarms or batch.locations):
         return
+    _write_visit_notes(connection, batch, rules)
     rows = [
         {
             "device": trust.name,
@@ -76,11 +82,26 @@ def write_events(connection: sa.Connection, batch: Batch) -> None:
             batch.orders += enter_alarm(connection, trust, found, record, batch.now_ms)
         except ProtocolError as error:
             batch.refuse(trust.device, error, "alarm on the event lane")
+    for trust, found, said in batch.locations:
+        # After alarms and visits: one that came in the same batch is open already.
+        if not keep_position(connection, trust, found, said, batch.now_ms):
+            batch.tallies[trust.name, REFUSED] += 1
     for trust in batch.trusts.values():
         named = [(found.boot, found.counter) for owner, found, _ in batch.events if owner is trust]
         for start in range(0, len(named), MAX_EVENT_RECEIPTS):
             receipt = EventReceipt(named[start : start + MAX_EVENT_RECEIPTS])
             batch.orders.append(Order(trust.device, EVENT_RECEIPT, receipt.encode()))
+
+
+def _write_visit_notes(connection: sa.Connection, batch: Batch, rules: VisitsSection) -> None:
+    """Take what devices say of visits, each event once for ever; the device of a refused one is told how it stands."""
+    for trust, found, note, record in batch.visit_notes:
+        if not enter_event(connection, trust.name, found, record, batch.now_ms):
+            continue
+        refused = take_visit_note(connection, trust, found, note, rules, batch.now_ms)
+        if refused is not None:
+            batch.tallies[trust.name, refused] += 1
+            tell_again(connection, trust.name)
 
 
 def _sort(batch: Batch, trust: Trust, organisation: OrganisationKey | None, found: Event, record: bytes) -> None:
@@ -89,9 +110,7 @@ def _sort(batch: Batch, trust: Trust, organisation: OrganisationKey | None, foun
     elif found.kind == HEARTBEAT:
         batch.heartbeats.append((trust, found, decode_heartbeat(found.payload)))
     elif found.kind == LOCATION:
-        # No visit or alarm is known to want it (SPEC 7.10): counted, and nothing of it is kept or logged.
-        decode_location(found.payload)
-        batch.tallies[trust.name, "location"] += 1
+        batch.locations.append((trust, found, decode_location(found.payload)))
     elif found.kind in ALARM_KINDS:
         batch.alarms.append((trust, found, record))
     else:
@@ -99,6 +118,8 @@ def _sort(batch: Batch, trust: Trust, organisation: OrganisationKey | None, foun
         try:
             if found.kind == CLIP_CUT:
                 batch.cuts.append((trust, found, decode_clip_cut(found.payload)))
+            elif found.kind == VISIT:
+                batch.visit_notes.append((trust, found, decode_visit_note(found.payload), record))
             elif found.kind == PROBE:
                 _check_probe(batch, trust, organisation, found)
         except Malformed as error:

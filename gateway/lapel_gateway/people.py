@@ -13,6 +13,7 @@ from sqlalchemy.dialects.sqlite import insert
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.schema import person as people
+from lapel_gateway.verify import Trust
 from lapel_protocol.limits import MAX_NAME_BYTES
 
 MAX_TEAM_CHARACTERS = 64
@@ -64,6 +65,11 @@ def find_person(connection: sa.Connection, name: str) -> Person:
 def team_of(connection: sa.Connection, name: str) -> str:
     """Somebody's team; "" = none."""
     return next((str(team) for (team,) in _TEAM.all(connection, {"of_name": name})), "")
+
+
+def wearer_of(trust: Trust) -> str:
+    """Who wears a device; one that nobody was given has a wearer without a name."""
+    return trust.person or f"wearer of {trust.name}"
 
 
 def _checked(what: str, text: str, most: int, *, needed: bool = False) -> str:

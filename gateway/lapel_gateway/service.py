@@ -42,6 +42,7 @@ from lapel_gateway.log import Repeats, printable
 from lapel_gateway.registry import Registry
 from lapel_gateway.transport import BrokerLink, Delivery, Link, make_link
 from lapel_gateway.vault import Vault, VaultFull
+from lapel_gateway.visit_timers import VisitWatch
 from lapel_protocol.topics import LANE_ALARM, LANE_CLIP, LANE_EVENT
 
 LANES = {"alarms": (LANE_ALARM,), "events": (LANE_EVENT,), "ingest": (LANE_CLIP,)}
@@ -153,9 +154,12 @@ class _Shell:
 class AlarmsRole(_Shell):
     """Carries the alarm lane to the alarm core, and humans' answers to the devices."""
 
-    def __init__(self, core: AlarmCore, link: Link, now_ms: Callable[[], int] = wall_ms) -> None:
+    def __init__(
+        self, core: AlarmCore, link: Link, now_ms: Callable[[], int] = wall_ms, visits: VisitWatch | None = None
+    ) -> None:
         super().__init__("alarms", [link], now_ms)
         self._core = core
+        self._visits = visits
         self._link = link
         self._waiting: list[Delivery] = []
         self._answers_at = 0.0
@@ -168,6 +172,8 @@ class AlarmsRole(_Shell):
         if time.monotonic() >= self._answers_at:
             self._answers_at = time.monotonic() + ALARM_POLL_S
             self._link.publish(self._core.untold(self._now_ms()))
+            if self._visits is not None:
+                self._link.publish(self._visits.turn(self._now_ms()))
 
     def _hand_in(self) -> None:
         batch = [(delivery.topic, bytes(delivery.payload)) for delivery in self._waiting]
@@ -401,20 +407,23 @@ class Gateway:
         config = self._config
         if role == "alarms":
             notice_ms = config.alarms.unverified_notice_s * 1000
-            return AlarmsRole(AlarmCore(self.engine, self.registry, notice_window_ms=notice_ms), self._link("alarms"))
+            core = AlarmCore(self.engine, self.registry, notice_window_ms=notice_ms)
+            watch = VisitWatch(self.engine, self.registry, config.visits)
+            return AlarmsRole(core, self._link("alarms"), visits=watch)
         if role == "ingest":
             disk = ThreadPoolExecutor(DISK_THREADS, "ingest-disk")
-            core = IngestCore(
+            ingest = IngestCore(
                 self.engine,
                 Vault(config.vault_dir, config.ingest.reserve_bytes, beside=disk),
                 self.registry,
                 self.organisation,
                 window_bytes=config.ingest.credit_bytes,
                 alarm_window_bytes=config.ingest.alarm_credit_bytes,
+                rules=config.visits,
             )
             settings = config.ingest
             return IngestRole(
-                core,
+                ingest,
                 self._link("events"),
                 self._link("ingest"),
                 settings.batch_max,

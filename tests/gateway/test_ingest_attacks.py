@@ -284,7 +284,7 @@ def test_a_location_of_no_open_visit_or_alarm_is_counted_and_nothing_of_it_is_ke
         assert harmless(pair, *(one.on_event_lane(record) for record in records)) == []
         harmless(pair, one.on_event_lane(of_a_visit))
         pair.raise_alarm(one.on_alarm_lane(of_a_visit))
-    assert (pair.tally("location"), pair.tally("malformed")) == (3, 1)
+    assert (pair.tally("location_refused"), pair.tally("malformed")) == (3, 1)
     pair.stop()
     kept = b"".join(path.read_bytes() for path in pair.folder.rglob("*") if path.is_file()) + repr(logged).encode()
     position = Location(*where).encode()[:8]

@@ -57,6 +57,7 @@ _NOTICES = {
     "clip_lost": "a clip was lost",
     "clip_ready": "a clip is ready",
     "epochs_unknown": "records of a device are missing",
+    "visit_amber": "a visit is nearly overdue",
 }
 _STATES = {
     DEVICE_LOST: "LOST device: it may be in other hands",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -56,10 +56,28 @@ def add_row(
 
 
 def add_notice(
-    connection: sa.Connection, kind: str, key: str, device: str, subject: str, detail: str, now_ms: int
+    connection: sa.Connection,
+    kind: str,
+    key: str,
+    device: str,
+    subject: str,
+    detail: str,
+    now_ms: int,
+    people: Sequence[str] = (),
 ) -> bool:
-    """Tell the operators something once for each `key`: a notice row and its outbox row. Returns whether it was new."""
-    payload = {"notice": kind, "device": device, "subject": subject, "detail": detail, "at_ms": now_ms}
+    """Tell the operators something once for each `key`: a notice row and its outbox row. Returns whether it was new.
+
+    `people` are named in what is sent, where it is about or for them.
+    """
+    payload: dict[str, Any] = {
+        "notice": kind,
+        "device": device,
+        "subject": subject,
+        "detail": detail,
+        "at_ms": now_ms,
+    }
+    if people:
+        payload["people"] = list(people)
     if not add_outbox(connection, schema.OUTBOX_NOTICE, f"notice-{kind}-{key}", subject, payload, now_ms):
         return False
     _NOTE.run(connection, {"kind": kind, "device": device, "subject": subject, "at_ms": now_ms, "detail": detail})

@@ -322,12 +322,18 @@ visit = Table(
     Column("made_by", Text, nullable=False),
     Column("made_ms", BigInteger, nullable=False),
     Column("started_ms", BigInteger),
+    Column("amber_ms", BigInteger),  # when its time is nearly up
     Column("due_ms", BigInteger),  # when it is overdue
     Column("next_check_in_ms", BigInteger),
     Column("contact_ms", BigInteger),  # last sign of the wearer: check-in, extension, or an authentic heartbeat
     Column("beat_ms", BigInteger),  # last authentic heartbeat of its device within it
-    Column("next_at_ms", BigInteger),  # the earliest of its timers; NULL = none runs
-    Column("set_ms", BigInteger, nullable=False),  # when that was worked out: a clock set back is noticed by it
+    Column("contact_wait_ms", BigInteger, nullable=False),  # silence of its device that is a loss of contact; 0 = none
+    Column("lost_ms", BigInteger),  # when that was told; NULL = in contact, as far as is known
+    Column("low_battery_ms", BigInteger),  # when its device's battery was told of; once a visit
+    Column("next_at_ms", BigInteger),  # when it has to be looked at again; NULL = never
+    Column(
+        "set_ms", BigInteger, nullable=False
+    ),  # when it last was; a clock set back is noticed by it; 0 = never again
     Column("ended_ms", BigInteger),
     Column("ended_by", Text),
     Column("untold", Boolean, nullable=False),  # its device has not been told how it stands
@@ -336,6 +342,10 @@ visit = Table(
     Index("ix_visit_person", "person", "state"),
     Index("ix_visit_device", "device", "state"),
     Index("ix_visit_ended_ms", "ended_ms"),
+    Index("ix_visit_set_ms", "set_ms"),
+    Index("ix_visit_untold", "untold"),
+    # One that runs for each person at most.
+    Index("ix_visit_running", "person", unique=True, sqlite_where=text("state IN ('active', 'amber', 'overdue')")),
 )
 
 visit_log = Table(
@@ -355,6 +365,8 @@ position = Table(
     metadata,
     Column("id", RowNumber, primary_key=True, autoincrement=True),
     Column("device", DeviceName, ForeignKey("device.device"), nullable=False),
+    Column("boot", BigInteger, nullable=False),  # of the event, which is kept nowhere else
+    Column("counter", BigInteger, nullable=False),
     Column("visit", RowNumber, ForeignKey("visit.id")),  # of these two at least one, and it was open
     Column("alarm_id", String(48), ForeignKey("alarm.id")),
     Column("measured_ms", BigInteger, nullable=False),
@@ -365,6 +377,8 @@ position = Table(
     CheckConstraint("visit IS NOT NULL OR alarm_id IS NOT NULL", name="within"),
     Index("ix_position_visit", "visit", "id"),
     Index("ix_position_alarm", "alarm_id", "id"),
+    Index("ix_position_received_ms", "received_ms"),
+    Index("ix_position_device", "device", "boot", "counter", unique=True),
 )
 
 risk = Table(
@@ -372,7 +386,8 @@ risk = Table(
     metadata,
     Column("id", RowNumber, primary_key=True, autoincrement=True),
     Column("place", Text, nullable=False),  # as written; "" = it is about a person wherever they are
-    Column("place_key", Text, nullable=False),  # the place without what people write differently
+    Column("place_key", Text, nullable=False),  # the place without what people write differently, and the postcode
+    Column("postcode", String(8), nullable=False),  # of the place; "" = none
     Column("about", Text, nullable=False),  # the person it is about; "" = the place itself
     Column("about_key", Text, nullable=False),
     Column("note", Text, nullable=False),
@@ -382,6 +397,7 @@ risk = Table(
     Column("ended_ms", BigInteger),
     Column("ended_by", Text),
     Index("ix_risk_place_key", "place_key"),
+    Index("ix_risk_postcode", "postcode"),
     Index("ix_risk_about_key", "about_key"),
 )
 

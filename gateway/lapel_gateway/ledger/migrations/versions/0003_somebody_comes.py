@@ -42,6 +42,8 @@ def upgrade() -> None:
         "position",
         sa.Column("id", _NUMBER, autoincrement=True, nullable=False),
         sa.Column("device", sa.String(length=16), nullable=False),
+        sa.Column("boot", sa.BigInteger(), nullable=False),
+        sa.Column("counter", sa.BigInteger(), nullable=False),
         sa.Column("visit", _NUMBER, nullable=True),
         sa.Column("alarm_id", sa.String(length=48), nullable=True),
         sa.Column("measured_ms", sa.BigInteger(), nullable=False),
@@ -57,6 +59,8 @@ def upgrade() -> None:
     )
     op.create_index("ix_position_visit", "position", ["visit", "id"])
     op.create_index("ix_position_alarm", "position", ["alarm_id", "id"])
+    op.create_index("ix_position_received_ms", "position", ["received_ms"])
+    op.create_index("ix_position_device", "position", ["device", "boot", "counter"], unique=True)
 
 
 def _people_and_visits() -> None:
@@ -86,10 +90,14 @@ def _people_and_visits() -> None:
         sa.Column("made_by", sa.Text(), nullable=False),
         sa.Column("made_ms", sa.BigInteger(), nullable=False),
         sa.Column("started_ms", sa.BigInteger(), nullable=True),
+        sa.Column("amber_ms", sa.BigInteger(), nullable=True),
         sa.Column("due_ms", sa.BigInteger(), nullable=True),
         sa.Column("next_check_in_ms", sa.BigInteger(), nullable=True),
         sa.Column("contact_ms", sa.BigInteger(), nullable=True),
         sa.Column("beat_ms", sa.BigInteger(), nullable=True),
+        sa.Column("contact_wait_ms", sa.BigInteger(), nullable=False),
+        sa.Column("lost_ms", sa.BigInteger(), nullable=True),
+        sa.Column("low_battery_ms", sa.BigInteger(), nullable=True),
         sa.Column("next_at_ms", sa.BigInteger(), nullable=True),
         sa.Column("set_ms", sa.BigInteger(), nullable=False),
         sa.Column("ended_ms", sa.BigInteger(), nullable=True),
@@ -103,6 +111,10 @@ def _people_and_visits() -> None:
     op.create_index("ix_visit_person", "visit", ["person", "state"])
     op.create_index("ix_visit_device", "visit", ["device", "state"])
     op.create_index("ix_visit_ended_ms", "visit", ["ended_ms"])
+    op.create_index("ix_visit_set_ms", "visit", ["set_ms"])
+    op.create_index("ix_visit_untold", "visit", ["untold"])
+    running = sa.text("state IN ('active', 'amber', 'overdue')")
+    op.create_index("ix_visit_running", "visit", ["person"], unique=True, sqlite_where=running)
     op.create_table(
         "visit_log",
         sa.Column("id", _NUMBER, autoincrement=True, nullable=False),
@@ -120,6 +132,7 @@ def _people_and_visits() -> None:
         sa.Column("id", _NUMBER, autoincrement=True, nullable=False),
         sa.Column("place", sa.Text(), nullable=False),
         sa.Column("place_key", sa.Text(), nullable=False),
+        sa.Column("postcode", sa.String(length=8), nullable=False),
         sa.Column("about", sa.Text(), nullable=False),
         sa.Column("about_key", sa.Text(), nullable=False),
         sa.Column("note", sa.Text(), nullable=False),
@@ -131,6 +144,7 @@ def _people_and_visits() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_risk")),
     )
     op.create_index("ix_risk_place_key", "risk", ["place_key"])
+    op.create_index("ix_risk_postcode", "risk", ["postcode"])
     op.create_index("ix_risk_about_key", "risk", ["about_key"])
 
 

@@ -1,0 +1,84 @@
+"""A visit in words for whoever has to act: who, where, why, since when, whom to call, and what was last known.
+
+One line of printable text: it goes into alarms and notices, which end up in mail, SMS and a control room's screen.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import sqlalchemy as sa
+
+from lapel_gateway.config_visits import MINUTE_MS
+from lapel_gateway.describe import utc
+from lapel_gateway.ledger.schema import position
+from lapel_gateway.people import find_person
+from lapel_gateway.risk_register import find_risks
+from lapel_gateway.visit_book import device_facts
+from lapel_gateway.visit_course import Visit
+
+POSITION = "last position "
+"""Begins the last part of a detail, so that it can be taken out again when positions are disposed of."""
+
+_POSITION = re.compile(rf"; {POSITION}[^;]*$")
+
+
+def visit_detail(connection: sa.Connection, visit: Visit, what: str, now_ms: int) -> str:
+    """``what`` has happened, and everything that a responder needs of the visit."""
+    risks = find_risks(connection, visit.place, visit.present, now_ms)
+    facts = device_facts(connection, visit.device)
+    parts = [
+        what,
+        f"{_reachable(connection, visit.person)}{f' of team {visit.team}' if visit.team else ''}",
+        f"at {visit.place}",
+        _said("purpose", visit.purpose),
+        _said("present", visit.present),
+        _said("risk", visit.risk),
+        *(_said("risk register", f"{risk.about or risk.place}: {risk.note}") for risk in risks),
+        f"began {_when(visit.started_ms)} for {visit.expected_ms // MINUTE_MS} min, due {_when(visit.due_ms)}",
+        _said("check-in expected", _when(visit.next_check_in_ms)) if visit.next_check_in_ms else "",
+        f"buddy {_reachable(connection, visit.buddy)}" if visit.buddy else "no buddy",
+        f"last sign of life {_when(visit.contact_ms)}",
+        _device(visit, facts),
+        last_position(connection, visit.id),
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def last_position(connection: sa.Connection, number: int) -> str:
+    """The newest position within a visit, in words; "" for none."""
+    newest = sa.select(position).where(position.c.visit == number).order_by(position.c.measured_ms.desc()).limit(1)
+    row = connection.execute(newest).one_or_none()
+    if row is None:
+        return ""
+    within = "" if row.accuracy_m is None else f" within {row.accuracy_m} m"
+    return f"{POSITION}{row.latitude_e7 / 1e7:.6f}, {row.longitude_e7 / 1e7:.6f}{within} at {_when(row.measured_ms)}"
+
+
+def without_position(detail: str) -> str:
+    """A detail without its position."""
+    return _POSITION.sub("", detail)
+
+
+def _reachable(connection: sa.Connection, name: str) -> str:
+    phone = find_person(connection, name).phone
+    return f"{name} (phone {phone})" if phone else name
+
+
+def _device(visit: Visit, facts: dict[str, Any]) -> str:
+    if visit.device is None:
+        return "no device"
+    battery = facts.get("battery_percent")
+    charge = "" if battery is None else f", battery {battery} %"
+    return f"device {visit.device}, last heard of {_when(visit.beat_ms)}{charge}"
+
+
+def _said(name: str, text: str) -> str:
+    return f"{name}: {text}" if text else ""
+
+
+def _when(time_ms: int | None) -> str:
+    """To the minute, UTC."""
+    text = utc(time_ms)
+    return f"{text[:10]} {text[11:16]} UTC" if text else "never"

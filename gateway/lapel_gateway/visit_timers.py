@@ -1,0 +1,180 @@
+"""The timers of visits: what is due is done, whichever process died meanwhile and whatever became of its clock.
+
+Rules that hold here
+- A timer is a time in the ledger. What it leads to (a state, an alarm, a notice, a line in the log) and the next timer
+  are one commit.
+- A clock set forward makes things due early. One set back is noticed by the last look, and moves the times of what
+  runs, so that nothing is late.
+- An overdue visit ends by its wearer, its buddy, any user, or with the alarm that a human resolved.
+- A poll costs one read by indices; it writes when something is due, and for all that is due at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+
+from lapel_gateway import steps
+from lapel_gateway.alarm_kinds import CONTACT_LOST, VISIT_LOW_BATTERY, VISIT_OVERDUE
+from lapel_gateway.config_visits import MINUTE_MS, VisitsSection
+from lapel_gateway.downlink import seal_order
+from lapel_gateway.ledger import reading, writing
+from lapel_gateway.ledger.devices import Desks
+from lapel_gateway.ledger.outgoing import add_notice
+from lapel_gateway.ledger.schema import alarm
+from lapel_gateway.ledger.visits import anything_waits, due_visits, take_untold
+from lapel_gateway.own_alarms import Concern, note_again, raise_own
+from lapel_gateway.registry import Registry
+from lapel_gateway.verify import Verifier
+from lapel_gateway.visit_beats import battery_is_low
+from lapel_gateway.visit_book import note_visit, save_visit, watch_device
+from lapel_gateway.visit_course import (
+    CLOCK_SLACK_MS,
+    GATEWAY_NAME,
+    Visit,
+    deadline_ms,
+    finish,
+    from_row,
+    mend_clock,
+    pass_time,
+    warning_ms,
+)
+from lapel_gateway.visit_detail import visit_detail
+from lapel_gateway.visit_orders import NO_VISIT, visit_order, visit_states
+from lapel_protocol.visit import ASK_CHECK_IN, OVERDUE, PLANNED, RAISE_CONTACT_LOST, RAISE_OVERDUE, STOP
+
+_ANSWERED = (
+    sa.select(alarm.c.resolved_by, alarm.c.resolved_ms)
+    .where(alarm.c.visit == sa.bindparam("of_visit"), alarm.c.kind == VISIT_OVERDUE)
+    .order_by(alarm.c.received_ms.desc(), alarm.c.id.desc())
+    .limit(1)
+)
+
+_log = structlog.get_logger("lapel.visits")
+
+
+class VisitWatch:
+    """Looks after the visits; called a few times a second."""
+
+    def __init__(
+        self, engine: sa.Engine, registry: Registry, rules: VisitsSection, verifier: Verifier | None = None
+    ) -> None:
+        self._engine = engine
+        self._registry = registry
+        self._rules = rules
+        self._verifier = verifier or Verifier()
+
+    def turn(self, now_ms: int) -> list[tuple[str, bytes]]:
+        """Do what is due; returns downlinks for devices that are to show something else."""
+        with reading(self._engine) as connection:
+            if not anything_waits(connection, now_ms, now_ms + CLOCK_SLACK_MS):
+                return []
+        downlinks = []
+        with writing(self._engine, urgent=True) as connection:
+            advance(connection, self._rules, now_ms)
+            names = take_untold(connection)
+            states = visit_states(connection, names, now_ms) if names else {}
+            trusts = self._registry.trust(connection, {bytes.fromhex(name) for name in names})
+            desks = Desks(connection, names)
+            for device, trust in sorted(trusts.items()):
+                orders = visit_order(desks[trust.name], device, states.get(trust.name, NO_VISIT), now_ms)
+                downlinks += [seal_order(self._verifier, trust, order) for order in orders]
+            desks.write(connection)
+            steps.reach("visits.due_written")
+        steps.reach("visits.due_committed")
+        return downlinks
+
+
+def advance(connection: sa.Connection, rules: VisitsSection, now_ms: int) -> int:
+    """Do what is due of every visit, in the caller's transaction; returns how many were looked at."""
+    rows = due_visits(connection, now_ms, now_ms + CLOCK_SLACK_MS)
+    for row in rows:
+        _look(connection, from_row(row), rules, now_ms)
+    return len(rows)
+
+
+def _look(connection: sa.Connection, visit: Visit, rules: VisitsSection, now_ms: int) -> None:
+    moved_ms = mend_clock(visit, now_ms)
+    if moved_ms:
+        note_visit(
+            connection, visit, "clock set back", GATEWAY_NAME, f"its times come {moved_ms // 1000} s earlier", now_ms
+        )
+    facts: dict[str, Any] = {}
+    if visit.runs:
+        facts = watch_device(connection, visit, rules)
+        _hear(connection, visit, now_ms)
+        _charge(connection, visit, facts, rules, now_ms)
+    before = visit.state
+    for effect in pass_time(visit, now_ms, rules):
+        if effect == ASK_CHECK_IN:
+            _ask(connection, visit, rules, now_ms)
+        elif effect == RAISE_OVERDUE:
+            note_visit(connection, visit, "overdue", GATEWAY_NAME, "", now_ms)
+            _raise(connection, visit, VISIT_OVERDUE, "a visit is overdue", facts, now_ms)
+        elif effect == RAISE_CONTACT_LOST:
+            seconds = visit.contact_wait_ms // 1000
+            note_visit(connection, visit, "contact lost", GATEWAY_NAME, f"nothing heard for {seconds} s", now_ms)
+            what = f"nothing was heard of a device in a visit for {seconds} s"
+            _raise(connection, visit, CONTACT_LOST, what, facts, now_ms)
+        elif effect == STOP and before == PLANNED:
+            note_visit(connection, visit, "cancelled", GATEWAY_NAME, "nobody began it", now_ms)
+    if before == OVERDUE:
+        _end_answered(connection, visit, now_ms)
+    if visit.state != before or moved_ms:
+        visit.untold = visit.device is not None
+    save_visit(connection, visit, rules, now_ms)
+
+
+def _hear(connection: sa.Connection, visit: Visit, now_ms: int) -> None:
+    """Its device is heard of again."""
+    if visit.lost_ms is not None and visit.beat_ms is not None and visit.beat_ms > visit.lost_ms:
+        visit.lost_ms = None
+        note_visit(connection, visit, "contact again", GATEWAY_NAME, "", now_ms)
+        note_again(connection, CONTACT_LOST, visit.name, "its device is heard of again", now_ms)
+
+
+def _charge(connection: sa.Connection, visit: Visit, facts: dict[str, Any], rules: VisitsSection, now_ms: int) -> None:
+    """Its device's battery will not last, as the device said within the visit: told once."""
+    if visit.low_battery_ms is not None or visit.beat_ms is None or "battery_percent" not in facts:
+        return
+    left_min = max(0, ((visit.due_ms or 0) - now_ms) // MINUTE_MS)
+    if battery_is_low(facts["battery_percent"], facts.get("battery_minutes", 0), left_min, rules):
+        visit.low_battery_ms = now_ms
+        percent, minutes = facts["battery_percent"], facts.get("battery_minutes", 0)
+        note_visit(connection, visit, "low battery", GATEWAY_NAME, f"{percent} %, {minutes} min", now_ms)
+        _raise(connection, visit, VISIT_LOW_BATTERY, "a device's battery will not last its visit", facts, now_ms)
+
+
+def _ask(connection: sa.Connection, visit: Visit, rules: VisitsSection, now_ms: int) -> None:
+    """Amber: tell wearer and buddy, once for each deadline."""
+    late_in_min = max(0, (deadline_ms(visit, rules) - now_ms + MINUTE_MS - 1) // MINUTE_MS)
+    note_visit(connection, visit, "check-in wanted", GATEWAY_NAME, f"overdue in {late_in_min} min", now_ms)
+    what = f"overdue in {late_in_min} min unless somebody checks in, extends or ends it"
+    people = [name for name in (visit.person, visit.buddy) if name]
+    add_notice(
+        connection,
+        "visit_amber",
+        f"{visit.id}-{warning_ms(visit)}",
+        visit.device or "",
+        visit.name,
+        visit_detail(connection, visit, what, now_ms),
+        now_ms,
+        people=people,
+    )
+
+
+def _raise(connection: sa.Connection, visit: Visit, kind: int, what: str, facts: dict[str, Any], now_ms: int) -> None:
+    concern = Concern(visit.person, visit.team, visit.device, visit.id, facts.get("battery_percent"))
+    detail = visit_detail(connection, visit, what, now_ms)
+    if raise_own(connection, kind, visit.name, detail, now_ms, concern) is None:
+        note_again(connection, kind, visit.name, detail, now_ms)
+
+
+def _end_answered(connection: sa.Connection, visit: Visit, now_ms: int) -> None:
+    """A human resolved the alarm of a visit that is still overdue: they have seen to it, and it is over."""
+    row = connection.execute(_ANSWERED, {"of_visit": visit.id}).one_or_none()
+    if visit.state == OVERDUE and row is not None and row.resolved_ms is not None:
+        finish(visit, now_ms, row.resolved_by)
+        note_visit(connection, visit, "ended", row.resolved_by, "with its alarm", now_ms)
