@@ -48,9 +48,9 @@ from lapel_protocol.visit import ASK_CHECK_IN, OVERDUE, PLANNED, RAISE_CONTACT_L
 _ANSWERED = (
     sa.select(alarm.c.resolved_by, alarm.c.resolved_ms)
     .where(alarm.c.visit == sa.bindparam("of_visit"), alarm.c.kind == VISIT_OVERDUE)
-    .order_by(alarm.c.received_ms.desc(), alarm.c.id.desc())
-    .limit(1)
+    .order_by(alarm.c.resolved_ms)
 )
+"""Ordered by when they were resolved, what is open before them."""
 
 _log = structlog.get_logger("lapel.visits")
 
@@ -174,7 +174,7 @@ def _raise(connection: sa.Connection, visit: Visit, kind: int, what: str, facts:
 
 def _end_answered(connection: sa.Connection, visit: Visit, now_ms: int) -> None:
     """A human resolved the alarm of a visit that is still overdue: they have seen to it, and it is over."""
-    row = connection.execute(_ANSWERED, {"of_visit": visit.id}).one_or_none()
-    if visit.state == OVERDUE and row is not None and row.resolved_ms is not None:
-        finish(visit, now_ms, row.resolved_by)
-        note_visit(connection, visit, "ended", row.resolved_by, "with its alarm", now_ms)
+    rows = connection.execute(_ANSWERED, {"of_visit": visit.id}).all()
+    if visit.state == OVERDUE and rows and rows[0].resolved_ms is not None:
+        finish(visit, now_ms, rows[-1].resolved_by)
+        note_visit(connection, visit, "ended", rows[-1].resolved_by, "with its alarm", now_ms)
