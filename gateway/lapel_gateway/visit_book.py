@@ -41,6 +41,10 @@ class VisitError(Exception):
     """The request about a visit cannot be met; the message says why."""
 
 
+class NotNow(VisitError):
+    """The visit, or its person's other one, is not in a state for it."""
+
+
 class NoSuchVisit(VisitError):
     """There is no visit of that number."""
 

@@ -24,8 +24,8 @@ POSITION = "last position "
 _POSITION = re.compile(rf"; {POSITION}[^;]*$")
 
 
-def visit_detail(connection: sa.Connection, visit: Visit, what: str, now_ms: int) -> str:
-    """``what`` has happened, and everything that a responder needs of the visit."""
+def visit_detail(connection: sa.Connection, visit: Visit, what: str, now_ms: int, *, where: bool) -> str:
+    """``what`` has happened, and everything that a responder needs of the visit; with ``where`` its last position."""
     risks = find_risks(connection, visit.place, visit.present, now_ms)
     facts = device_facts(connection, visit.device)
     parts = [
@@ -41,7 +41,7 @@ def visit_detail(connection: sa.Connection, visit: Visit, what: str, now_ms: int
         f"buddy {_reachable(connection, visit.buddy)}" if visit.buddy else "no buddy",
         f"last sign of life {_when(visit.contact_ms)}",
         _device(visit, facts),
-        last_position(connection, visit.id),
+        last_position(connection, visit.id) if where else "",
     ]
     return "; ".join(part for part in parts if part)
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-import structlog
 
 from lapel_gateway import steps
 from lapel_gateway.alarm_kinds import CONTACT_LOST, VISIT_LOW_BATTERY, VISIT_OVERDUE
@@ -41,9 +40,13 @@ from lapel_gateway.visit_course import (
     pass_time,
     warning_ms,
 )
-from lapel_gateway.visit_detail import visit_detail
+from lapel_gateway.visit_detail import visit_detail, without_position
+from lapel_gateway.visit_disposal import dispose
 from lapel_gateway.visit_orders import NO_VISIT, visit_order, visit_states
 from lapel_protocol.visit import ASK_CHECK_IN, OVERDUE, PLANNED, RAISE_CONTACT_LOST, RAISE_OVERDUE, STOP
+
+DISPOSE_MS = 3_600_000
+"""How often what was kept long enough is looked for."""
 
 _ANSWERED = (
     sa.select(alarm.c.resolved_by, alarm.c.resolved_ms)
@@ -51,8 +54,6 @@ _ANSWERED = (
     .order_by(alarm.c.resolved_ms)
 )
 """Ordered by when they were resolved, what is open before them."""
-
-_log = structlog.get_logger("lapel.visits")
 
 
 class VisitWatch:
@@ -65,9 +66,12 @@ class VisitWatch:
         self._registry = registry
         self._rules = rules
         self._verifier = verifier or Verifier()
+        self._disposed_ms = 0
 
     def turn(self, now_ms: int) -> list[tuple[str, bytes]]:
         """Do what is due; returns downlinks for devices that are to show something else."""
+        if not 0 <= now_ms - self._disposed_ms < DISPOSE_MS:
+            self._disposed_ms = 0 if dispose(self._engine, self._rules, now_ms).more else now_ms
         with reading(self._engine) as connection:
             if not anything_waits(connection, now_ms, now_ms + CLOCK_SLACK_MS):
                 return []
@@ -159,7 +163,7 @@ def _ask(connection: sa.Connection, visit: Visit, rules: VisitsSection, now_ms: 
         f"{visit.id}-{warning_ms(visit)}",
         visit.device or "",
         visit.name,
-        visit_detail(connection, visit, what, now_ms),
+        visit_detail(connection, visit, what, now_ms, where=False),
         now_ms,
         people=people,
     )
@@ -167,9 +171,9 @@ def _ask(connection: sa.Connection, visit: Visit, rules: VisitsSection, now_ms: 
 
 def _raise(connection: sa.Connection, visit: Visit, kind: int, what: str, facts: dict[str, Any], now_ms: int) -> None:
     concern = Concern(visit.person, visit.team, visit.device, visit.id, facts.get("battery_percent"))
-    detail = visit_detail(connection, visit, what, now_ms)
+    detail = visit_detail(connection, visit, what, now_ms, where=True)
     if raise_own(connection, kind, visit.name, detail, now_ms, concern) is None:
-        note_again(connection, kind, visit.name, detail, now_ms)
+        note_again(connection, kind, visit.name, without_position(detail), now_ms)
 
 
 def _end_answered(connection: sa.Connection, visit: Visit, now_ms: int) -> None:

@@ -23,6 +23,7 @@ from lapel_gateway.own_alarms import note_again
 from lapel_gateway.people import team_of
 from lapel_gateway.risk_register import Risk
 from lapel_gateway.visit_book import (
+    NotNow,
     VisitError,
     enter_visit,
     get_visit,
@@ -95,7 +96,7 @@ def start(engine: sa.Engine, number: int, who: str, now_ms: int, rules: VisitsSe
     """Begin a planned visit. Raises VisitError."""
     with _changing(engine, number, rules, now_ms) as (connection, visit):
         if visit.runs or visit.state == ENDED:
-            raise VisitError(f"visit {number} {'has begun already' if visit.runs else 'has ended'}")
+            raise NotNow(f"visit {number} {'has begun already' if visit.runs else 'has ended'}")
         visit.device = worn_by(connection, visit.person)
         _begin(connection, visit, now_ms, rules)
         note_visit(connection, visit, "started", who, "", now_ms)
@@ -125,9 +126,9 @@ def end(engine: sa.Engine, number: int, who: str, note: str, now_ms: int, rules:
     note = _text("a note", note, MAX_NOTE_CHARACTERS)
     with _changing(engine, number, rules, now_ms) as (connection, visit):
         if visit.state in (ENDED, CANCELLED):
-            raise VisitError(f"visit {number} is {VISIT_STATE_NAMES[visit.state]} already")
+            raise NotNow(f"visit {number} is {VISIT_STATE_NAMES[visit.state]} already")
         if not finish(visit, now_ms, who):
-            raise VisitError(f"visit {number} has not begun: take it back with cancel")
+            raise NotNow(f"visit {number} has not begun: take it back with cancel")
         note_visit(connection, visit, "ended", who, note, now_ms)
         tell_alarms(connection, visit, f"{who} ended the visit", now_ms)
 
@@ -138,7 +139,7 @@ def take_back(engine: sa.Engine, number: int, who: str, note: str, now_ms: int, 
     with _changing(engine, number, rules, now_ms) as (connection, visit):
         if not cancel(visit, now_ms, who):
             what = "has begun: end it" if visit.runs else f"is {VISIT_STATE_NAMES[visit.state]} already"
-            raise VisitError(f"visit {number} {what}")
+            raise NotNow(f"visit {number} {what}")
         note_visit(connection, visit, "cancelled", who, note, now_ms)
 
 
@@ -177,7 +178,7 @@ def _made(wanted: Wanted, who: str, now_ms: int, rules: VisitsSection) -> Visit:
 def _begin(connection: sa.Connection, visit: Visit, now_ms: int, rules: VisitsSection) -> None:
     other = running_visit(connection, visit.person)
     if other is not None:
-        raise VisitError(f"{visit.person} is on visit {other}: end that one first")
+        raise NotNow(f"{visit.person} is on visit {other}: end that one first")
     begin(visit, now_ms, rules)
     watch_device(connection, visit, rules)
 
@@ -185,7 +186,7 @@ def _begin(connection: sa.Connection, visit: Visit, now_ms: int, rules: VisitsSe
 def _check_runs(visit: Visit) -> None:
     if not visit.runs:
         what = "has not begun" if visit.state == PLANNED else f"is {VISIT_STATE_NAMES[visit.state]}"
-        raise VisitError(f"visit {visit.id} {what}")
+        raise NotNow(f"visit {visit.id} {what}")
 
 
 @contextlib.contextmanager

@@ -51,7 +51,7 @@ class Api:
     def __init__(self, url: str | None, token: str | None, config: Path | None = None) -> None:
         """Raises CommandError when there is no token or the address is no http address."""
         if token is None:
-            raise CommandError(f"whose alarm answer is it? Put your token in {TOKEN_VARIABLE}, or name --token-file")
+            raise CommandError(f"in whose name? Put your token in {TOKEN_VARIABLE}, or name --token-file")
         self.url = (url or os.environ.get(URL_VARIABLE) or _configured_url(config)).rstrip("/")
         address = urlsplit(self.url)
         if address.scheme not in ("http", "https") or not address.hostname:
@@ -63,6 +63,10 @@ class Api:
     def get(self, *path: str, **query: str) -> Any:
         """The answer's JSON. Raises CommandError."""
         return self._request("GET", path, query, None)
+
+    def put(self, *path: str, body: dict[str, Any]) -> Any:
+        """The answer's JSON. Raises CommandError."""
+        return self._request("PUT", path, {}, body)
 
     def post(self, *path: str, body: dict[str, Any] | None = None) -> Any:
         """The answer's JSON. Raises CommandError."""

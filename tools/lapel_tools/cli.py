@@ -25,14 +25,24 @@ from lapel_gateway.registry import RegistryError
 from lapel_gateway.service import ServiceError
 from lapel_gateway.users import UserError
 from lapel_gateway.web.server import WebError
-from lapel_tools import alarm_commands, clip_commands, device_commands, gateway_commands, report_commands, user_commands
+from lapel_tools import (
+    alarm_commands,
+    clip_commands,
+    device_commands,
+    gateway_commands,
+    person_commands,
+    report_commands,
+    risk_commands,
+    user_commands,
+    visit_commands,
+)
 from lapel_tools.console import INTERNAL, UNREACHABLE, USAGE, CommandError
 from lapel_tools.site import close_ledgers
 from lapel_tools.verify_command import verify
 
 app = typer.Typer(
     name="lapel",
-    help="Body cameras and lone-worker alarms: gateway, devices, people, clips and alarms.",
+    help="Body cameras and lone-worker alarms: gateway, devices, people, clips, alarms and visits.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -43,6 +53,9 @@ app.add_typer(user_commands.app, name="user")
 app.add_typer(clip_commands.app, name="clip")
 app.add_typer(alarm_commands.app, name="alarm")
 app.add_typer(report_commands.app, name="report")
+app.add_typer(visit_commands.app, name="visit")
+app.add_typer(risk_commands.app, name="risk")
+app.add_typer(person_commands.app, name="person")
 app.command()(verify)
 
 

@@ -24,12 +24,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from lapel_gateway import alarms, describe
 from lapel_gateway.ack_links import AckLinks
 from lapel_gateway.assembly import MATROSKA, MP4, VTT, Views
+from lapel_gateway.config_visits import DEFAULT_RULES, VisitsSection
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import alarm as alarm_table
 from lapel_gateway.ledger.schema import alarm_log, delivery, escalation, outbox
 from lapel_gateway.ledger.schema import clip as clip_table
 from lapel_gateway.ledger.schema import device as device_table
-from lapel_gateway.web import ack_pages, problems, reports_api
+from lapel_gateway.web import ack_pages, problems, reports_api, visits_api
 from lapel_gateway.web.access import User
 from lapel_gateway.web.ack_pages import AckPages
 from lapel_gateway.web.problems import BodyLimit, Problem
@@ -64,6 +65,7 @@ def build_app(
     now_ms: Callable[[], int],
     links: AckLinks | None = None,
     zone: tzinfo | None = None,
+    rules: VisitsSection = DEFAULT_RULES,
 ) -> FastAPI:
     """The API over a ledger and a view area, and the pages behind acknowledge links where there are ``links``.
 
@@ -84,6 +86,7 @@ def build_app(
     if links is not None:
         ack_pages.install(app, AckPages(engine, links, now_ms))
     reports_api.install(app, engine, now_ms, zone)
+    visits_api.install(app, engine, now_ms, rules)
 
     @app.get("/healthz")
     def health() -> JSONResponse:

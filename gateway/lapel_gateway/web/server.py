@@ -17,6 +17,7 @@ from lapel_gateway.assembly import Views
 from lapel_gateway.channel_setup import ack_links
 from lapel_gateway.config import Config
 from lapel_gateway.config_policies import find_zone
+from lapel_gateway.config_visits import DEFAULT_RULES, VisitsSection
 from lapel_gateway.deliver import VIEWS_FOLDER, wall_ms
 from lapel_gateway.web.api import build_app
 
@@ -49,13 +50,14 @@ class WebRole:
         now_ms: Callable[[], int] = wall_ms,
         links: AckLinks | None = None,
         zone: tzinfo | None = None,
+        rules: VisitsSection = DEFAULT_RULES,
     ) -> None:
         """``port`` 0 takes a free one; `port` says which. Without ``links`` no acknowledge link is answered. The days
         of reports are those of ``zone``, None = this machine's."""
         self._host = host
         self.port = port
         config = uvicorn.Config(
-            build_app(engine, views, now_ms, links, zone),
+            build_app(engine, views, now_ms, links, zone, rules),
             log_config=None,
             access_log=False,
             server_header=False,
@@ -104,4 +106,6 @@ def build_role(config: Config, engine: sa.Engine) -> WebRole:
     """The web role as configured. Raises KeyStoreError."""
     views = Views(config.data_dir / VIEWS_FOLDER)
     zone = find_zone(config.alarms.time_zone)
-    return WebRole(engine, views, config.web.host, config.web.port, links=ack_links(config), zone=zone)
+    return WebRole(
+        engine, views, config.web.host, config.web.port, links=ack_links(config), zone=zone, rules=config.visits
+    )
