@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
@@ -11,6 +13,9 @@ from lapel_gateway.assembly import Views
 from lapel_gateway.ledger import fresh_ledger, open_ledger
 from lapel_gateway.web.server import WebRole
 from tests.tools.command import Lapel
+
+THIS_YEAR = datetime.now(UTC).year
+NEXT_YEAR, YEAR_AFTER = f"{THIS_YEAR + 1}-09-30", f"{THIS_YEAR + 2}-09-30"
 
 
 @pytest.fixture
@@ -54,9 +59,6 @@ def test_a_visit_is_started_checked_in_to_extended_and_ended(lapel: Lapel) -> No
 
 @pytest.mark.usefixtures("api")
 def test_a_visit_is_planned_in_local_time_begun_by_its_number_or_taken_back(lapel: Lapel) -> None:
-    from datetime import UTC, datetime, timedelta
-    from zoneinfo import ZoneInfo
-
     at = (datetime.now(UTC) + timedelta(days=2)).astimezone(ZoneInfo("Europe/London")).replace(microsecond=0, second=0)
     local = at.replace(tzinfo=None).isoformat()
     planned = lapel("visit", "plan", "4 High Street", "--at", local, "--json").json
@@ -72,19 +74,18 @@ def test_a_visit_is_planned_in_local_time_begun_by_its_number_or_taken_back(lape
 
 @pytest.mark.usefixtures("api")
 def test_a_risk_is_shown_before_the_visit_that_it_is_about(lapel: Lapel) -> None:
-    added = lapel("risk", "add", "a dog that bites", "--place", "4 High St", "--review", "2027-09-30")
+    added = lapel("risk", "add", "a dog that bites", "--place", "4 High St", "--review", NEXT_YEAR)
     assert (added.status, added.out.strip()) == (0, "entry 1 (4 High St): holds, owner Ann Boyle")
     started = lapel("visit", "start", "4 high street")
     assert started.out.splitlines()[0] == "RISK 1: 4 High St: a dog that bites (owner Ann Boyle)"
-    assert "2027-09-29" in lapel("risk", "list").out
+    assert NEXT_YEAR[:8] in lapel("risk", "list").out
     assert (
-        lapel("risk", "review", "1", "--review", "2028-09-30", "--note", "two dogs", "--json").json["note"]
-        == "two dogs"
+        lapel("risk", "review", "1", "--review", YEAR_AFTER, "--note", "two dogs", "--json").json["note"] == "two dogs"
     )
     assert "ended by Ann Boyle" in lapel("risk", "end", "1").out
     assert "the risk register is empty" in lapel("risk", "list").out
     assert len(lapel("risk", "list", "--all", "--json").json) == 1
-    refused = lapel("risk", "add", "x", "--review", "2027-09-30")
+    refused = lapel("risk", "add", "x", "--review", NEXT_YEAR)
     assert (refused.status, "about a place, a person, or both" in refused.err) == (2, True)
 
 
