@@ -13,7 +13,8 @@ from lapel_gateway.local_times import LocalTimeError, parse_moment
 
 
 def utc(*moment: int) -> int:
-    return round(datetime(*moment, tzinfo=UTC).timestamp() * 1000)  # type: ignore[misc]
+    year, month, day, hour, minute = moment
+    return round(datetime(year, month, day, hour, minute, tzinfo=UTC).timestamp() * 1000)
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_a_position_of_another_devices_visit_or_alarm_is_not_kept(make_pair: Cal
     _, _, boot, counter = peek_event(alarm[1])
     day.pair.raise_alarm(alarm)
     for of in ({"visit": number}, {"alarm_boot": boot, "alarm_counter": counter}):
-        day.pair.send(day.location(*SECRET, device=other, **of), device=other)
+        day.pair.send(day.location(*SECRET, other, **of), device=other)
     assert (kept(day), day.pair.tally(REFUSED)) == ([], 2)
 
 

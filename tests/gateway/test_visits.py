@@ -310,7 +310,8 @@ def test_what_is_out_of_bounds_is_refused_and_nothing_is_entered(day: Day, wrong
 def test_nobody_can_do_anything_with_a_visit_that_is_over_or_is_none(day: Day) -> None:
     day.start()
     day.end()
-    for act in (day.check_in, lambda: day.extend(5), day.end):
+    acts: list[Callable[[], None]] = [day.check_in, lambda: day.extend(5), day.end]
+    for act in acts:
         with pytest.raises(VisitError, match="ended"):
             act()
     with pytest.raises(VisitError, match="no visit 9"):

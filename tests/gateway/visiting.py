@@ -124,7 +124,7 @@ class Day:
         """The same, received."""
         self._show(self.pair.outcome(self.note(what, minutes, visit, said_ms)).downlinks)
 
-    def location(self, latitude: int, longitude: int, device: TrueDevice | None = None, **of: int) -> Message:
+    def location(self, latitude: int, longitude: int, device: TrueDevice | None = None, /, **of: int) -> Message:
         """A location, 8 m near, 3 s old."""
         device = device or self.pair.one
         device.wall_ms = self.now_ms
