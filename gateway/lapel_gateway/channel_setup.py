@@ -82,6 +82,17 @@ def reach_of(config: Config) -> Reach:
     return Reach(people)
 
 
+def personal_reach(config: Config) -> Reach:
+    """Of `reach_of`, the channels to one person each that take no notices but those that are for that person."""
+    people: dict[str, str] = {}
+    for section in config.smtp:
+        if not section.notices:
+            for to in (parse_mailbox(text) for text in section.to):
+                people[target_channel(f"smtp:{section.name}", to.address)] = to.person
+    people |= {f"apprise:{one.name}": one.person or "" for one in config.apprise if not one.notices}
+    return Reach({name: person for name, person in people.items() if person})
+
+
 def answering_channels(config: Config) -> dict[str, str]:
     """The channels whose taking an alarm is a human's answer, by agreement, with who that is."""
     return {f"sia:{one.name}": f"receiving centre {one.name}" for one in config.sia_receiver if one.answers}

@@ -406,9 +406,11 @@ class Gateway:
     def _build(self, role: str) -> RunningRole:
         config = self._config
         if role == "alarms":
+            from lapel_gateway.channel_setup import personal_reach
+
             notice_ms = config.alarms.unverified_notice_s * 1000
             core = AlarmCore(self.engine, self.registry, notice_window_ms=notice_ms)
-            watch = VisitWatch(self.engine, self.registry, config.visits)
+            watch = VisitWatch(self.engine, self.registry, config.visits, personal_reach(config))
             return AlarmsRole(core, self._link("alarms"), visits=watch)
         if role == "ingest":
             disk = ThreadPoolExecutor(DISK_THREADS, "ingest-disk")

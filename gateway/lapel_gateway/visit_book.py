@@ -9,12 +9,14 @@ Rules that hold here
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
 import structlog
 
 from lapel_gateway.config_visits import VisitsSection
+from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.schema import DEVICE_ACTIVE, visit_log
 from lapel_gateway.ledger.schema import device as devices
 from lapel_gateway.ledger.schema import visit as visits
@@ -27,6 +29,11 @@ DEFAULT_HEARTBEAT_S = SettingsChange().heartbeat_s
 
 _ROW = sa.select(visits).where(visits.c.id == sa.bindparam("of_id"))
 _CHANGE = sa.update(visits).where(visits.c.id == sa.bindparam("of_id"))
+_TIMERS = ("next_at_ms", "set_ms")
+_TOUCH = Direct(
+    sa.update(visits).where(visits.c.id == sa.bindparam("of_id")).values({name: sa.bindparam(name) for name in _TIMERS})
+)
+_FACTS = Direct(sa.select(devices.c.status, devices.c.settings).where(devices.c.device == sa.bindparam("of_device")))
 _WORN = (
     sa.select(devices.c.device)
     .where(devices.c.person == sa.bindparam("of_person"), devices.c.state == DEVICE_ACTIVE)
@@ -65,10 +72,20 @@ def enter_visit(connection: sa.Connection, made: Visit, rules: VisitsSection, no
     return made.id
 
 
-def save_visit(connection: sa.Connection, changed: Visit, rules: VisitsSection, now_ms: int) -> None:
-    """Write a visit with its timers."""
+def save_visit(
+    connection: sa.Connection,
+    changed: Visit,
+    rules: VisitsSection,
+    now_ms: int,
+    was: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a visit with its timers; ``was`` is its row before: often nothing but the timers has changed."""
     set_timer(changed, now_ms, rules)
-    connection.execute(_CHANGE, {"of_id": changed.id, **to_row(changed)})
+    values = to_row(changed)
+    if was is not None and all(name in _TIMERS or value == was[name] for name, value in values.items()):
+        _TOUCH.run(connection, {"of_id": changed.id, **{name: values[name] for name in _TIMERS}})
+    else:
+        connection.execute(_CHANGE, {"of_id": changed.id, **values})
 
 
 def note_visit(connection: sa.Connection, visit: Visit, step: str, who: str, detail: str, now_ms: int) -> None:
@@ -88,12 +105,10 @@ def device_facts(connection: sa.Connection, device: str | None) -> dict[str, Any
     """What a device last said of itself, with the seconds between its heartbeats; {} for none."""
     if device is None:
         return {}
-    found = connection.execute(sa.select(devices.c.status, devices.c.settings).where(devices.c.device == device))
-    row = found.one_or_none()
-    if row is None:
-        return {}
-    heartbeat_s = json.loads(row.settings or "{}").get("heartbeat_s", DEFAULT_HEARTBEAT_S)
-    return {**json.loads(row.status or "{}"), "heartbeat_s": heartbeat_s}
+    for status, settings in _FACTS.all(connection, {"of_device": device}):
+        heartbeat_s = json.loads(settings or "{}").get("heartbeat_s", DEFAULT_HEARTBEAT_S)
+        return {**json.loads(status or "{}"), "heartbeat_s": heartbeat_s}
+    return {}
 
 
 def watch_device(connection: sa.Connection, visit: Visit, rules: VisitsSection) -> dict[str, Any]:

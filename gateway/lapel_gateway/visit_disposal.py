@@ -10,7 +10,7 @@ Rules that hold here
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,6 @@ def dispose(engine: sa.Engine, rules: VisitsSection, now_ms: int) -> Disposed:
         connection.exec_driver_sql("PRAGMA secure_delete=ON").close()
         old = _old_visits(connection, now_ms - rules.keep_days * DAY_MS)
         gone = Disposed(len(old), _positions(connection, position_cut_ms, old))
-        _words(connection, position_cut_ms)
         if old:
             connection.execute(sa.update(alarm).where(alarm.c.visit.in_(old)).values(visit=None))
             connection.execute(sa.delete(visit_log).where(visit_log.c.visit.in_(old)))
@@ -77,9 +76,9 @@ def _old_visits(connection: sa.Connection, cut_ms: int) -> list[int]:
     return list(connection.execute(query).scalars())
 
 
-def _positions(connection: sa.Connection, cut_ms: int, visits: Iterable[int]) -> int:
+def _positions(connection: sa.Connection, cut_ms: int, visits: list[int]) -> int:
     query = (
-        sa.select(position.c.id)
+        sa.select(position.c.id, position.c.visit)
         .where(
             position.c.received_ms < cut_ms,
             ~_held(alarm.c.id == position.c.alarm_id, cut_ms),
@@ -88,19 +87,20 @@ def _positions(connection: sa.Connection, cut_ms: int, visits: Iterable[int]) ->
         .order_by(position.c.received_ms)
         .limit(PORTION)
     )
-    old = list(connection.execute(query).scalars())
-    gone = connection.execute(sa.delete(position).where(position.c.id.in_(old))).rowcount if old else 0
-    return gone + connection.execute(sa.delete(position).where(position.c.visit.in_(list(visits)))).rowcount
+    old = {row.id: row.visit for row in connection.execute(query)}
+    _words(connection, {*old.values(), *visits} - {None})
+    gone = connection.execute(sa.delete(position).where(position.c.id.in_(list(old)))).rowcount if old else 0
+    if visits:
+        gone += connection.execute(sa.delete(position).where(position.c.visit.in_(visits))).rowcount
+    return gone
 
 
-def _words(connection: sa.Connection, cut_ms: int) -> None:
-    """Take the positions out of alarms that were resolved long ago, and out of what was sent of them."""
-    query = (
-        sa.select(alarm.c.id, alarm.c.detail)
-        .where(alarm.c.visit.is_not(None), alarm.c.resolved_ms < cut_ms, alarm.c.detail.contains(POSITION))
-        .limit(PORTION)
-    )
-    for row in connection.execute(query).all():
+def _words(connection: sa.Connection, visits: Collection[int]) -> None:
+    """Take the positions out of the words of these visits' alarms, and out of what was sent of them."""
+    query = sa.select(alarm.c.id, alarm.c.detail).where(alarm.c.visit.in_(sorted(visits)))
+    for row in connection.execute(query).all() if visits else ():
+        if POSITION not in row.detail:
+            continue
         plain = without_position(row.detail)
         connection.execute(sa.update(alarm).where(alarm.c.id == row.id).values(detail=plain))
         first, beyond = f"alarm-{row.id}-", f"alarm-{row.id}."

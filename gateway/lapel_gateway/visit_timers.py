@@ -6,7 +6,7 @@ Rules that hold here
 - A clock set forward makes things due early. One set back is noticed by the last look, and moves the times of what
   runs, so that nothing is late.
 - An overdue visit ends by its wearer, its buddy, any user, or with the alarm that a human resolved.
-- A poll costs one read by indices; it writes when something is due, and for all that is due at once.
+- A poll costs one read by indices. It writes when something is due, a portion at a time: alarms may be waiting.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from lapel_gateway.ledger.outgoing import add_notice
 from lapel_gateway.ledger.schema import alarm
 from lapel_gateway.ledger.visits import anything_waits, due_visits, take_untold
 from lapel_gateway.own_alarms import Concern, note_again, raise_own
+from lapel_gateway.policies import PERSON_PREFIX, Reach
 from lapel_gateway.registry import Registry
 from lapel_gateway.verify import Verifier
 from lapel_gateway.visit_beats import battery_is_low
@@ -38,12 +39,18 @@ from lapel_gateway.visit_course import (
     from_row,
     mend_clock,
     pass_time,
+    to_row,
     warning_ms,
 )
 from lapel_gateway.visit_detail import visit_detail, without_position
 from lapel_gateway.visit_disposal import dispose
 from lapel_gateway.visit_orders import NO_VISIT, visit_order, visit_states
 from lapel_protocol.visit import ASK_CHECK_IN, OVERDUE, PLANNED, RAISE_CONTACT_LOST, RAISE_OVERDUE, STOP
+
+PORTION = 16
+"""Visits looked at in one transaction: an alarm waits for the transaction under way."""
+
+NO_REACH = Reach({})
 
 DISPOSE_MS = 3_600_000
 """How often what was kept long enough is looked for."""
@@ -60,9 +67,16 @@ class VisitWatch:
     """Looks after the visits; called a few times a second."""
 
     def __init__(
-        self, engine: sa.Engine, registry: Registry, rules: VisitsSection, verifier: Verifier | None = None
+        self,
+        engine: sa.Engine,
+        registry: Registry,
+        rules: VisitsSection,
+        reach: Reach = NO_REACH,
+        verifier: Verifier | None = None,
     ) -> None:
+        """``reach``: channels to one person each, which that person's notices are sent through beside the others."""
         self._engine = engine
+        self._reach = reach
         self._registry = registry
         self._rules = rules
         self._verifier = verifier or Verifier()
@@ -77,7 +91,7 @@ class VisitWatch:
                 return []
         downlinks = []
         with writing(self._engine, urgent=True) as connection:
-            advance(connection, self._rules, now_ms)
+            advance(connection, self._rules, self._reach, now_ms)
             names = take_untold(connection)
             states = visit_states(connection, names, now_ms) if names else {}
             trusts = self._registry.trust(connection, {bytes.fromhex(name) for name in names})
@@ -91,15 +105,14 @@ class VisitWatch:
         return downlinks
 
 
-def advance(connection: sa.Connection, rules: VisitsSection, now_ms: int) -> int:
-    """Do what is due of every visit, in the caller's transaction; returns how many were looked at."""
-    rows = due_visits(connection, now_ms, now_ms + CLOCK_SLACK_MS)
-    for row in rows:
-        _look(connection, from_row(row), rules, now_ms)
-    return len(rows)
+def advance(connection: sa.Connection, rules: VisitsSection, reach: Reach, now_ms: int) -> None:
+    """Do what is due of some visits, those that wait longest first, in the caller's transaction."""
+    for row in due_visits(connection, now_ms, now_ms + CLOCK_SLACK_MS, PORTION):
+        _look(connection, from_row(row), rules, reach, now_ms)
 
 
-def _look(connection: sa.Connection, visit: Visit, rules: VisitsSection, now_ms: int) -> None:
+def _look(connection: sa.Connection, visit: Visit, rules: VisitsSection, reach: Reach, now_ms: int) -> None:
+    was = to_row(visit)
     moved_ms = mend_clock(visit, now_ms)
     if moved_ms:
         note_visit(
@@ -113,7 +126,7 @@ def _look(connection: sa.Connection, visit: Visit, rules: VisitsSection, now_ms:
     before = visit.state
     for effect in pass_time(visit, now_ms, rules):
         if effect == ASK_CHECK_IN:
-            _ask(connection, visit, rules, now_ms)
+            _ask(connection, visit, rules, reach, now_ms)
         elif effect == RAISE_OVERDUE:
             note_visit(connection, visit, "overdue", GATEWAY_NAME, "", now_ms)
             _raise(connection, visit, VISIT_OVERDUE, "a visit is overdue", facts, now_ms)
@@ -128,7 +141,7 @@ def _look(connection: sa.Connection, visit: Visit, rules: VisitsSection, now_ms:
         _end_answered(connection, visit, now_ms)
     if visit.state != before or moved_ms:
         visit.untold = visit.device is not None
-    save_visit(connection, visit, rules, now_ms)
+    save_visit(connection, visit, rules, now_ms, was)
 
 
 def _hear(connection: sa.Connection, visit: Visit, now_ms: int) -> None:
@@ -151,7 +164,7 @@ def _charge(connection: sa.Connection, visit: Visit, facts: dict[str, Any], rule
         _raise(connection, visit, VISIT_LOW_BATTERY, "a device's battery will not last its visit", facts, now_ms)
 
 
-def _ask(connection: sa.Connection, visit: Visit, rules: VisitsSection, now_ms: int) -> None:
+def _ask(connection: sa.Connection, visit: Visit, rules: VisitsSection, reach: Reach, now_ms: int) -> None:
     """Amber: tell wearer and buddy, once for each deadline."""
     late_in_min = max(0, (deadline_ms(visit, rules) - now_ms + MINUTE_MS - 1) // MINUTE_MS)
     note_visit(connection, visit, "check-in wanted", GATEWAY_NAME, f"overdue in {late_in_min} min", now_ms)
@@ -166,6 +179,7 @@ def _ask(connection: sa.Connection, visit: Visit, rules: VisitsSection, now_ms: 
         visit_detail(connection, visit, what, now_ms, where=False),
         now_ms,
         people=people,
+        channels=reach.channels([PERSON_PREFIX + name for name in people]),
     )
 
 

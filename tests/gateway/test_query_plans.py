@@ -8,10 +8,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lapel_protocol.reports import HEART_BLOCKED
+from lapel_protocol.reports import HEART_BLOCKED, VISIT_CHECK_IN, VISIT_END, VISIT_START
+from tests.gateway.visiting import MINUTE_MS, Day
 from tests.support.pair import DevicePair
 
-GROWING = ("clip", "event", "epoch", "alarm", "alarm_log", "outbox", "delivery", "notice", "device")
+GROWING = (
+    *("clip", "event", "epoch", "alarm", "alarm_log", "outbox", "delivery", "notice", "device"),
+    *("visit", "visit_log", "position"),
+)
 _SCAN = re.compile(rf"SCAN (?:{'|'.join(GROWING)})(?: |$)")
 _STATEMENT = re.compile(r"\s*(?:WITH|SELECT|INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
 
@@ -60,6 +64,22 @@ def everything_once(pair: DevicePair) -> None:
     one.boot()
     pair.send(one.hello())
     pair.alarms.untold(pair.now_ms)
+    a_visit_once(pair)
+
+
+def a_visit_once(pair: DevicePair) -> None:
+    """A visit of the device: begun, located, watched over until it is overdue, told again after a hello, ended."""
+    day = Day(pair)
+    day.say(VISIT_START, 30)
+    day.hello()
+    pair.send(day.location(1, 2, visit=1), day.location(1, 2, visit=2))
+    day.pass_time(31, beats=True)
+    pair.now_ms -= 10 * MINUTE_MS
+    day.poll()
+    day.say(VISIT_CHECK_IN)
+    day.say(VISIT_END)
+    day.say(VISIT_END)
+    day.poll()
 
 
 def test_nothing_in_the_hot_path_reads_a_whole_table(pair: DevicePair) -> None:

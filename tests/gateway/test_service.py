@@ -17,15 +17,18 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from lapel_gateway import alarms, service
+from lapel_gateway import alarms, service, visits
 from lapel_gateway.arrivals import Arrival
 from lapel_gateway.config import Config, GatewaySection, WebSection
+from lapel_gateway.config_visits import DEFAULT_RULES
 from lapel_gateway.downlink import Outcome
 from lapel_gateway.keystore import KeyStore, KeyStoreError
 from lapel_gateway.ledger import fresh_ledger, open_ledger
 from lapel_gateway.pki import create_organisation_key
 from lapel_gateway.service import AlarmsRole, Gateway, IngestRole, ServiceError
 from lapel_gateway.transport import Delivery
+from lapel_gateway.visit_timers import VisitWatch
+from lapel_gateway.visits import Wanted
 from lapel_gateway.web.server import WebError
 from lapel_protocol.command import ALARM_ACK, ALARM_RECEIPT, CREDIT, RECEIPT, WELCOME
 from lapel_protocol.topics import topic
@@ -417,3 +420,20 @@ def test_a_signal_ends_the_program_cleanly_with_the_batch_in_hand(config: Config
 
 def test_time_is_unix_milliseconds() -> None:
     assert abs(service.wall_ms() - time.time() * 1000) < 2000
+
+
+def test_the_alarm_role_watches_over_visits_and_tells_their_devices(pair: DevicePair) -> None:
+    link = MemoryLink()
+    watch = VisitWatch(pair.engine, pair.registry, DEFAULT_RULES)
+    role = AlarmsRole(pair.alarms, link, lambda: pair.now_ms, watch)
+    role.start()
+    try:
+        wanted = Wanted("Zoë Quinn", "4 High Street", expected_min=10)
+        visits.plan(pair.engine, wanted, "Sam", pair.now_ms, DEFAULT_RULES)
+        until(lambda: len(link.published) == 1)
+        pair.now_ms += 11 * 60_000
+        until(lambda: pair.count("alarm") == 2)
+        until(lambda: len(link.published) == 2)
+    finally:
+        assert role.stop()
+    assert {row["state"] for row in pair.rows("visit")} == {"overdue"}

@@ -11,6 +11,8 @@ import pytest
 from lapel_gateway import people, risk_register, steps, visits
 from lapel_gateway.alarm_kinds import VISIT_OVERDUE
 from lapel_gateway.config_visits import VisitsSection
+from lapel_gateway.policies import Reach
+from lapel_gateway.visit_timers import PORTION, VisitWatch
 from lapel_gateway.visits import VisitError, Wanted
 from lapel_protocol.orders import VISIT_ACTIVE, VISIT_AMBER, VISIT_NONE, VISIT_PLANNED
 from lapel_protocol.orders import VISIT_OVERDUE as SHOWN_OVERDUE
@@ -499,3 +501,25 @@ def test_the_rules_are_settings(pair: DevicePair) -> None:
     assert day.visit(number)["due_ms"] - day.visit(number)["amber_ms"] == 600_000
     assert day.visit(number)["expected_ms"] == 40 * MINUTE_MS
     assert day.visit(number)["contact_wait_ms"] == 300_000
+
+
+def test_wearer_and_buddy_are_told_through_their_own_channels_which_take_no_other_notices(pair: DevicePair) -> None:
+    day = Day(pair)
+    reach = Reach({"apprise:zoe": ZOE, "apprise:bo": "Bo Chen", "smtp:duty:sam@example.org": SAM})
+    day.watch = VisitWatch(pair.engine, pair.registry, day.rules, reach)
+    day.start(10)
+    day.pass_time(6, beats=True)
+    told = {row["channel"]: json.loads(row["payload"]) for row in pair.rows("outbox", "kind = 'notice'")}
+    assert set(told) == {"", "apprise:zoe", "smtp:duty:sam@example.org"}
+    assert all(payload["notice"] == "visit_amber" for payload in told.values())
+
+
+def test_many_visits_are_looked_at_in_portions_the_most_urgent_first(nobody: Day) -> None:
+    for number in range(PORTION * 2 + 3):
+        nobody.start(10, person=f"Worker {number}")
+    nobody.pair.now_ms += 11 * MINUTE_MS
+    found = []
+    for _ in range(3):
+        nobody.poll()
+        found.append(len(nobody.raised()))
+    assert found == [PORTION, 2 * PORTION, 2 * PORTION + 3]

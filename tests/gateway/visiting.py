@@ -134,8 +134,9 @@ class Day:
     # -- what came of it --------------------------------------------------------------------------------------------
 
     def rows(self) -> list[dict[str, Any]]:
+        query = sa.select(visit_table).where(visit_table.c.id > 0).order_by(visit_table.c.id)
         with reading(self.pair.engine) as connection:
-            return [dict(row) for row in connection.execute(sa.select(visit_table).order_by("id")).mappings()]
+            return [dict(row) for row in connection.execute(query).mappings()]
 
     def visit(self, number: int = 1) -> dict[str, Any]:
         return self.pair.row("visit", "id = :number", number=number)

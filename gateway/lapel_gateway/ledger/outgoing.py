@@ -64,10 +64,11 @@ def add_notice(
     detail: str,
     now_ms: int,
     people: Sequence[str] = (),
+    channels: Sequence[str] = (),
 ) -> bool:
     """Tell the operators something once for each `key`: a notice row and its outbox row. Returns whether it was new.
 
-    `people` are named in what is sent, where it is about or for them.
+    `people` are named in what is sent, where it is for them; `channels` get it although they take no notices.
     """
     payload: dict[str, Any] = {
         "notice": kind,
@@ -80,6 +81,10 @@ def add_notice(
         payload["people"] = list(people)
     if not add_outbox(connection, schema.OUTBOX_NOTICE, f"notice-{kind}-{key}", subject, payload, now_ms):
         return False
+    for channel in channels:
+        text = json.dumps(payload, sort_keys=True)
+        own = f"notice-{kind}-{key}:{channel}"
+        add_row(connection, schema.OUTBOX_NOTICE, channel, own, subject, text, now_ms)
     _NOTE.run(connection, {"kind": kind, "device": device, "subject": subject, "at_ms": now_ms, "detail": detail})
     return True
 

@@ -42,8 +42,17 @@ _WAITING = Direct(
     )
     .limit(1)
 )
-_DUE = sa.select(visit).where(
-    sa.or_(visit.c.next_at_ms <= sa.bindparam("now_ms"), visit.c.set_ms > sa.bindparam("ahead_ms"))
+_DUE = (
+    sa.select(visit)
+    .where(visit.c.next_at_ms <= sa.bindparam("now_ms"))
+    .order_by(visit.c.next_at_ms)
+    .limit(sa.bindparam("most"))
+)
+_AHEAD = (
+    sa.select(visit)
+    .where(visit.c.set_ms > sa.bindparam("ahead_ms"))
+    .order_by(visit.c.set_ms)
+    .limit(sa.bindparam("most"))
 )
 _UNTOLD = sa.select(visit.c.id, visit.c.device).where(visit.c.untold == sa.true())
 _NEWEST = sa.select(sa.func.max(visit.c.id)).where(visit.c.device == sa.bindparam("of_device")).scalar_subquery()
@@ -83,9 +92,11 @@ def anything_waits(connection: sa.Connection, now_ms: int, ahead_ms: int) -> boo
     return bool(_WAITING.all(connection, {"now_ms": now_ms, "ahead_ms": ahead_ms}))
 
 
-def due_visits(connection: sa.Connection, now_ms: int, ahead_ms: int) -> list[sa.RowMapping]:
-    """Visits that are due, or were last looked at after ``ahead_ms``."""
-    return list(connection.execute(_DUE, {"now_ms": now_ms, "ahead_ms": ahead_ms}).mappings())
+def due_visits(connection: sa.Connection, now_ms: int, ahead_ms: int, most: int) -> list[sa.RowMapping]:
+    """Visits that are due, or were last looked at after ``ahead_ms``; of many those that wait longest."""
+    due = connection.execute(_DUE, {"now_ms": now_ms, "most": most}).mappings().all()
+    ahead = connection.execute(_AHEAD, {"ahead_ms": ahead_ms, "most": most}).mappings().all()
+    return list({row["id"]: row for row in (*due, *ahead)}.values())
 
 
 def take_untold(connection: sa.Connection) -> set[str]:
