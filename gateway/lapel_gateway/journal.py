@@ -14,12 +14,14 @@ from lapel_gateway.batch import Batch, Notice
 from lapel_gateway.config_visits import VisitsSection
 from lapel_gateway.downlink import Order
 from lapel_gateway.keystore import OrganisationKey
+from lapel_gateway.ledger.devices import Desks
 from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.schema import EPOCH_BOOT, event, stored
 from lapel_gateway.ledger.visits import tell_again
 from lapel_gateway.positions import REFUSED, keep_position
 from lapel_gateway.verify import Trust, Verifier
 from lapel_gateway.visit_events import take_visit_note
+from lapel_gateway.visit_orders import NO_VISIT, visit_order
 from lapel_protocol.command import EVENT_RECEIPT
 from lapel_protocol.errors import Malformed, ProtocolError, Replayed
 from lapel_protocol.event import ALARM_KINDS, CLIP_CUT, HEARTBEAT, HELLO, LOCATION, PROBE, VISIT, Event
@@ -101,7 +103,10 @@ def _write_visit_notes(connection: sa.Connection, batch: Batch, rules: VisitsSec
         refused = take_visit_note(connection, trust, found, note, rules, batch.now_ms)
         if refused is not None:
             batch.tallies[trust.name, refused] += 1
-            tell_again(connection, trust.name)
+            if not tell_again(connection, trust.name):
+                desks = Desks(connection, [trust.name])
+                batch.orders += visit_order(desks[trust.name], trust.device, NO_VISIT, batch.now_ms)
+                desks.write(connection)
 
 
 def _sort(batch: Batch, trust: Trust, organisation: OrganisationKey | None, found: Event, record: bytes) -> None:

@@ -78,7 +78,9 @@ def raise_own(
     connection.execute(sa.insert(alarm).values(values))
     note_step(connection, identifier, "received", GATEWAY_NAME, kind_name(kind), now_ms)
     escalations.begin(connection, identifier, now_ms)
-    _log.warning("alarm", id=identifier, kind=kind_name(kind), about=about, detail=detail, person=concern.person)
+    # The words about somebody's visit stay in the ledger, which forgets them in time.
+    told = detail if concern.visit is None else ""
+    _log.warning("alarm", id=identifier, kind=kind_name(kind), about=about, detail=told, person=concern.person)
     return identifier
 
 

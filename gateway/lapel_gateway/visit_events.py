@@ -16,6 +16,7 @@ from lapel_gateway.config_visits import MINUTE_MS, VisitsSection
 from lapel_gateway.ledger.visits import running_visit
 from lapel_gateway.people import team_of, wearer_of
 from lapel_gateway.verify import Trust
+from lapel_gateway.visit_alarms import note_in_alarms
 from lapel_gateway.visit_book import (
     NoSuchVisit,
     enter_visit,
@@ -25,7 +26,6 @@ from lapel_gateway.visit_book import (
     watch_device,
 )
 from lapel_gateway.visit_course import LONGEST_MS, Visit, begin, check_in, extend, finish
-from lapel_gateway.visits import tell_alarms
 from lapel_protocol.clip import TRUST_GATEWAY, TRUST_NTP
 from lapel_protocol.event import Event
 from lapel_protocol.reports import VISIT_CHECK_IN, VISIT_END, VISIT_START, VisitNote
@@ -63,6 +63,8 @@ def take_visit_note(
     if at_ms < (visit.started_ms or 0) - LATE_MS:
         # Said before this visit began, and so of another one.
         return LATE
+    if at_ms == now_ms:
+        _adopt(connection, trust, visit, rules, now_ms)
     if note.what == VISIT_END:
         finish(visit, at_ms, visit.person)
         return _done(connection, visit, "ended", _late(at_ms, now_ms), rules, now_ms)
@@ -127,6 +129,13 @@ def _named(connection: sa.Connection, trust: Trust, number: int) -> Visit | None
     return visit if trust.name == visit.device or visit.person == wearer_of(trust) else None
 
 
+def _adopt(connection: sa.Connection, trust: Trust, visit: Visit, rules: VisitsSection, now_ms: int) -> None:
+    """Its person speaks by another device than it knows of, or by the first: that one is watched from now on."""
+    if visit.device != trust.name and visit.person == wearer_of(trust):
+        visit.device, visit.beat_ms = trust.name, now_ms
+        watch_device(connection, visit, rules)
+
+
 def _own(trust: Trust, person: str, note: VisitNote, rules: VisitsSection, now_ms: int) -> Visit:
     minutes = note.minutes or rules.default_expected_min
     return Visit(
@@ -154,7 +163,7 @@ def _done(
     visit.untold = True
     note_visit(connection, visit, step, DEVICE_NAME, detail.strip(), now_ms)
     if step != "started":
-        tell_alarms(connection, visit, f"{visit.person}: {step}{detail}, by the device", now_ms)
+        note_in_alarms(connection, visit, f"{visit.person}: {step}{detail}, by the device", now_ms)
     save_visit(connection, visit, rules, now_ms)
     return None
 

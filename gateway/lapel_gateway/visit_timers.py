@@ -24,10 +24,10 @@ from lapel_gateway.ledger.devices import Desks
 from lapel_gateway.ledger.outgoing import add_notice
 from lapel_gateway.ledger.schema import alarm
 from lapel_gateway.ledger.visits import anything_waits, due_visits, take_untold
-from lapel_gateway.own_alarms import Concern, note_again, raise_own
 from lapel_gateway.policies import PERSON_PREFIX, Reach
 from lapel_gateway.registry import Registry
 from lapel_gateway.verify import Verifier
+from lapel_gateway.visit_alarms import note_in_alarms, raise_of_visit
 from lapel_gateway.visit_beats import battery_is_low
 from lapel_gateway.visit_book import note_visit, save_visit, watch_device
 from lapel_gateway.visit_course import (
@@ -42,7 +42,7 @@ from lapel_gateway.visit_course import (
     to_row,
     warning_ms,
 )
-from lapel_gateway.visit_detail import visit_detail, without_position
+from lapel_gateway.visit_detail import visit_detail
 from lapel_gateway.visit_disposal import dispose
 from lapel_gateway.visit_orders import NO_VISIT, visit_order, visit_states
 from lapel_protocol.visit import ASK_CHECK_IN, OVERDUE, PLANNED, RAISE_CONTACT_LOST, RAISE_OVERDUE, STOP
@@ -129,12 +129,12 @@ def _look(connection: sa.Connection, visit: Visit, rules: VisitsSection, reach: 
             _ask(connection, visit, rules, reach, now_ms)
         elif effect == RAISE_OVERDUE:
             note_visit(connection, visit, "overdue", GATEWAY_NAME, "", now_ms)
-            _raise(connection, visit, VISIT_OVERDUE, "a visit is overdue", facts, now_ms)
+            raise_of_visit(connection, visit, VISIT_OVERDUE, "a visit is overdue", facts, now_ms)
         elif effect == RAISE_CONTACT_LOST:
             seconds = visit.contact_wait_ms // 1000
             note_visit(connection, visit, "contact lost", GATEWAY_NAME, f"nothing heard for {seconds} s", now_ms)
             what = f"nothing was heard of a device in a visit for {seconds} s"
-            _raise(connection, visit, CONTACT_LOST, what, facts, now_ms)
+            raise_of_visit(connection, visit, CONTACT_LOST, what, facts, now_ms)
         elif effect == STOP and before == PLANNED:
             note_visit(connection, visit, "cancelled", GATEWAY_NAME, "nobody began it", now_ms)
     if before == OVERDUE:
@@ -149,7 +149,7 @@ def _hear(connection: sa.Connection, visit: Visit, now_ms: int) -> None:
     if visit.lost_ms is not None and visit.beat_ms is not None and visit.beat_ms > visit.lost_ms:
         visit.lost_ms = None
         note_visit(connection, visit, "contact again", GATEWAY_NAME, "", now_ms)
-        note_again(connection, CONTACT_LOST, visit.name, "its device is heard of again", now_ms)
+        note_in_alarms(connection, visit, "its device is heard of again", now_ms)
 
 
 def _charge(connection: sa.Connection, visit: Visit, facts: dict[str, Any], rules: VisitsSection, now_ms: int) -> None:
@@ -161,7 +161,9 @@ def _charge(connection: sa.Connection, visit: Visit, facts: dict[str, Any], rule
         visit.low_battery_ms = now_ms
         percent, minutes = facts["battery_percent"], facts.get("battery_minutes", 0)
         note_visit(connection, visit, "low battery", GATEWAY_NAME, f"{percent} %, {minutes} min", now_ms)
-        _raise(connection, visit, VISIT_LOW_BATTERY, "a device's battery will not last its visit", facts, now_ms)
+        raise_of_visit(
+            connection, visit, VISIT_LOW_BATTERY, "a device's battery will not last its visit", facts, now_ms
+        )
 
 
 def _ask(connection: sa.Connection, visit: Visit, rules: VisitsSection, reach: Reach, now_ms: int) -> None:
@@ -181,13 +183,6 @@ def _ask(connection: sa.Connection, visit: Visit, rules: VisitsSection, reach: R
         people=people,
         channels=reach.channels([PERSON_PREFIX + name for name in people]),
     )
-
-
-def _raise(connection: sa.Connection, visit: Visit, kind: int, what: str, facts: dict[str, Any], now_ms: int) -> None:
-    concern = Concern(visit.person, visit.team, visit.device, visit.id, facts.get("battery_percent"))
-    detail = visit_detail(connection, visit, what, now_ms, where=True)
-    if raise_own(connection, kind, visit.name, detail, now_ms, concern) is None:
-        note_again(connection, kind, visit.name, without_position(detail), now_ms)
 
 
 def _end_answered(connection: sa.Connection, visit: Visit, now_ms: int) -> None:

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from lapel_gateway import risk_register, steps
-from lapel_gateway.alarm_kinds import CONTACT_LOST, VISIT_OVERDUE
 from lapel_gateway.config_visits import DAY_MS, HOUR_MS, MINUTE_MS, VisitsSection
 from lapel_gateway.ledger import writing
 from lapel_gateway.ledger.visits import running_visit
-from lapel_gateway.own_alarms import note_again
 from lapel_gateway.people import team_of
 from lapel_gateway.risk_register import Risk
+from lapel_gateway.visit_alarms import note_in_alarms
 from lapel_gateway.visit_book import (
     NotNow,
     VisitError,
@@ -108,7 +107,7 @@ def check_in_at(engine: sa.Engine, number: int, who: str, now_ms: int, rules: Vi
         _check_runs(visit)
         check_in(visit, now_ms, now_ms, rules)
         note_visit(connection, visit, "checked in", who, "", now_ms)
-        tell_alarms(connection, visit, f"{who} checked in", now_ms)
+        note_in_alarms(connection, visit, f"{who} checked in", now_ms)
 
 
 def extend_by(engine: sa.Engine, number: int, minutes: int | None, who: str, now_ms: int, rules: VisitsSection) -> None:
@@ -118,7 +117,7 @@ def extend_by(engine: sa.Engine, number: int, minutes: int | None, who: str, now
         _check_runs(visit)
         extend(visit, by_min * MINUTE_MS, now_ms, now_ms, rules)
         note_visit(connection, visit, "extended", who, f"by {by_min} min", now_ms)
-        tell_alarms(connection, visit, f"{who} extended the visit by {by_min} min", now_ms)
+        note_in_alarms(connection, visit, f"{who} extended the visit by {by_min} min", now_ms)
 
 
 def end(engine: sa.Engine, number: int, who: str, note: str, now_ms: int, rules: VisitsSection) -> None:
@@ -130,7 +129,7 @@ def end(engine: sa.Engine, number: int, who: str, note: str, now_ms: int, rules:
         if not finish(visit, now_ms, who):
             raise NotNow(f"visit {number} has not begun: take it back with cancel")
         note_visit(connection, visit, "ended", who, note, now_ms)
-        tell_alarms(connection, visit, f"{who} ended the visit", now_ms)
+        note_in_alarms(connection, visit, f"{who} ended the visit", now_ms)
 
 
 def take_back(engine: sa.Engine, number: int, who: str, note: str, now_ms: int, rules: VisitsSection) -> None:
@@ -141,12 +140,6 @@ def take_back(engine: sa.Engine, number: int, who: str, note: str, now_ms: int, 
             what = "has begun: end it" if visit.runs else f"is {VISIT_STATE_NAMES[visit.state]} already"
             raise NotNow(f"visit {number} {what}")
         note_visit(connection, visit, "cancelled", who, note, now_ms)
-
-
-def tell_alarms(connection: sa.Connection, visit: Visit, words: str, now_ms: int) -> None:
-    """Note in the visit's open alarms what was said meanwhile: it changes nothing of them, but people read it."""
-    for kind in (VISIT_OVERDUE, CONTACT_LOST):
-        note_again(connection, kind, visit.name, words, now_ms)
 
 
 def _made(wanted: Wanted, who: str, now_ms: int, rules: VisitsSection) -> Visit:

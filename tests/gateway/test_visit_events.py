@@ -307,3 +307,10 @@ def test_a_payload_that_cannot_be_read_is_kept_and_receipted(day: Day) -> None:
     event = Event(VISIT, one.device, one.boot_number, 50, day.now_ms, 1, TRUST_GATEWAY, b"\x09" * 8)
     assert bodies(day.pair.send(one.on_event_lane(seal_event(one.keys, event))), EVENT_RECEIPT)
     assert (day.rows(), day.pair.tally("malformed")) == ([], 1)
+
+
+def test_a_device_that_speaks_of_a_visit_which_the_gateway_never_knew_is_told_that_there_is_none(day: Day) -> None:
+    day.say(VISIT_CHECK_IN, visit=12)
+    assert refusals(day) == {UNKNOWN: 1}
+    assert [(shown.visit, shown.state) for shown in day.shown] == [(0, VISIT_NONE)]
+    assert day.rows() == []

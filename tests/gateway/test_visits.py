@@ -7,15 +7,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
+from structlog.testing import capture_logs
 
-from lapel_gateway import people, risk_register, steps, visits
+from lapel_gateway import alarms, people, risk_register, steps, visits
 from lapel_gateway.alarm_kinds import VISIT_OVERDUE
+from lapel_gateway.alarms import OwnAlarm
 from lapel_gateway.config_visits import VisitsSection
 from lapel_gateway.policies import Reach
 from lapel_gateway.visit_timers import PORTION, VisitWatch
 from lapel_gateway.visits import VisitError, Wanted
 from lapel_protocol.orders import VISIT_ACTIVE, VISIT_AMBER, VISIT_NONE, VISIT_PLANNED
 from lapel_protocol.orders import VISIT_OVERDUE as SHOWN_OVERDUE
+from lapel_protocol.reports import VISIT_CHECK_IN, VISIT_START
 from tests.gateway.visiting import DAY_MS, MINUTE_MS, SAM, ZOE, Day
 from tests.support.pair import DevicePair, Killed
 
@@ -523,3 +526,61 @@ def test_many_visits_are_looked_at_in_portions_the_most_urgent_first(nobody: Day
         nobody.poll()
         found.append(len(nobody.raised()))
     assert found == [PORTION, 2 * PORTION, 2 * PORTION + 3]
+
+
+def test_the_buddy_acknowledges_and_the_wearer_cannot_answer_for_themselves(day: Day) -> None:
+    day.start(10)
+    day.pass_time(11, beats=True)
+    identifier = day.pair.row("alarm")["id"]
+    with pytest.raises(OwnAlarm):
+        alarms.acknowledge(day.pair.engine, identifier, ZOE, day.now_ms)
+    with pytest.raises(OwnAlarm):
+        alarms.resolve(day.pair.engine, identifier, ZOE, "false", "", day.now_ms)
+    day.end(who=ZOE)
+    assert day.pair.row("escalation")["next_at_ms"] is not None
+    assert alarms.acknowledge(day.pair.engine, identifier, SAM, day.now_ms)
+    assert (day.pair.row("escalation")["next_at_ms"], day.pair.row("alarm")["acknowledged_by"]) == (None, SAM)
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_visit_that_is_overdue_again_after_somebody_answered_is_another_alarm(day: Day, answered: bool) -> None:
+    day.start(10)
+    day.pass_time(11, beats=True)
+    if answered:
+        alarms.acknowledge(day.pair.engine, day.pair.row("alarm")["id"], SAM, day.now_ms)
+    day.extend(10, who=ZOE)
+    day.pass_time(12, beats=True)
+    assert len(day.raised()) == (2 if answered else 1)
+    assert day.pair.count("escalation", "next_at_ms IS NOT NULL") == 1
+    day.end(who=ZOE)
+    assert {row["detail"] for row in day.pair.rows("alarm_log", "step = 'noted'")} >= {f"{ZOE} ended the visit"}
+
+
+def test_what_is_said_in_a_visits_alarm_is_in_no_log_line(day: Day) -> None:
+    day.start(10, place="Farthing Wood 17", purpose="a secret")
+    with capture_logs() as logged:
+        day.pass_time(11, beats=True)
+    assert any(line["event"] == "alarm" for line in logged)
+    assert "Farthing" not in repr(logged)
+    assert "secret" not in repr(logged)
+
+
+def test_a_device_that_changed_hands_is_a_sign_of_its_new_wearer_only(day: Day) -> None:
+    day.start(60)
+    day.pass_time(1, beats=True)
+    day.pair.registry.assign(day.pair.one.name, "Bo Chen")
+    day.say(VISIT_START, 60)
+    day.pass_time(4, beats=True)
+    assert day.raised() == [("contact_lost", ZOE)]
+    assert day.visit(2)["person"] == "Bo Chen"
+
+
+def test_a_visit_entered_without_a_device_is_watched_by_the_one_its_person_speaks_by(day: Day) -> None:
+    day.pair.registry.assign(day.pair.one.name, "")
+    day.start(60)
+    assert (day.visit()["device"], day.visit()["contact_wait_ms"]) == (None, 0)
+    day.pair.registry.assign(day.pair.one.name, ZOE)
+    day.say(VISIT_CHECK_IN)
+    assert day.visit()["device"] == day.pair.one.name
+    day.pass_time(3)
+    assert day.raised() == [("contact_lost", ZOE)]

@@ -107,9 +107,9 @@ def take_untold(connection: sa.Connection) -> set[str]:
     return {row.device for row in rows if row.device is not None}
 
 
-def tell_again(connection: sa.Connection, device: str) -> None:
-    """Have a device told how its newest visit stands, if it ever had one."""
-    _AGAIN.run(connection, {"of_device": device})
+def tell_again(connection: sa.Connection, device: str) -> bool:
+    """Have a device told how its newest visit stands; returns False where it never had one."""
+    return _AGAIN.run(connection, {"of_device": device}) > 0
 
 
 def write_beats(connection: sa.Connection, beats: Collection[dict[str, Any]]) -> None:
