@@ -122,6 +122,8 @@ def test_the_private_organisation_key_is_used_where_it_is_named(tmp_path: Path) 
             "line 2: [gateway] roles: must be 'alarms', 'ingest', 'deliver' or 'web'",
         ),
         ("web = 3\n", "line 1: [web]: must be a valid dictionary"),
+        ("[visits]\nkeep_days = 0\n", "line 2: [visits] keep_days: must be greater than or equal to 1"),
+        ("[visits]\nkeep_day = 9\n", "line 2: [visits] keep_day is not a setting; did you mean keep_days?"),
         ("[broker]\nca_file = 'x'\n", "line 1: [broker]: ca_file, certificate_file and key_file go together"),
     ],
 )

@@ -205,6 +205,15 @@ def test_what_works_but_is_unwise_is_a_warning(tmp_path: Path, extra: str | None
     assert (finding.level, finding.setting) == ("warning", setting)
 
 
+@pytest.mark.parametrize(
+    ("visits", "key"),
+    [({"position_keep_days": 91}, "position_keep_days"), ({"default_expected_min": 5}, "amber_before_s")],
+)
+def test_what_is_unwise_with_visits_is_a_warning(tmp_path: Path, visits: dict[str, int], key: str) -> None:
+    [finding] = [finding for finding in check_config(made(tmp_path, visits=visits)) if finding.setting != "channels"]
+    assert (finding.level, finding.setting) == ("warning", f"[visits] {key}")
+
+
 def test_one_port_for_broker_and_api_is_an_error(tmp_path: Path) -> None:
     assert "broker's port" in the_error(made(tmp_path, web={"port": 1883}), "[web] port")
 
