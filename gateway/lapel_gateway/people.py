@@ -74,6 +74,6 @@ def wearer_of(trust: Trust) -> str:
 
 def _checked(what: str, text: str, most: int, *, needed: bool = False) -> str:
     text = " ".join(text.split())
-    if len(text.encode()) > most or not text.isprintable() or (needed and not text):
+    if not text.isprintable() or len(text.encode()) > most or (needed and not text):
         raise PersonError(f"{what} is at most {most} bytes of printable text{', and not empty' if needed else ''}")
     return text

@@ -52,6 +52,37 @@ class Exchange:
             self.body += message.get("body", b"")
 
 
+def _visit_seeds(base: str, post: int, put: int) -> list[bytes]:
+    """Requests about visits, risks and people: as they should be, and with what breaks texts, numbers and times."""
+    kind = (2, b"content-type: application/json")
+    visits, risks, people = (f"{base}/{name}" for name in ("visits", "risks", "people"))
+    planned = b'{"place": "4 High St LS1 4AB", "present": "Bo", "planned": "2023-11-15T09:00", "zone": "Europe/London"}'
+    risk = b'{"place": "4 high street", "about": "Mr Bo", "note": "x", "review": "2024-01-01", "zone": "UTC"}'
+    sent = [
+        (visits, b'{"place": "x", "person": "Bo", "expected_min": 5, "check_in_min": 1}'),
+        (visits, planned),
+        (visits, b'{"place": "\\ud800", "planned": "0001-01-01T00:00+14:00"}'),
+        (visits, b'{"place": "x", "planned": "9999-12-31T23:59", "zone": "\\u0000"}'),
+        (visits, b'{"place": "x", "expected_min": 1e400, "buddy": "\\u202e"}'),
+        (risks, risk),
+        (risks, b'{"about": "\\udfff", "note": "\\ud800", "review": "2024-02-30"}'),
+        (f"{visits}/1/extend", b'{"minutes": 10}'),
+        (f"{visits}/1/end", b'{"note": "x"}'),
+        (f"{visits}/2/cancel", b'{"note": "\\ud800"}'),
+        (f"{visits}/99999999999999999999/end", b"{}"),
+        (f"{risks}/1/review", b'{"review": "2024-06-01T00:00Z", "note": null}'),
+    ]
+    seeds = [framed([(tag | post, path.encode()), kind, (3, body)]) for path, body in sent for tag in (0, 0x80)]
+    bare = [f"{visits}/1/start", f"{visits}/1/check-in", f"{risks}/1/end"]
+    seeds += [framed([(tag | post, path.encode())]) for path in bare for tag in (0, 0x80)]
+    seeds += [framed([(0x80, path.encode())]) for path in (visits, f"{visits}/1", risks, people)]
+    seeds += [framed([(0x80, visits.encode()), (1, query)]) for query in (b"every=true", b"person=%ff&state=%00")]
+    person = b'{"team": "North", "phone": "\\ud800"}'
+    names = ("Bo", "%ff", "x" * 60, "..")
+    seeds += [framed([(0x80 | put, f"{people}/{name}".encode()), kind, (3, person)]) for name in names]
+    return seeds
+
+
 @target("web/api", share=0.4, max_bytes=1500, cpu_ms=2000, kib=4096)
 def api(scratch: Path) -> Built:
     """Every path of the API. Parts: method and path, query, header (name: value), body; a tag over 0x7f: token."""
@@ -70,7 +101,9 @@ def api(scratch: Path) -> Built:
     alarm = f"{genuine.DEVICE.hex()}-{genuine.BOOT}-2"
     name = f"{genuine.DEVICE.hex()}-{genuine.CLIP + 1}"
     loop = asyncio.new_event_loop()
-    changes = "select (select count(*) from alarm_log where who <> 'device'), (select count(*) from tally)"
+    counted = ("tally", "visit_log", "risk", "person")
+    counts = "".join(f", (select count(*) from {table})" for table in counted)
+    changes = f"select (select count(*) from alarm_log where who <> 'device'){counts}"
 
     def exchange(parts: list[tuple[int, bytes]]) -> tuple[Exchange, bool]:
         headers: list[tuple[bytes, bytes]] = []
@@ -151,7 +184,8 @@ def api(scratch: Path) -> Built:
             b"to=1970-01-01&team=%00%ff",
         )
     ]
-    post = 4
+    post, put = 4, 12
+    seeds += _visit_seeds(base, post, put)
     resolve = f"{base}/alarms/{alarm}/resolve".encode()
     kind = (2, b"content-type: application/json")
     bodies = [b'{"reason": "true", "note": "x"}', b"{", b"[" * 1200, b'"\\ud800"']
