@@ -1,6 +1,7 @@
 """A visit in words for whoever has to act: who, where, why, since when, whom to call, and what was last known.
 
-One line of printable text: it goes into alarms and notices, which end up in mail, SMS and a control room's screen.
+One line of printable text: it goes into alarms and notices, which end up in mail, SMS and a control room's screen. What
+is needed first stands first, because some of these cut it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from lapel_gateway.config_visits import MINUTE_MS
 from lapel_gateway.describe import utc
 from lapel_gateway.ledger.schema import position
+from lapel_gateway.log import printable
 from lapel_gateway.people import find_person
 from lapel_gateway.risk_register import find_risks
 from lapel_gateway.visit_book import device_facts
@@ -21,7 +23,14 @@ from lapel_gateway.visit_course import Visit
 POSITION = "last position "
 """Begins the last part of a detail, so that it can be taken out again when positions are disposed of."""
 
-_POSITION = re.compile(rf"; {POSITION}[^;]*$")
+MAX_CHARACTERS = 1_500
+MAX_RISKS = 3
+"""Entries of the register that are told in full; the others are in the visit's own page."""
+
+MAX_FREE_CHARACTERS = 160
+"""Of each text that somebody wrote freely, but for the place."""
+
+_POSITION = re.compile(rf"; {POSITION}[^;]*")
 
 
 def visit_detail(connection: sa.Connection, visit: Visit, what: str, now_ms: int, *, where: bool) -> str:
@@ -32,18 +41,19 @@ def visit_detail(connection: sa.Connection, visit: Visit, what: str, now_ms: int
         what,
         f"{_reachable(connection, visit.person)}{f' of team {visit.team}' if visit.team else ''}",
         f"at {visit.place}",
-        _said("purpose", visit.purpose),
-        _said("present", visit.present),
-        _said("risk", visit.risk),
-        *(_said("risk register", f"{risk.about or risk.place}: {risk.note}") for risk in risks),
-        f"began {_when(visit.started_ms)} for {visit.expected_ms // MINUTE_MS} min, due {_when(visit.due_ms)}",
-        _said("check-in expected", _when(visit.next_check_in_ms)) if visit.next_check_in_ms else "",
-        f"buddy {_reachable(connection, visit.buddy)}" if visit.buddy else "no buddy",
+        last_position(connection, visit.id) if where else "",
         f"last sign of life {_when(visit.contact_ms)}",
         _device(visit, facts),
-        last_position(connection, visit.id) if where else "",
+        f"buddy {_reachable(connection, visit.buddy)}" if visit.buddy else "no buddy",
+        f"began {_when(visit.started_ms)} for {visit.expected_ms // MINUTE_MS} min, due {_when(visit.due_ms)}",
+        _said("check-in expected", _when(visit.next_check_in_ms)) if visit.next_check_in_ms else "",
+        _said("risk", visit.risk),
+        *(_said("risk register", f"{risk.about or risk.place}: {risk.note}") for risk in risks[:MAX_RISKS]),
+        f"{len(risks) - MAX_RISKS} more in the risk register" if len(risks) > MAX_RISKS else "",
+        _said("purpose", visit.purpose),
+        _said("present", visit.present),
     ]
-    return "; ".join(part for part in parts if part)
+    return printable("; ".join(part for part in parts if part), MAX_CHARACTERS)
 
 
 def last_position(connection: sa.Connection, number: int) -> str:
@@ -75,7 +85,7 @@ def _device(visit: Visit, facts: dict[str, Any]) -> str:
 
 
 def _said(name: str, text: str) -> str:
-    return f"{name}: {text}" if text else ""
+    return f"{name}: {printable(text, MAX_FREE_CHARACTERS)}" if text else ""
 
 
 def _when(time_ms: int | None) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from lapel_gateway import visits
 from lapel_gateway.visit_events import FUTURE, LATE, LATE_MS, PLACE_NOT_SAID, UNKNOWN, UNTIMED
+from lapel_gateway.visit_timers import VisitWatch
 from lapel_protocol.clip import TRUST_GATEWAY, TRUST_RTC
 from lapel_protocol.command import EVENT_RECEIPT
 from lapel_protocol.event import VISIT, Event, seal_event
@@ -123,6 +124,26 @@ def test_a_word_is_taken_once_for_ever_and_receipted_each_time(day: Day) -> None
     assert (day.visit()["expected_ms"], len(day.rows())) == (75 * MINUTE_MS, 1)
     assert len(day.steps()) == 2
     assert day.pair.count("event", "kind = :kind", kind=VISIT) == 2
+
+
+@pytest.mark.parametrize("point", ["ingest.verified", "ingest.ledger_written", "ingest.ledger_committed"])
+@pytest.mark.parametrize("what", [VISIT_START, VISIT_CHECK_IN, VISIT_EXTEND, VISIT_END])
+def test_a_word_that_a_kill_interrupts_is_taken_once_when_it_comes_again(day: Day, point: str, what: int) -> None:
+    if what != VISIT_START:
+        day.say(VISIT_START, 45)
+    steps_before, rows_before = day.pair.count("visit_log"), day.rows()
+    message = day.note(what, 20 if what in (VISIT_START, VISIT_EXTEND) else 0)
+    day.pair.killed_at(point, message)
+    whole = point == "ingest.ledger_committed"
+    assert (day.pair.count("visit_log") - steps_before, day.rows() != rows_before) == (int(whole), whole)
+    day.watch = VisitWatch(day.pair.engine, day.pair.registry, day.rules)
+    day.pair.send(message)
+    day.pair.send(message)
+    assert day.pair.count("visit_log") == steps_before + 1
+    assert len(day.rows()) == 1
+    day.poll()
+    day.hello()
+    assert day.shown[-1].state == (VISIT_NONE if what == VISIT_END else VISIT_ACTIVE)
 
 
 def test_a_replayed_end_of_an_earlier_visit_does_not_end_this_one(day: Day) -> None:

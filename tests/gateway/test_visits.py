@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from lapel_gateway import alarms, people, risk_register, steps, visits
 from lapel_gateway.alarm_kinds import VISIT_OVERDUE
 from lapel_gateway.alarms import OwnAlarm
+from lapel_gateway.channels.message import MAX_DETAIL
 from lapel_gateway.config_visits import VisitsSection
 from lapel_gateway.policies import Reach
 from lapel_gateway.visit_timers import PORTION, VisitWatch
@@ -584,3 +585,20 @@ def test_a_visit_entered_without_a_device_is_watched_by_the_one_its_person_speak
     assert day.visit()["device"] == day.pair.one.name
     day.pass_time(3)
     assert day.raised() == [("contact_lost", ZOE)]
+
+
+def test_the_longest_visit_is_told_with_what_is_needed_first_and_no_longer_than_a_message_can_be(day: Day) -> None:
+    engine, now_ms = day.pair.engine, day.now_ms
+    place = "p" * 195 + " 17"
+    for number in range(6):
+        risk_register.add_risk(engine, place, "", f"{number}" * 400, "Ann", now_ms + DAY_MS, now_ms)
+    people.set_person(engine, SAM, "North", "+44 20 7946 0019", now_ms)
+    day.start(10, place=place, purpose="u" * 200, present="v" * 200, risk="r" * 500)
+    day.pair.send(day.location(515_007_000, -1_246_000, visit=1))
+    day.pass_time(11, beats=True)
+    detail = day.pair.row("alarm")["detail"]
+    assert len(detail) <= MAX_DETAIL
+    order = ["a visit is overdue", ZOE, place, "last position 51.5", "last sign of life", "battery", "+44 20 7946 0019"]
+    places = [detail.index(words) for words in order]
+    assert places == sorted(places)
+    assert "3 more in the risk register" in detail

@@ -26,8 +26,8 @@ MAX_SUBJECT = 150
 MAX_PIECE = 100
 """Characters of one piece of foreign text, such as a name."""
 
-MAX_DETAIL = 500
-"""Characters of a notice's explanation."""
+MAX_DETAIL = 1_500
+"""Characters of what is wrong and what to do: of a visit, everything that a responder needs."""
 
 MAX_LINK = 2_000
 """Characters of an address; a longer one is none of ours."""
