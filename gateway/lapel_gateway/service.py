@@ -163,6 +163,7 @@ class AlarmsRole(_Shell):
         self._link = link
         self._waiting: list[Delivery] = []
         self._answers_at = 0.0
+        self._visits_at = 0.0
 
     def _turn(self) -> None:
         if len(self._waiting) < ALARMS_WAITING:
@@ -172,8 +173,19 @@ class AlarmsRole(_Shell):
         if time.monotonic() >= self._answers_at:
             self._answers_at = time.monotonic() + ALARM_POLL_S
             self._link.publish(self._core.untold(self._now_ms()))
-            if self._visits is not None:
-                self._link.publish(self._visits.turn(self._now_ms()))
+            self._watch()
+
+    def _watch(self) -> None:
+        """Look after visits; what is wrong with that holds up no alarm."""
+        if self._visits is None or time.monotonic() < self._visits_at:
+            return
+        try:
+            self._link.publish(self._visits.turn(self._now_ms()))
+        except _TROUBLE:
+            raise
+        except Exception:  # noqa: BLE001 - it is tried again, alarms meanwhile
+            self._visits_at = time.monotonic() + RETRY_S
+            _log.exception("internal error", role="alarms", part="visits")
 
     def _hand_in(self) -> None:
         batch = [(delivery.topic, bytes(delivery.payload)) for delivery in self._waiting]

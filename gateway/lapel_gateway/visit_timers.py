@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 
 from lapel_gateway import steps
 from lapel_gateway.alarm_kinds import CONTACT_LOST, VISIT_LOW_BATTERY, VISIT_OVERDUE
@@ -23,7 +24,7 @@ from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.devices import Desks
 from lapel_gateway.ledger.outgoing import add_notice
 from lapel_gateway.ledger.schema import alarm
-from lapel_gateway.ledger.visits import anything_waits, due_visits, take_untold
+from lapel_gateway.ledger.visits import anything_waits, due_visits, postpone, take_untold
 from lapel_gateway.policies import PERSON_PREFIX, Reach
 from lapel_gateway.registry import Registry
 from lapel_gateway.verify import Verifier
@@ -33,6 +34,7 @@ from lapel_gateway.visit_book import note_visit, save_visit, watch_device
 from lapel_gateway.visit_course import (
     CLOCK_SLACK_MS,
     GATEWAY_NAME,
+    LOOK_MS,
     Visit,
     deadline_ms,
     finish,
@@ -51,6 +53,8 @@ PORTION = 16
 """Visits looked at in one transaction: an alarm waits for the transaction under way."""
 
 NO_REACH = Reach({})
+
+_log = structlog.get_logger("lapel.visits")
 
 DISPOSE_MS = 3_600_000
 """How often what was kept long enough is looked for."""
@@ -108,7 +112,14 @@ class VisitWatch:
 def advance(connection: sa.Connection, rules: VisitsSection, reach: Reach, now_ms: int) -> None:
     """Do what is due of some visits, those that wait longest first, in the caller's transaction."""
     for row in due_visits(connection, now_ms, now_ms + CLOCK_SLACK_MS, PORTION):
-        _look(connection, from_row(row), rules, reach, now_ms)
+        try:
+            with connection.begin_nested():
+                _look(connection, from_row(row), rules, reach, now_ms)
+        except sa.exc.OperationalError:
+            raise
+        except Exception:  # noqa: BLE001 - one visit must not keep the others from being looked at
+            _log.exception("visit set aside", id=row["id"], again_in_s=LOOK_MS // 1000)
+            postpone(connection, row["id"], now_ms, now_ms + LOOK_MS)
 
 
 def _look(connection: sa.Connection, visit: Visit, rules: VisitsSection, reach: Reach, now_ms: int) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from lapel_gateway import alarms, people, risk_register, steps, visits
@@ -15,6 +17,8 @@ from lapel_gateway.alarms import OwnAlarm
 from lapel_gateway.channels.message import MAX_DETAIL
 from lapel_gateway.config_visits import VisitsSection
 from lapel_gateway.policies import Reach
+from lapel_gateway.visit_alarms import raise_of_visit
+from lapel_gateway.visit_course import Visit
 from lapel_gateway.visit_timers import PORTION, VisitWatch
 from lapel_gateway.visits import VisitError, Wanted
 from lapel_protocol.orders import VISIT_ACTIVE, VISIT_AMBER, VISIT_NONE, VISIT_PLANNED
@@ -602,3 +606,25 @@ def test_the_longest_visit_is_told_with_what_is_needed_first_and_no_longer_than_
     places = [detail.index(words) for words in order]
     assert places == sorted(places)
     assert "3 more in the risk register" in detail
+
+
+def test_a_visit_that_cannot_be_looked_at_keeps_no_other_from_being_overdue(
+    nobody: Day, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody.start(10)
+    nobody.start(10, person="Bo Chen")
+
+    def fail(connection: sa.Connection, visit: Visit, *rest: Any) -> None:
+        raise_of_visit(connection, visit, *rest)
+        if visit.person == ZOE:
+            raise KeyError("broken")
+
+    monkeypatch.setattr("lapel_gateway.visit_timers.raise_of_visit", fail)
+    with capture_logs() as logged:
+        nobody.pass_time(11)
+    assert nobody.raised() == [("visit_overdue", "Bo Chen")]
+    assert (nobody.state(1), nobody.state(2)) == ("amber", "overdue")
+    assert [line["id"] for line in logged if line["event"] == "visit set aside"] != []
+    monkeypatch.undo()
+    nobody.pass_time(2)
+    assert ("visit_overdue", ZOE) in nobody.raised()

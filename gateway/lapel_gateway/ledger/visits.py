@@ -99,6 +99,12 @@ def due_visits(connection: sa.Connection, now_ms: int, ahead_ms: int, most: int)
     return list({row["id"]: row for row in (*due, *ahead)}.values())
 
 
+def postpone(connection: sa.Connection, number: int, now_ms: int, until_ms: int) -> None:
+    """Look at a visit again at ``until_ms``, whatever is due of it."""
+    values = {"next_at_ms": until_ms, "set_ms": now_ms}
+    connection.execute(sa.update(visit).where(visit.c.id == number).values(values))
+
+
 def take_untold(connection: sa.Connection) -> set[str]:
     """The devices that are to be told how their visits stand; they count as told from now on."""
     rows = connection.execute(_UNTOLD).all()
