@@ -13,6 +13,7 @@ Rules that hold for every board:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Iterable
     from typing import Protocol
 
@@ -95,6 +96,29 @@ if TYPE_CHECKING:
     class Battery(Protocol):
         def read(self) -> "tuple[int, int]":
             """Return (charge in percent 0..100, estimated minutes left at the present load)."""
+            ...
+
+    class Accelerometer(Protocol):
+        """Three axes at a steady rate, collected by the sensor itself so that it is visited a few times a second."""
+
+        interval_ms: int  # between two samples; 20 is what man-down detection is made for
+        samples: array[int]  # signed 16 bit: x, y, z in mg of the latest burst, oldest first
+        behind: int  # samples newer than the latest burst that wait in the sensor
+        overruns: int  # bursts before which samples may be missing
+
+        def start(self) -> None:
+            """Power up and begin to collect. Raises OSError when the sensor does not answer."""
+            ...
+
+        def stop(self) -> None:
+            """Power down. Harmless when already stopped; raises OSError when the sensor does not answer."""
+            ...
+
+        def read(self) -> int:
+            """Put the oldest burst into `samples`; return how many samples it has, 0 = not a whole burst yet.
+
+            Never waits. Raises OSError when the sensor stops answering.
+            """
             ...
 
     class Sectors(Protocol):
@@ -228,6 +252,12 @@ if TYPE_CHECKING:
 
         @property
         def watchdog(self) -> Watchdog: ...
+
+        def accelerometer(self) -> "Accelerometer | None":
+            """Make the accelerometer, None when there is none. Asked once, and only when a setting needs it: a driver
+            that is not used is not on the heap. Raises OSError when its bus does not work.
+            """
+            ...
 
         def entropy(self, size: int) -> bytes:
             """Return `size` bytes (1..64) of the best entropy there is. May be weak: keys also mix in a seeded pool."""

@@ -194,6 +194,9 @@ class Board:
         self.watchdog = Watchdog()
         self._drawn = 0
 
+    def accelerometer(self) -> None:
+        """None is fitted."""
+
     def entropy(self, size: int) -> bytes:
         self._drawn += 1
         return (hashlib.sha256(b"entropy %d" % self._drawn).digest() * 2)[:size]
