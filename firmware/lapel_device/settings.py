@@ -33,6 +33,12 @@ _NAMES = (
     "silent",
     "audio",
     "clip_limit_s",
+    "man_down",
+    "no_movement_min",
+    "fall_dip_mg",
+    "fall_impact_mg",
+    "fall_turn_deg",
+    "fall_still_s",
 )
 
 
