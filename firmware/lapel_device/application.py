@@ -9,6 +9,7 @@ The runtime, and the seeded fault suite in its place, calls `boot` once and then
   what is a defect.
 - A poll does one bounded piece of slow work at most: settle a piece of a cut clip, or wrap one seed ahead; never
   the latter while recording.
+- Watching for man-down is imported and made only while a setting asks for it.
 - A device that is not provisioned, or has lost its keys, says so and does nothing else.
 """
 
@@ -18,6 +19,7 @@ from lapel_protocol import recording
 from lapel_protocol.event import ALARM_RAISED, CLIP_CUT, PROBE
 from lapel_protocol.orders import WANT_END
 from lapel_protocol.reports import (
+    ALARM_MAN_DOWN,
     ALARM_PANIC,
     EPOCH_BOOT,
     HEART_RECORDING,
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from lapel_protocol.reports import Heartbeat, Hello
 
     from .boards.contract import Board, TlsIdentity
+    from .motion_watch import MotionWatch
     from .settings import Config
     from .spool import SpoolClip
 
@@ -88,7 +91,9 @@ class Status:
 
 
 class Application:
-    """One boot of one device. `fault` says why the device cannot work; empty while it can."""
+    """One boot of one device. `fault` says why the device cannot work; empty while it can. Seeds are wrapped ahead
+    from `stage_ms` on.
+    """
 
     def __init__(self, board: "Board") -> None:
         self._board = board
@@ -145,9 +150,11 @@ class Application:
         )
         self._alarm_clip_due = False
         self._probed = False
-        self._stage_ms = 0
+        self.stage_ms = 0
         self._storage_complained = False
         self._source_complained = False
+        self._motion: MotionWatch | None = None
+        self._motion_part = b""
         self._answered_ms = now_ms
         self._housekeeping_ms = now_ms
         self._apply_settings()
@@ -216,10 +223,14 @@ class Application:
             return
         self._mask = mask
         found = self._gestures.sample(mask, now_ms)
+        if self._motion is not None:
+            self._motion.buttons(mask, now_ms)
+            if self._motion.swallows(now_ms):
+                found &= gestures.ALARM_HOLD
         if not found:
             return
         if found & gestures.ALARM_HOLD:
-            self._raise_alarm(now_ms)
+            self._raise_alarm(ALARM_PANIC, now_ms)
         # Outside a visit, a second quick press is a second press.
         if found & (gestures.RECORD_PRESS | gestures.RECORD_DOUBLE):
             self._recording.wearer(recording.PRESS, now_ms)
@@ -248,6 +259,8 @@ class Application:
         """Timers, the link, and one bounded piece of slow work. Call every 10 to 20 ms."""
         if self._ready:
             self._uplink.poll(now_ms)
+            if self._motion is not None:
+                self._motion.poll(now_ms)
             if self._alarm_clip_due or (self._alarm.latched and 0 < self._recording.again_ms <= now_ms):
                 self._alarm_clip_due = False
                 self._recording.alarm_raised((self._alarm.boot, self._alarm.counter), now_ms)
@@ -287,12 +300,12 @@ class Application:
 
     # -- alarm ------------------------------------------------------------------------------------------------------
 
-    def _raise_alarm(self, now_ms: int) -> None:
+    def _raise_alarm(self, kind: int, now_ms: int) -> None:
         if self._alarm.latched:
             self._alarm.show_again(now_ms)
         else:
             clip = self._recorder.clip if self._recorder.active else self._keystore.epoch
-            raised = AlarmRaised(ALARM_PANIC, self._battery.percent, clip)
+            raised = AlarmRaised(kind, self._battery.percent, clip)
             record = self._identity.seal(ALARM_RAISED, raised.encode(), now_ms)
             counter = self._identity.counter
             self._uplink.publish_alarm(record, now_ms)
@@ -300,6 +313,26 @@ class Application:
             self._board.log("alarm %d/%d raised" % (self._identity.boot, counter))
         self._display.silent = bool(self._settings.current.silent)
         self._alarm_clip_due = True
+
+    def _watch_motion(self) -> None:
+        """Put the settings of man-down in force. Not in a warning, which nothing but the wearer may end."""
+        settings = self._settings.current
+        motion = self._motion
+        part = settings.man_down_part()
+        if part == self._motion_part or (motion is not None and motion.warning):
+            return
+        if motion is not None:
+            motion.stop()
+            self._motion = None
+        if settings.man_down or settings.no_movement_min:
+            sensor = self._board.accelerometer()
+            if sensor is None:
+                self._board.log("man-down is wanted, but there is no accelerometer")
+            else:
+                from .motion_watch import MotionWatch
+
+                self._motion = MotionWatch(sensor, settings, self._display, self)
+        self._motion_part = part
 
     # -- slow work --------------------------------------------------------------------------------------------------
 
@@ -313,7 +346,7 @@ class Application:
         # Wrapping takes a third of a second: not while recording, and not while a button is being held.
         if self._recording.state != recording.IDLE or self._alarm_clip_due or self._mask:
             return
-        if now_ms < self._stage_ms:
+        if now_ms < self.stage_ms:
             return
         try:
             if not self._seeds.ready:
@@ -323,7 +356,7 @@ class Application:
                 self._probed = True
         except MemoryError:
             # A heap that is cut up now: no reason to restart, and none to try at every poll.
-            self._stage_ms = now_ms + _STAGE_AGAIN_MS
+            self.stage_ms = now_ms + _STAGE_AGAIN_MS
 
     def _report_cut(self, cut: "SpoolClip", now_ms: int) -> bool:
         report = ClipCut(cut.clip, cut.segments, cut.why, cut.head).encode()
@@ -339,6 +372,10 @@ class Application:
             self._alarm.keep()
         except OSError:
             self._complain("the alarm's latch cannot be kept")
+        try:
+            self._watch_motion()
+        except (OSError, MemoryError):
+            self._complain("the accelerometer cannot be used now")
         self._time.poll(now_ms)
         if self._welcomed:
             self._answered_ms = now_ms
@@ -380,6 +417,15 @@ class Application:
         """The broker has the alarm."""
         if (boot, counter) == (self._alarm.boot, self._alarm.counter):
             self._alarm.sent(now_ms)
+
+    def on_man_down(self, now_ms: int) -> None:
+        """The wearer did not answer a man-down warning."""
+        self._raise_alarm(ALARM_MAN_DOWN, now_ms)
+
+    def on_accelerometer_failed(self, now_ms: int) -> None:
+        """The accelerometer does not answer; it will be started again."""
+        self._board.log("the accelerometer does not answer")
+        self._recording.note("accelerometer: does not answer", now_ms)
 
     def on_command(self, kind: int, body: "Any", now_ms: int) -> None:
         """A command that the link found authentic and fresh."""

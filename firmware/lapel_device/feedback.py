@@ -24,15 +24,16 @@ ALARM_SENT = 1
 ALARM_RECEIVED = 2
 ALARM_ACKNOWLEDGED = 3
 ALARM_RESOLVED = 4
-REFUSED = 5
-ERROR = 6
-NOTICE = 7
-RECORDING = 8
-STOPPED = 9
-LOW_BATTERY = 10
-STORAGE_NEARLY_FULL = 11
-NO_LINK = 12
-IDLE = 13
+MAN_DOWN = 5
+REFUSED = 6
+ERROR = 7
+NOTICE = 8
+RECORDING = 9
+STOPPED = 10
+LOW_BATTERY = 11
+STORAGE_NEARLY_FULL = 12
+NO_LINK = 13
+IDLE = 14
 
 VIBRATE = 0x10000
 """Added to a pulse's pitch (Hz, 0 = silent) when it is also felt."""
@@ -54,6 +55,8 @@ PATTERNS: "tuple[Pattern, ...]" = (
     (0x00FF00, (700, 200), (VIBRATE, 400, 0, 200, VIBRATE, 400, 0, 200, VIBRATE, 400), 0, 0),
     # resolved
     (0x00FFFF, (500, 100), (VIBRATE, 800), 0, 3000),
+    # man-down: "are you all right? press a button", loud and long
+    (0xFF00FF, (400, 100, 100, 100), (VIBRATE + 2400, 300, 0, 100, VIBRATE + 1200, 300), 1500, 0),
     # refused
     (
         0xFF0080,
@@ -108,6 +111,11 @@ class Feedback:
         self._rgb = 0
         self._vibrate = False
         self._buzzer_hz = 0
+
+    @property
+    def vibrating(self) -> bool:
+        """Whether the motor is on now."""
+        return self._vibrate
 
     def is_on(self, pattern: int) -> bool:
         """Whether `pattern` (an index of PATTERNS) is being shown, alone or in turn."""

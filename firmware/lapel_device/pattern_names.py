@@ -8,6 +8,7 @@ PATTERN_NAMES = (
     "alarm received",
     "alarm acknowledged",
     "alarm resolved",
+    "man-down warning",
     "refused, storage full",
     "error",
     "notice",

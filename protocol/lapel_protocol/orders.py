@@ -286,7 +286,11 @@ class SettingsChange:
 
     def encode(self) -> bytes:
         """The payload."""
-        man_down = struct.pack(
+        return self._encode() + self.man_down_part()
+
+    def man_down_part(self) -> bytes:
+        """The settings of man-down as they follow in the payload; empty when all are their defaults."""
+        part = struct.pack(
             self.MAN_DOWN_LAYOUT,
             self.man_down,
             self.no_movement_min,
@@ -295,9 +299,7 @@ class SettingsChange:
             self.fall_turn_deg,
             self.fall_still_s,
         )
-        if man_down == _MAN_DOWN_DEFAULTS:
-            man_down = b""
-        return self._encode() + man_down
+        return b"" if part == _MAN_DOWN_DEFAULTS else part
 
     def _encode(self) -> bytes:
         return struct.pack(

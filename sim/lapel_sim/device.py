@@ -5,6 +5,7 @@ from typing import Any
 from .hosttime import host_ms
 from .machine import DeviceFailed, Machine
 from .memory import HeapState
+from .motion import tilted, walk
 from .panel import ALARM, RECORD, check_pattern_name
 
 __all__ = ["DeviceFailed", "SimDevice"]
@@ -39,6 +40,19 @@ class SimDevice(Machine):
         self._until_seen(duration_ms)
         self.buttons.set(others)
         self._until_seen(_DEBOUNCE_MS)
+
+    def fall(self, peak: float = 4.0) -> None:
+        """Let the wearer fall now and lie still afterwards; `peak` is the impact in times the weight."""
+        self._acted_ms = host_ms()
+        self.note("motion", what="fall")
+        self.motion.fall(self._acted_ms * 1000, peak=peak)
+
+    def move(self, steps_hz: float = 1.9) -> None:
+        """Let the wearer walk, upright, from now on."""
+        self._acted_ms = host_ms()
+        self.note("motion", what="walk")
+        self.motion.posture = tilted(0)
+        self.motion.begin(self._acted_ms * 1000, walk(steps_hz))
 
     def _until_seen(self, duration_ms: int) -> None:
         if not self.buttons.wait_seen(duration_ms, _BUTTON_TIMEOUT_S):

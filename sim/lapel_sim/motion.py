@@ -178,8 +178,9 @@ class Motion:
 
     def at(self, at_us: int) -> Reading:
         """What the sensor's case feels, in mg."""
-        started, phase = self._phases[0]
-        for row in self._phases:
+        phases = self._phases  # another thread may put others in their place
+        started, phase = phases[0]
+        for row in phases:
             if row[0] > at_us:
                 break
             started, phase = row

@@ -254,8 +254,8 @@ if TYPE_CHECKING:
         def watchdog(self) -> Watchdog: ...
 
         def accelerometer(self) -> "Accelerometer | None":
-            """Make the accelerometer, None when there is none. Asked once, and only when a setting needs it: a driver
-            that is not used is not on the heap. Raises OSError when its bus does not work.
+            """Make the accelerometer, None when there is none. Asked only when a setting needs it: a driver that is
+            not used is not on the heap. Raises OSError when its bus does not work.
             """
             ...
 

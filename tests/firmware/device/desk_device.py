@@ -95,7 +95,7 @@ class Buttons:
             return 0
         now_ms = runtime.now()
         waited = now_ms - self._since_ms > _WAITS_MS[self._step] and (self._step != 2 or self._camera.given > 5)
-        on = runtime._application.wants_camera
+        on = runtime.application.wants_camera
         if waited and (self._step in (0, 4) or on == (self._step in (1, 2))):
             self._step += 1
             self._since_ms = now_ms
@@ -253,7 +253,7 @@ def cut_up() -> "list[bytearray | None]":
 
 def raise_alarm(board: Board, application: Application) -> None:
     """An alarm for whose clip no seed is wrapped ahead, on a heap that stays cut up until a while after it."""
-    application._stage_ms = 60000
+    application.stage_ms = 60000
     samples = memoryview(bytearray(3200))
     whole = bytearray(WHOLE_BYTES)
     pieces = cut_up()
