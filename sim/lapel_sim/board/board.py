@@ -50,7 +50,7 @@ class SimBoard:
         """The real driver on the world's bus."""
         from lapel_device.boards.lis3dh import Lis3dh
 
-        from .peripherals import I2C
+        from .bus import I2C
 
         return Lis3dh(I2C(self._wire))
 

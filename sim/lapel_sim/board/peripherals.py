@@ -123,19 +123,6 @@ class Battery:
         return percent, self._wire.extra
 
 
-class I2C:
-    """`machine.I2C` as far as drivers use it; the chips are the world's."""
-
-    def __init__(self, wire: "Wire") -> None:
-        self._wire = wire
-
-    def readfrom_mem_into(self, addr: int, memaddr: int, buf: "Writable") -> None:
-        self._wire.call(ops.I2C_READ, addr, memaddr, into=buf)
-
-    def writeto_mem(self, addr: int, memaddr: int, buf: bytes) -> None:
-        self._wire.call(ops.I2C_WRITE, addr, memaddr, data=buf)
-
-
 class Sectors:
     """Raw flash of the world: erase sets bits, program clears them."""
 

@@ -6,7 +6,7 @@ import sys
 import time
 
 from lapel_device.boards.lis3dh import Lis3dh
-from lapel_sim.board.peripherals import I2C
+from lapel_sim.board.bus import I2C
 from lapel_sim.board.wire import Wire, read_options
 
 _sleep_ms = time.sleep_ms  # type: ignore[attr-defined,unused-ignore]
