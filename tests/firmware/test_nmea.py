@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from lapel_device.nmea import Nmea
 from lapel_sim.launcher import start
 
-
 FIXED = "1,08,1.01,499.6,M,48.0,M,,"
 
 
