@@ -239,7 +239,7 @@ def push(board: Board, application: Application, samples: memoryview, button: in
 
 def cut_up() -> "list[bytearray | None]":
     """Fill the heap with pieces and let go of every other one: much is free, and nothing longer than a piece."""
-    pieces: list[bytearray | None] = [None] * 96
+    pieces: list[bytearray | None] = [None] * 256
     at = 0
     try:
         while True:
