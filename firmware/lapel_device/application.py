@@ -218,9 +218,11 @@ class Application:
         return wanted or self._board.profile.frame_interval_ms
 
     def sample_buttons(self, mask: int, now_ms: int) -> None:
-        """The raw levels of the buttons, every 10 to 20 ms."""
+        """The raw levels of the buttons, every 10 to 20 ms, with gestures.ALARM_WAS_HELD where the board saw a hold."""
         if not self._ready:
             return
+        if mask & ~self._mask & gestures.ALARM_BUTTON:
+            self._uplink.hurry(now_ms)
         self._mask = mask
         found = self._gestures.sample(mask, now_ms)
         if self._motion is not None:

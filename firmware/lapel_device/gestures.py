@@ -8,11 +8,14 @@ Rules that hold here:
   "check in") does a single press wait to see whether a second follows.
 - Gestures are bits, because two buttons can complete theirs in the same sample.
 - Times are milliseconds that never wrap. A sample that comes late delays a gesture; a hold needs a sample
-  that still shows the button down, so a stalled loop cannot turn a short press into a hold.
+  that still shows the button down, so a stalled loop cannot turn a short press into a hold. A hold of ALARM that no
+  sample saw is told of by the board, and is still one gesture when samples saw it too.
 """
 
 RECORD_BUTTON = 0x01
 ALARM_BUTTON = 0x02
+ALARM_WAS_HELD = 0x04
+"""Not a level: ALARM was let go after a hold, whoever looked meanwhile (boards.contract.Buttons)."""
 
 NO_GESTURE = 0
 RECORD_PRESS = 0x01
@@ -76,6 +79,12 @@ class Gestures:
         return self._record(levels, mask, now_ms) | self._alarm(levels, mask, now_ms)
 
     def _alarm(self, levels: int, mask: int, now_ms: int) -> int:
+        if mask & ALARM_WAS_HELD:
+            # That push is over; if the button is down it is another one, and began no later than now.
+            seen = self._alarm_held
+            self._alarm_held = False
+            self._alarm_down_ms = now_ms
+            return NO_GESTURE if seen else ALARM_HOLD
         if not levels & ALARM_BUTTON:
             self._alarm_down_ms = -1
             self._alarm_held = False

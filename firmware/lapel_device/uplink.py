@@ -148,6 +148,11 @@ class Uplink:
         else:
             self._send(now_ms)
 
+    def hurry(self, now_ms: int) -> None:
+        """An alarm may follow: connect now rather than when it does, so that the handshake goes on during the hold."""
+        if self._link is None:
+            self._try_ms = now_ms
+
     def publish_event(self, record: bytes, now_ms: int) -> bool:
         """Journal an event and send it in its turn; False when storage would not take it and it is in memory only."""
         if self._journal.append(record):

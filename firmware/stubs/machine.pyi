@@ -1,5 +1,7 @@
 """MicroPython's hardware module, as far as Lapel uses it."""
 
+from collections.abc import Callable
+
 PWRON_RESET: int
 HARD_RESET: int
 WDT_RESET: int
@@ -26,3 +28,12 @@ class I2C:
     def writeto_mem(
         self, addr: int, memaddr: int, buf: bytes | bytearray | memoryview, /, *, addrsize: int = ...
     ) -> None: ...
+
+class Pin:
+    IN: int
+    PULL_UP: int
+    IRQ_FALLING: int
+    IRQ_RISING: int
+    def __init__(self, id: int | str, mode: int = ..., pull: int = ...) -> None: ...
+    def value(self) -> int: ...
+    def irq(self, handler: Callable[[Pin], None] | None = ..., trigger: int = ..., *, hard: bool = ...) -> object: ...

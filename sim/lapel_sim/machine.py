@@ -147,6 +147,7 @@ class Machine:
         self.camera.power_on(self.ticks)
         self.microphone.power_on()
         self.accelerometer.power_on()
+        self.buttons.power_on()
         self.indicator.power_on()
         self._fed_ms = 0
         self._heap = HeapReader()
