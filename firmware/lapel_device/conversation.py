@@ -69,6 +69,7 @@ _DECODERS = {
     commands.UNOPENABLE: orders.decode_unopenable,
     commands.SETTINGS: orders.decode_settings,
     commands.STOP_RECORDING: orders.decode_stop_recording,
+    commands.VISIT_STATE: orders.decode_visit_state,
 }
 
 

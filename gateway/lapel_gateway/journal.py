@@ -1,7 +1,7 @@
 """Events of the event lane: verified, read, written once for ever, receipted.
 
 An authentic journalled event is kept and receipted even when its payload cannot be read: its device would send it for
-ever otherwise, and its record is evidence as it stands.
+ever otherwise, and its record is evidence as it stands. Locations are never journalled.
 """
 
 from __future__ import annotations
@@ -18,11 +18,17 @@ from lapel_gateway.ledger.schema import EPOCH_BOOT, event, stored
 from lapel_gateway.verify import Trust, Verifier
 from lapel_protocol.command import EVENT_RECEIPT
 from lapel_protocol.errors import Malformed, ProtocolError, Replayed
-from lapel_protocol.event import ALARM_KINDS, CLIP_CUT, HEARTBEAT, HELLO, PROBE, Event
+from lapel_protocol.event import ALARM_KINDS, CLIP_CUT, HEARTBEAT, HELLO, LOCATION, PROBE, Event
 from lapel_protocol.limits import MAX_EVENT_RECEIPTS
 from lapel_protocol.names import EVENT_KIND_NAMES
 from lapel_protocol.orders import EventReceipt
-from lapel_protocol.report_decoders import decode_clip_cut, decode_heartbeat, decode_hello, decode_probe
+from lapel_protocol.report_decoders import (
+    decode_clip_cut,
+    decode_heartbeat,
+    decode_hello,
+    decode_location,
+    decode_probe,
+)
 from lapel_protocol.wrap import wrap_seed
 
 _KEEP = Direct(insert(event).on_conflict_do_nothing())
@@ -82,6 +88,10 @@ def _sort(batch: Batch, trust: Trust, organisation: OrganisationKey | None, foun
         batch.hellos.append((trust, found, decode_hello(found.payload)))
     elif found.kind == HEARTBEAT:
         batch.heartbeats.append((trust, found, decode_heartbeat(found.payload)))
+    elif found.kind == LOCATION:
+        # No visit or alarm is known to want it (SPEC 7.10): counted, and nothing of it is kept or logged.
+        decode_location(found.payload)
+        batch.tallies[trust.name, "location"] += 1
     elif found.kind in ALARM_KINDS:
         batch.alarms.append((trust, found, record))
     else:

@@ -32,7 +32,8 @@ ALARM_RESOLVED = 8
 UNOPENABLE = 9
 SETTINGS = 10
 STOP_RECORDING = 11
-GUARDED_KINDS = (SETTINGS, STOP_RECORDING)
+VISIT_STATE = 12  # a replayed old one must not start a visit, and with it location
+GUARDED_KINDS = (SETTINGS, STOP_RECORDING, VISIT_STATE)
 
 NO_NONCE = bytes(NONCE_BYTES)
 
@@ -85,7 +86,7 @@ def open_command(keys: EpochKeys, record: "bytes | bytearray | memoryview", devi
         raise WrongDevice("command for another device")
     if to_boot != boot:
         raise Replayed("command for another boot")
-    if size != end - COMMAND_HEADER_BYTES or flags or zero or not 0 < kind <= STOP_RECORDING:
+    if size != end - COMMAND_HEADER_BYTES or flags or zero or not 0 < kind <= VISIT_STATE:
         raise Malformed("command field out of range")
     if size:
         AesCtr(keys.command_enc).apply(view[COMMAND_IV_AT:COMMAND_HEADER_BYTES], view[COMMAND_HEADER_BYTES:end])

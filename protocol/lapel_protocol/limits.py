@@ -44,6 +44,7 @@ MAX_LEDGER_ENTRIES = 128  # epoch ledger entries in one hello; the rest follows 
 MAX_CREDIT_CLIPS = 60  # clips named in one credit command
 MAX_EVENT_RECEIPTS = 100  # events named in one receipt command
 MAX_NAME_BYTES = 48  # a person's name as shown on, or sent to, a device
+MAX_VISIT_MINUTES = 1440  # a day: whoever stays longer says so by extending; a larger number is a slip
 
 TICKS_PERIOD = 1 << 30  # a board's millisecond ticks wrap here (12.4 days)
 TIME_ROUND_TRIP_MS = 10_000  # an answer to a time request is refused when it took longer (SPEC section 8)

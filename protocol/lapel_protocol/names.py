@@ -13,6 +13,8 @@ EVENT_KIND_NAMES = (
     "clip_cut",
     "storage_note",
     "probe",
+    "visit",
+    "location",
 )
 COMMAND_KIND_NAMES = (
     "",
@@ -27,6 +29,7 @@ COMMAND_KIND_NAMES = (
     "unopenable",
     "settings",
     "stop_recording",
+    "visit_state",
 )
 EPOCH_NAMES = ("", "boot", "clip", "burned", "lost")
 ALARM_KIND_NAMES = ("", "panic", "duress", "man_down", "low_battery", "tamper")
@@ -43,6 +46,7 @@ WHY_NAMES = (
     "remote",
     "unopenable",
 )
+VISIT_WHAT_NAMES = ("", "start", "check_in", "extend", "end")
 LEVEL_NAMES = ("", "verified", "opened")
 RESOLVED_NAMES = ("", "true", "false", "test")
 RECORDING_STATE_NAMES = ("idle", "notice", "recording")
@@ -62,3 +66,5 @@ ALARM_STATE_NAMES = ("quiet", "raised", "sent", "received", "notifying", "acknow
 ALARM_EVENT_NAMES = ("raise", "broker_has_it", "receipt", "notify", "acknowledge", "resolve")
 CUSTODY_STATE_NAMES = ("open", "ended", "cut", "held", "assembled", "delivered", "receipted", "deleted")
 CUSTODY_EVENT_NAMES = ("end", "settle", "complete", "assemble", "deliver", "receipt", "delete")
+VISIT_STATE_NAMES = ("none", "planned", "active", "amber", "overdue", "ended", "cancelled")
+VISIT_EVENT_NAMES = ("start", "check_in", "extend", "warn", "expire", "contact_lost", "end", "cancel")

@@ -28,6 +28,13 @@ _MAN_DOWN_DEFAULTS = b"\x00\x00\x02\x58\x07\xd0\x2d\x0a"
 POLICY_CANCEL = 0
 POLICY_START = 1
 
+# VisitState.state: the states of `visit` that are told; one that is over is told as none
+VISIT_NONE = 0
+VISIT_PLANNED = 1
+VISIT_ACTIVE = 2
+VISIT_AMBER = 3
+VISIT_OVERDUE = 4
+
 
 class Welcome:
     """Answers one hello: the gateway's Unix time, a heartbeat challenge; epochs below `ledger_to` are receipted."""
@@ -384,3 +391,32 @@ def decode_stop_recording(payload: bytes) -> StopRecording:
     """Check and read a StopRecording payload."""
     (clip,) = fields(">I", payload)
     return StopRecording(clip)
+
+
+class VisitState:
+    """The visit that the device is in: VISIT_*, seconds between check-ins, Unix ms of its end and the next check-in.
+
+    0 where there is none; all of it is 0 with VISIT_NONE.
+    """
+
+    LAYOUT = ">IBBHQQ"
+
+    def __init__(self, visit: int, state: int, check_in_s: int, due_ms: int, next_check_in_ms: int) -> None:
+        self.visit = visit
+        self.state = state
+        self.check_in_s = check_in_s
+        self.due_ms = due_ms
+        self.next_check_in_ms = next_check_in_ms
+
+    def encode(self) -> bytes:
+        """The payload."""
+        return struct.pack(self.LAYOUT, self.visit, self.state, 0, self.check_in_s, self.due_ms, self.next_check_in_ms)
+
+
+def decode_visit_state(payload: bytes) -> VisitState:
+    """Check and read a VisitState payload."""
+    visit, state, zero, check_in, due, next_check_in = fields(VisitState.LAYOUT, payload)
+    times = check_in or due or next_check_in
+    if zero or state > VISIT_OVERDUE or (not visit) != (not state) or (times and not state):
+        raise Malformed("visit state field out of range")
+    return VisitState(visit, state, check_in, due, next_check_in)

@@ -8,22 +8,30 @@ import struct
 from .alarm import RESOLVED
 from .errors import Malformed
 from .layout import fields
-from .limits import MAX_LEDGER_ENTRIES, MAX_SEGMENTS, RSA_BYTES
+from .limits import MAX_LEDGER_ENTRIES, MAX_SEGMENTS, MAX_VISIT_MINUTES, RSA_BYTES
 from .reports import (
     ALARM_TAMPER,
+    ALARM_TEST,
     EPOCH_LOST,
     HEART_FLAGS,
     NOTE_REFUSED,
+    VISIT_CHECK_IN,
+    VISIT_END,
     WHY_UNOPENABLE,
     AlarmCancelled,
     AlarmRaised,
     ClipCut,
     Heartbeat,
     Hello,
+    Location,
     Probe,
     RecordingNote,
     StorageNote,
+    VisitNote,
 )
+
+_MAX_LATITUDE = 900_000_000  # 90 degrees, in 1e-7 degrees
+_MAX_LONGITUDE = 1_800_000_000
 
 
 def decode_hello(payload: bytes) -> Hello:
@@ -85,9 +93,9 @@ def decode_heartbeat(payload: bytes) -> Heartbeat:
 def decode_alarm_raised(payload: bytes) -> AlarmRaised:
     """Check and read an AlarmRaised payload."""
     kind, flags, battery, zero, clip = fields(AlarmRaised.LAYOUT, payload)
-    if flags or zero or not 0 < kind <= ALARM_TAMPER or battery > 100:
+    if flags & ~ALARM_TEST or zero or not 0 < kind <= ALARM_TAMPER or battery > 100:
         raise Malformed("alarm field out of range")
-    return AlarmRaised(kind, battery, clip)
+    return AlarmRaised(kind, battery, clip, flags)
 
 
 def decode_alarm_cancelled(payload: bytes) -> AlarmCancelled:
@@ -127,3 +135,23 @@ def decode_probe(payload: bytes) -> Probe:
     if len(payload) != 64 + RSA_BYTES:
         raise Malformed("payload length")
     return Probe(payload[:32], payload[32:64], payload[64:])
+
+
+def decode_visit_note(payload: bytes) -> VisitNote:
+    """Check and read a VisitNote payload."""
+    what, zero, minutes, visit = fields(VisitNote.LAYOUT, payload)
+    if zero or not 0 < what <= VISIT_END or minutes > MAX_VISIT_MINUTES:
+        raise Malformed("visit note field out of range")
+    if minutes and what in (VISIT_CHECK_IN, VISIT_END):
+        raise Malformed("minutes of a check-in or an end")
+    return VisitNote(what, minutes, visit)
+
+
+def decode_location(payload: bytes) -> Location:
+    """Check and read a Location payload; one that names neither an alarm nor a visit is Malformed."""
+    latitude, longitude, accuracy, age, boot, counter, visit = fields(Location.LAYOUT, payload)
+    if abs(latitude) > _MAX_LATITUDE or abs(longitude) > _MAX_LONGITUDE:
+        raise Malformed("location out of range")  # and no figure of it in the message, which is logged
+    if not (boot or counter or visit):
+        raise Malformed("location outside a visit and an alarm")
+    return Location(latitude, longitude, accuracy, age, boot, counter, visit)

@@ -19,6 +19,8 @@ ALARM_MAN_DOWN = 3
 ALARM_LOW_BATTERY = 4
 ALARM_TAMPER = 5
 
+ALARM_TEST = 1  # AlarmRaised.flags: a drill
+
 # RecordingNote.what
 NOTE_PROMPTED = 1
 NOTE_CONFIRMED = 2
@@ -40,6 +42,14 @@ WHY_POLICY = 6
 WHY_ALARM = 7
 WHY_REMOTE = 8
 WHY_UNOPENABLE = 9
+
+# VisitNote.what
+VISIT_START = 1
+VISIT_CHECK_IN = 2
+VISIT_EXTEND = 3
+VISIT_END = 4
+
+ACCURACY_UNKNOWN = 65_535  # Location.accuracy_m
 
 HEART_BLOCKED = 1  # has something to send and no credit for it
 HEART_RECORDING = 2
@@ -121,22 +131,29 @@ class Heartbeat:
 
 
 class AlarmRaised:
-    """Somebody must come. `clip` is the clip that is, or is about to be, recorded with it (0 = none)."""
+    """Somebody must come. `clip` is the clip that is, or is about to be, recorded with it (0 = none).
+
+    `flags` ALARM_TEST: a drill, which goes the whole way, says so everywhere, and never stands for a real alarm.
+    """
 
     LAYOUT = ">BBBBI"
 
-    def __init__(self, kind: int, battery_percent: int, clip: int) -> None:
+    def __init__(self, kind: int, battery_percent: int, clip: int, flags: int = 0) -> None:
         self.kind = kind
         self.battery_percent = battery_percent
         self.clip = clip
+        self.flags = flags
 
     def encode(self) -> bytes:
         """The payload."""
-        return struct.pack(self.LAYOUT, self.kind, 0, self.battery_percent, 0, self.clip)
+        return struct.pack(self.LAYOUT, self.kind, self.flags, self.battery_percent, 0, self.clip)
 
 
 class AlarmCancelled:
-    """The wearer's cancel of exactly one alarm, named by its boot and counter: harmless to replay."""
+    """The wearer's cancel of exactly one alarm, named by its boot and counter: harmless to replay.
+
+    It is noted and told, and never stops escalation: nobody knows who pressed.
+    """
 
     LAYOUT = ">II"
 
@@ -207,3 +224,63 @@ class Probe:
     def encode(self) -> bytes:
         """The payload."""
         return self.seed + self.oaep_seed + self.wrapped
+
+
+class VisitNote:
+    """One step of a visit, VISIT_*. `visit` is the gateway's number, 0 the device's own visit.
+
+    `minutes`: expected with a start (0: as planned, or the policy's), how many more with an extension (0: the
+    policy's), else 0.
+    """
+
+    LAYOUT = ">BBHI"
+
+    def __init__(self, what: int, minutes: int, visit: int) -> None:
+        self.what = what
+        self.minutes = minutes
+        self.visit = visit
+
+    def encode(self) -> bytes:
+        """The payload; at most MAX_VISIT_MINUTES."""
+        return struct.pack(self.LAYOUT, self.what, 0, self.minutes, self.visit)
+
+
+class Location:
+    """Where the device is, for the alarm (boot and counter) or the visit that it names, or both; it names one at least.
+
+    Latitude and longitude in 1e-7 degrees, north and east positive; `accuracy_m` ACCURACY_UNKNOWN where it is;
+    `age_s` since it was measured.
+    """
+
+    LAYOUT = ">iiHHIII"
+
+    def __init__(
+        self,
+        latitude: int,
+        longitude: int,
+        accuracy_m: int,
+        age_s: int,
+        alarm_boot: int = 0,
+        alarm_counter: int = 0,
+        visit: int = 0,
+    ) -> None:
+        self.latitude = latitude
+        self.longitude = longitude
+        self.accuracy_m = accuracy_m
+        self.age_s = age_s
+        self.alarm_boot = alarm_boot
+        self.alarm_counter = alarm_counter
+        self.visit = visit
+
+    def encode(self) -> bytes:
+        """The payload."""
+        return struct.pack(
+            self.LAYOUT,
+            self.latitude,
+            self.longitude,
+            self.accuracy_m,
+            self.age_s,
+            self.alarm_boot,
+            self.alarm_counter,
+            self.visit,
+        )

@@ -223,7 +223,7 @@ def _played(desk: Desk, parts: list[tuple[int, bytes]], keyed: bool) -> None:
             desk.feed(_SUBACK)
         elif keyed and payload:
             counter += 1
-            desk.feed(publication(desk.sealed(payload[0] % 12, payload[1:], counter)))
+            desk.feed(publication(desk.sealed(payload[0] % 13, payload[1:], counter)))
         else:
             desk.feed(publication(payload))
 

@@ -21,6 +21,7 @@ from lapel_protocol import custody
 from lapel_protocol.clip import HEADER_MAC_AT
 from lapel_protocol.crypto import AesCtr, Mac
 from lapel_protocol.errors import ProtocolError, Unopenable
+from lapel_protocol.event import LOCATION
 from lapel_protocol.limits import MAX_MESSAGE_BYTES, TAG_BYTES
 from lapel_protocol.machine import Machine
 from lapel_protocol.reports import ClipCut
@@ -238,7 +239,7 @@ class Hostile:
         if way == 0:
             self.counter += 1
             boot = genuine.BOOT + (tag >> 3 & 3)
-            return EVENT_TOPIC, genuine.event(body[0] % 9 if body else 1, body[1:1025], self.counter, boot)
+            return EVENT_TOPIC, genuine.event(body[0] % 12 if body else 1, body[1:1025], self.counter, boot)
         if way == 1:
             self.counter += 1
             kind, payload = (4 if body[:1] > b"\x7f" else 3), body[1:60]
@@ -293,6 +294,8 @@ def hostile_device(scratch: Path) -> Built:
         newest = site.live.execute("select boot from device").fetchone()[0]
         if newest < boot:
             raise Untrue("the newest boot went back")
+        if site.live.execute("select count(*) from event where kind = ?", (LOCATION,)).fetchone()[0]:
+            raise Untrue("a location was kept")
         for clip, segments, head in site.receipts(outcome.downlinks, newest):
             if site.head_in_vault(clip, segments) != head:
                 raise Untrue(f"a receipt for {segments} segments of clip {clip} that the vault does not hold")

@@ -52,6 +52,8 @@ EVENT_KINDS = {
     "clip_cut": events.CLIP_CUT,
     "storage_note": events.STORAGE_NOTE,
     "probe": events.PROBE,
+    "visit": events.VISIT,
+    "location": events.LOCATION,
 }
 COMMAND_KINDS = {
     "welcome": commands.WELCOME,
@@ -65,6 +67,7 @@ COMMAND_KINDS = {
     "unopenable": commands.UNOPENABLE,
     "settings": commands.SETTINGS,
     "stop_recording": commands.STOP_RECORDING,
+    "visit_state": commands.VISIT_STATE,
 }
 
 

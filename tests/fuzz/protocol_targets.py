@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lapel_protocol import alarm, custody, orders, recording, report_decoders
+from lapel_protocol import alarm, custody, orders, recording, report_decoders, visit
 from lapel_protocol.clip import peek_clip
 from lapel_protocol.errors import BadTransition, ProtocolError
 from lapel_protocol.event import peek_event
@@ -33,6 +33,8 @@ REPORTS: dict[str, Callable[[bytes], Any]] = {
     "clip_cut": report_decoders.decode_clip_cut,
     "storage_note": report_decoders.decode_storage_note,
     "probe": report_decoders.decode_probe,
+    "visit": report_decoders.decode_visit_note,
+    "location": report_decoders.decode_location,
 }
 ORDERS: dict[str, Callable[[bytes], Any]] = {
     "welcome": orders.decode_welcome,
@@ -46,6 +48,7 @@ ORDERS: dict[str, Callable[[bytes], Any]] = {
     "unopenable": orders.decode_unopenable,
     "settings": orders.decode_settings,
     "stop_recording": orders.decode_stop_recording,
+    "visit_state": orders.decode_visit_state,
 }
 
 
@@ -164,13 +167,18 @@ def forms(_scratch: Path) -> Built:
 
 @target("protocol/machines", share=3, max_bytes=64)
 def machines(_scratch: Path) -> Built:
-    """The three state machines: the first byte chooses one, each other byte is an event."""
-    tables = (alarm.TRANSITIONS, custody.TRANSITIONS, recording.TRANSITIONS)
+    """The state machines: the first byte chooses one, each other byte is an event."""
+    tables = (
+        (alarm.TRANSITIONS, alarm.QUIET),
+        (custody.TRANSITIONS, custody.OPEN),
+        (recording.TRANSITIONS, recording.IDLE),
+        (visit.TRANSITIONS, visit.PLANNED),
+    )
 
     def one(data: bytes) -> int:
         if not data:
             return REFUSED
-        machine = Machine(tables[data[0] % 3], 0)
+        machine = Machine(*tables[data[0] % len(tables)])
         read = REFUSED
         for happened in data[1:]:
             before = machine.state
@@ -183,4 +191,4 @@ def machines(_scratch: Path) -> Built:
             read = READ
         return read
 
-    return Built(one, [bytes([table, *range(12)]) for table in range(3)])
+    return Built(one, [bytes([table, *range(12)]) for table in range(len(tables))])

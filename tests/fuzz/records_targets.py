@@ -19,7 +19,7 @@ from lapel_protocol.clip import (
     ClipHeader,
     seal_clip_end,
 )
-from lapel_protocol.command import Command, CommandGate, open_command
+from lapel_protocol.command import GUARDED_KINDS, WELCOME, Command, CommandGate, open_command
 from lapel_protocol.commanding import seal_command
 from lapel_protocol.crypto import AesCtr, Mac
 from lapel_protocol.errors import ProtocolError, Replayed, Unopenable
@@ -122,7 +122,7 @@ def command_keyed(_scratch: Path) -> Built:
             return REFUSED
         try:
             gate.admit(command, genuine.WALL_MS)
-            if command.nonce == genuine.NONCE and command.kind in (1, 10, 11):
+            if command.nonce == genuine.NONCE and command.kind in (WELCOME, *GUARDED_KINDS):
                 raise Finding("a guarded command was taken twice")
         except Replayed:
             pass

@@ -7,10 +7,10 @@ import pytest
 
 from lapel_gateway import steps
 from lapel_protocol.command import EVENT_RECEIPT, RECEIPT, UNOPENABLE, WANT
-from lapel_protocol.event import PROBE, RECORDING_NOTE
+from lapel_protocol.event import PROBE, RECORDING_NOTE, VISIT
 from lapel_protocol.limits import MAX_SEGMENTS
 from lapel_protocol.orders import LEVEL_OPENED, LEVEL_VERIFIED, WANT_HEADER, WANT_SEGMENTS
-from lapel_protocol.reports import EPOCH_LOST, NOTE_STARTED, Probe, RecordingNote
+from lapel_protocol.reports import EPOCH_LOST, NOTE_STARTED, VISIT_START, Probe, RecordingNote, VisitNote
 from lapel_protocol.wrap import wrap_seed
 from tests.support.device import SealedClip, organisation_key, public_half
 from tests.support.pair import DevicePair, bodies
@@ -389,6 +389,17 @@ def test_a_probe_shows_early_that_clips_would_not_open(make_pair: Callable[..., 
 
 
 # -- events -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_step_of_a_visit_is_kept_and_receipted_as_any_journalled_event(pair: DevicePair) -> None:
+    pair.greet()
+    record = pair.one.event(VISIT, VisitNote(VISIT_START, 45, 0).encode())
+    for _ in range(2):
+        answers = pair.send(pair.one.on_event_lane(record))
+        named = [(pair.one.boot_number, pair.one.counter)]
+        assert [body.events for body in bodies(answers, EVENT_RECEIPT)] == [named]
+    [row] = pair.rows("event", "kind = :kind", kind=VISIT)
+    assert bytes(row["record"]) == record
 
 
 def test_journalled_events_are_written_once_and_receipted_each_time(pair: DevicePair) -> None:

@@ -8,9 +8,9 @@ from structlog.testing import capture_logs
 
 from lapel_gateway.ledger.schema import DEVICE_LOST, DEVICE_RETIRED
 from lapel_protocol.command import CREDIT, EVENT_RECEIPT, RECEIPT, WANT, WELCOME
-from lapel_protocol.event import RECORDING_NOTE
+from lapel_protocol.event import LOCATION, RECORDING_NOTE
 from lapel_protocol.limits import MAX_MESSAGE_BYTES
-from lapel_protocol.reports import NOTE_STARTED, RecordingNote
+from lapel_protocol.reports import NOTE_STARTED, Location, RecordingNote
 from lapel_protocol.topics import LANES, topic
 from tests.support.device import Message, SealedClip, TrueDevice
 from tests.support.pair import DevicePair, bodies
@@ -270,3 +270,27 @@ def test_no_downlink_goes_to_a_topic_but_the_devices_own(make_pair: Callable[...
         assert {WELCOME, CREDIT, RECEIPT} <= kinds
         assert WANT not in kinds
     assert "down" in LANES
+
+
+def test_a_location_of_no_open_visit_or_alarm_is_counted_and_nothing_of_it_is_kept(pair: DevicePair) -> None:
+    pair.greet()
+    one = pair.one
+    where = (593_293_235, -180_685_808, 8, 3)
+    of_a_visit = one.event(LOCATION, Location(*where, visit=12).encode())
+    of_an_alarm = one.event(LOCATION, Location(*where, one.boot_number, 7).encode())
+    of_nothing = one.event(LOCATION, Location(*where).encode())
+    records = (of_a_visit, of_an_alarm, of_nothing)
+    with capture_logs() as logged:
+        assert harmless(pair, *(one.on_event_lane(record) for record in records)) == []
+        harmless(pair, one.on_event_lane(of_a_visit))
+        pair.raise_alarm(one.on_alarm_lane(of_a_visit))
+    assert (pair.tally("location"), pair.tally("malformed")) == (3, 1)
+    pair.stop()
+    kept = b"".join(path.read_bytes() for path in pair.folder.rglob("*") if path.is_file()) + repr(logged).encode()
+    position = Location(*where).encode()[:8]
+    assert position not in kept
+    for figure in where[:2]:
+        assert str(abs(figure)).encode() not in kept
+    for record in records:
+        assert record[40:48] not in kept
+        assert record[-32:] not in kept

@@ -19,18 +19,29 @@ from lapel_protocol.command import (
     RECEIPT,
     SETTINGS,
     STOP_RECORDING,
+    VISIT_STATE,
     WELCOME,
     CommandGate,
     open_command,
 )
 from lapel_protocol.crypto import AesCtr, Mac, sha256
 from lapel_protocol.errors import BadMac, Malformed, Replayed, Unopenable, UnsupportedVersion, WrongDevice
-from lapel_protocol.event import ALARM_CANCELLED, ALARM_RAISED, HELLO, STORAGE_NOTE, Event, seal_event
+from lapel_protocol.event import ALARM_CANCELLED, ALARM_RAISED, HELLO, LOCATION, STORAGE_NOTE, Event, seal_event
 from lapel_protocol.keys import EpochKeys, chain_next, chain_start
 from lapel_protocol.limits import FIRST_PLAIN_BYTES, NEXT_PLAIN_BYTES, SEGMENT_HEADER_BYTES, TAG_BYTES
 from lapel_protocol.opening import open_clip_header, open_event, prove_opening
-from lapel_protocol.orders import AlarmAck, AlarmResolved, Receipt, SettingsChange, StopRecording, Welcome
-from lapel_protocol.reports import ALARM_PANIC, AlarmCancelled, AlarmRaised
+from lapel_protocol.orders import (
+    VISIT_ACTIVE,
+    AlarmAck,
+    AlarmResolved,
+    Receipt,
+    SettingsChange,
+    StopRecording,
+    VisitState,
+    Welcome,
+)
+from lapel_protocol.report_decoders import decode_location
+from lapel_protocol.reports import ALARM_PANIC, ALARM_TEST, AlarmCancelled, AlarmRaised, Location
 from lapel_protocol.stream import clip_ikm, segment_nonce
 from lapel_protocol.topics import LANE_EVENT, parse_topic, topic
 from tests.protocol.pair import (
@@ -92,6 +103,28 @@ def test_alarm_turned_into_its_own_cancel_is_refused(pair: DevicePair) -> None:
 def test_cancel_of_one_alarm_cannot_be_pointed_at_another(pair: DevicePair) -> None:
     record = bytearray(pair.event(ALARM_CANCELLED, AlarmCancelled(BOOT, 1).encode()))
     record[40 + 7] ^= 1 ^ 2  # CTR: this turns counter 1 into counter 2 for whoever skips the MAC
+    with pytest.raises(BadMac):
+        pair.open_event(bytes(record))
+
+
+def test_alarm_cannot_be_turned_into_a_test(pair: DevicePair) -> None:
+    record = bytearray(panic(pair))
+    record[40 + 1] ^= ALARM_TEST
+    with pytest.raises(BadMac):
+        pair.open_event(bytes(record))
+
+
+def test_location_outside_a_visit_and_an_alarm_is_refused(pair: DevicePair) -> None:
+    """Whatever a device is made to send, a gateway reads no position that belongs to nothing."""
+    record = pair.event(LOCATION, Location(593_293_235, 180_685_808, 8, 3).encode())
+    with pytest.raises(Malformed) as refused:
+        decode_location(pair.open_event(record).payload)
+    assert not any(figure in str(refused.value) for figure in "0123456789")
+
+
+def test_location_cannot_be_pointed_at_another_visit(pair: DevicePair) -> None:
+    record = bytearray(pair.event(LOCATION, Location(593_293_235, 180_685_808, 8, 3, visit=1).encode()))
+    record[40 + 23] ^= 1 ^ 2
     with pytest.raises(BadMac):
         pair.open_event(bytes(record))
 
@@ -398,6 +431,38 @@ def test_stop_of_an_earlier_boot_is_refused(pair: DevicePair) -> None:
     stop = pair.command(STOP_RECORDING, StopRecording(CLIP).encode(), NONCE, 9, 2**63)
     with pytest.raises(BadMac):
         later.open_command(stop)
+
+
+def visit_state(pair: DevicePair, nonce: bytes, counter: int = 4) -> bytes:
+    body = VisitState(7, VISIT_ACTIVE, 900, WALL_MS + 3_600_000, WALL_MS + 900_000)
+    return pair.command(VISIT_STATE, body.encode(), nonce, counter, WALL_MS + 60_000)
+
+
+def test_replayed_visit_state_is_refused(pair: DevicePair) -> None:
+    """Or whoever has the broker could start a visit that is over, and see where its wearer goes."""
+    gate = CommandGate()
+    gate.hello(NONCE)
+    begun = visit_state(pair, NONCE)
+    admit(pair, gate, begun)
+    over = VisitState(0, 0, 0, 0, 0).encode()
+    admit(pair, gate, pair.command(VISIT_STATE, over, NONCE, 5, WALL_MS + 60_000))
+    with pytest.raises(Replayed):
+        admit(pair, gate, begun)
+
+
+def test_visit_state_of_an_earlier_connection_is_refused(pair: DevicePair) -> None:
+    gate = CommandGate()
+    gate.hello(OLD_NONCE)
+    gate.hello(NONCE)
+    with pytest.raises(Replayed):
+        admit(pair, gate, visit_state(pair, OLD_NONCE))
+    with pytest.raises(Replayed):
+        admit(pair, gate, visit_state(pair, bytes(8)))
+
+
+def test_visit_state_of_an_earlier_boot_is_refused(pair: DevicePair) -> None:
+    with pytest.raises(BadMac):
+        DevicePair(boot=BOOT + 1).open_command(visit_state(pair, NONCE))
 
 
 def test_command_of_another_device_is_refused(pair: DevicePair) -> None:

@@ -1,4 +1,4 @@
-"""The three state machines: their tables are whole, and say what SPEC section 10 promises."""
+"""The state machines: their tables are whole, and say what SPEC section 10 promises."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from lapel_protocol import alarm, custody, names, recording
+from lapel_protocol import alarm, custody, names, recording, visit
 from lapel_protocol.errors import BadTransition
 from lapel_protocol.machine import Machine
 
@@ -20,6 +20,7 @@ TABLES: dict[str, tuple[Table, int, tuple[str, ...], tuple[str, ...]]] = {
     ),
     "alarm": (alarm.TRANSITIONS, alarm.QUIET, names.ALARM_STATE_NAMES, names.ALARM_EVENT_NAMES),
     "custody": (custody.TRANSITIONS, custody.OPEN, names.CUSTODY_STATE_NAMES, names.CUSTODY_EVENT_NAMES),
+    "visit": (visit.TRANSITIONS, visit.PLANNED, names.VISIT_STATE_NAMES, names.VISIT_EVENT_NAMES),
 }
 EACH_TABLE = pytest.mark.parametrize("name", TABLES)
 BEGINS = {
@@ -54,7 +55,7 @@ def reachable(table: Table, start: int, without: frozenset[int] = frozenset()) -
 @EACH_TABLE
 def test_every_state_is_reachable(name: str) -> None:
     table, start, states, _ = TABLES[name]
-    assert reachable(table, start) == set(range(len(states)))
+    assert reachable(table, start) == set(range(start, len(states)))
 
 
 @EACH_TABLE
@@ -90,7 +91,7 @@ def test_an_event_that_is_not_allowed_is_refused_and_leaves_the_state(name: str)
     assert refused
 
 
-@pytest.mark.parametrize("name", ["alarm", "custody"])
+@pytest.mark.parametrize("name", ["alarm", "custody", "visit"])
 def test_an_event_heard_twice_changes_nothing_the_second_time(name: str) -> None:
     table, *_ = TABLES[name]
     for (_, event), (after, _) in table.items():
@@ -98,6 +99,8 @@ def test_an_event_heard_twice_changes_nothing_the_second_time(name: str) -> None
             continue  # a clip that was let go is forgotten, machine and all
         if name == "custody" and event in (custody.ASSEMBLE, custody.DELIVER):
             continue  # the gateway's own steps, each reached through its ledger once
+        if name == "visit" and event == visit.CONTACT_LOST:
+            continue  # one alarm for each loss, named by the last contact: raising it again raises nothing
         assert table[after, event] == (after, ()), (after, event)
 
 
@@ -227,3 +230,77 @@ def test_a_clip_is_delivered_only_after_all_of_it_is_held() -> None:
         custody.ASSEMBLED,
         custody.DELIVERED,
     }
+
+
+# -- visit ------------------------------------------------------------------------------------------------------------
+
+VISIT_STATES = range(visit.PLANNED, visit.CANCELLED + 1)
+RUNNING = (visit.ACTIVE, visit.AMBER, visit.OVERDUE)
+
+
+def test_every_event_of_a_visit_is_taken_in_every_state() -> None:
+    events = range(len(names.VISIT_EVENT_NAMES))
+    assert set(visit.TRANSITIONS) == {(state, event) for state in VISIT_STATES for event in events}
+
+
+def test_a_visit_begins_by_a_start_alone() -> None:
+    without = frozenset({visit.START})
+    assert reachable(visit.TRANSITIONS, visit.PLANNED, without) == {visit.PLANNED, visit.CANCELLED}
+
+
+def test_time_alone_leads_through_amber_to_red_and_never_back() -> None:
+    machine = Machine(visit.TRANSITIONS, visit.ACTIVE)
+    assert machine.handle(visit.WARN) == (visit.ASK_CHECK_IN,)
+    assert machine.state == visit.AMBER
+    assert machine.handle(visit.EXPIRE) == (visit.RAISE_OVERDUE,)
+    assert machine.state == visit.OVERDUE
+    for event in (visit.WARN, visit.EXPIRE, visit.CONTACT_LOST, visit.START):
+        machine.handle(event)
+        assert machine.state == visit.OVERDUE
+
+
+def test_a_gateway_that_missed_the_warning_raises_the_overdue_alarm_all_the_same() -> None:
+    assert visit.TRANSITIONS[visit.ACTIVE, visit.EXPIRE] == (visit.OVERDUE, (visit.RAISE_OVERDUE,))
+
+
+def test_only_a_check_in_or_an_extension_leads_back_to_green() -> None:
+    for (state, event), (after, effects) in visit.TRANSITIONS.items():
+        if state in (visit.AMBER, visit.OVERDUE) and after == visit.ACTIVE:
+            assert event in (visit.CHECK_IN, visit.EXTEND)
+            assert effects == (visit.CLEAR_AMBER,)
+    for state in RUNNING:
+        for event in (visit.CHECK_IN, visit.EXTEND):
+            assert visit.TRANSITIONS[state, event][0] == visit.ACTIVE
+
+
+def test_every_overdue_visit_raises_its_alarm_once_and_a_later_one_again() -> None:
+    for (state, event), (after, effects) in visit.TRANSITIONS.items():
+        entering = state != visit.OVERDUE and after == visit.OVERDUE
+        assert (visit.RAISE_OVERDUE in effects) == entering, (state, event)
+    machine = Machine(visit.TRANSITIONS, visit.OVERDUE)
+    machine.handle(visit.CHECK_IN)
+    machine.handle(visit.WARN)
+    assert machine.handle(visit.EXPIRE) == (visit.RAISE_OVERDUE,)
+
+
+def test_lost_contact_is_told_in_every_visit_that_runs_and_hides_no_deadline() -> None:
+    for state in VISIT_STATES:
+        told = (visit.RAISE_CONTACT_LOST,) if state in RUNNING else ()
+        assert visit.TRANSITIONS[state, visit.CONTACT_LOST] == (state, told)
+
+
+def test_a_visit_that_is_over_has_stopped_and_stays_over() -> None:
+    for (state, event), (after, effects) in visit.TRANSITIONS.items():
+        entering = state != after and after in (visit.ENDED, visit.CANCELLED)
+        assert (visit.STOP in effects) == entering, (state, event)
+        if state == visit.ENDED:
+            assert (after, effects) == (visit.ENDED, ())
+
+
+def test_a_cancel_takes_back_what_has_not_begun_and_leaves_nobody_alone_who_has() -> None:
+    for (state, event), (after, _) in visit.TRANSITIONS.items():
+        if after == visit.CANCELLED:
+            assert (state == visit.PLANNED and event == visit.CANCEL) or state == visit.CANCELLED
+    for state in RUNNING:
+        assert visit.TRANSITIONS[state, visit.CANCEL] == (state, ())
+    assert visit.TRANSITIONS[visit.CANCELLED, visit.START] == (visit.ACTIVE, ())

@@ -24,10 +24,10 @@ from lapel_protocol.clip import (
     seal_clip_end,
     seal_clip_header,
 )
-from lapel_protocol.command import STOP_RECORDING, WELCOME, Command, open_command
+from lapel_protocol.command import STOP_RECORDING, VISIT_STATE, WELCOME, Command, open_command
 from lapel_protocol.commanding import seal_command
 from lapel_protocol.errors import Malformed, Oversized, ProtocolError
-from lapel_protocol.event import ALARM_RAISED, HELLO, PROBE, Event, peek_event, seal_event
+from lapel_protocol.event import ALARM_RAISED, HELLO, LOCATION, Event, peek_event, seal_event
 from lapel_protocol.limits import (
     CLIP_END_BYTES,
     CLIP_HEADER_BYTES,
@@ -128,7 +128,12 @@ def test_a_record_too_short_to_name_its_epoch_is_malformed() -> None:
 
 @QUICK
 @given(
-    st.integers(HELLO, PROBE), U32, U64, U64, st.integers(0, TRUST_GATEWAY), st.binary(max_size=MAX_EVENT_PAYLOAD_BYTES)
+    st.integers(HELLO, LOCATION),
+    U32,
+    U64,
+    U64,
+    st.integers(0, TRUST_GATEWAY),
+    st.binary(max_size=MAX_EVENT_PAYLOAD_BYTES),
 )
 def test_any_event_opens_as_it_was_sealed(
     kind: int, counter: int, wall_ms: int, mono_ms: int, trust: int, payload: bytes
@@ -145,7 +150,7 @@ def test_any_event_opens_as_it_was_sealed(
 
 @QUICK
 @given(
-    st.integers(WELCOME, STOP_RECORDING),
+    st.integers(WELCOME, VISIT_STATE),
     st.binary(min_size=8, max_size=8),
     U32,
     U64,

@@ -22,6 +22,7 @@ from lapel_protocol import (
     orders,
     recording,
     reports,
+    visit,
 )
 from lapel_protocol.errors import ProtocolError
 from lapel_protocol.stream import _LAYOUT as SEGMENT_LAYOUT
@@ -60,7 +61,7 @@ def section(number: str) -> str:
 
 def sizes_of(layout: str) -> list[int]:
     """The size of each field of a big-endian layout."""
-    return [struct.calcsize(">" + field) for field in re.findall(r"\d*s|[A-Z]", layout)]
+    return [struct.calcsize(">" + field) for field in re.findall(r"\d*s|[A-Zi]", layout)]
 
 
 LAYOUTS = [
@@ -76,6 +77,8 @@ LAYOUTS = [
     ("7.6", "Field", sizes_of(reports.ClipCut.LAYOUT), 44),
     ("7.7", "Field", sizes_of(reports.StorageNote.LAYOUT), 12),
     ("7.8", "Field", [32, 32, 384], len(reports.Probe(bytes(32), bytes(32), bytes(384)).encode())),
+    ("7.9", "Field", sizes_of(reports.VisitNote.LAYOUT), 8),
+    ("7.10", "Field", sizes_of(reports.Location.LAYOUT), 24),
     ("8.1", "Field", [*sizes_of(command.COMMAND_LAYOUT), 12, "n", 32], limits.COMMAND_HEADER_BYTES + 32),
     ("8.4", "Field", sizes_of(orders.Welcome.LAYOUT), 20),
     ("8.5", "Field of credit", [*sizes_of(orders.Credit.LAYOUT), "n"], 20),
@@ -89,6 +92,7 @@ LAYOUTS = [
     ("8.7", "Field of man_down", sizes_of(orders.SettingsChange.MAN_DOWN_LAYOUT), 8),
     ("8.8", "Field of stop_recording", [4], len(orders.StopRecording(0).encode())),
     ("8.8", "Field of unopenable", [4], len(orders.UnopenableNotice(0).encode())),
+    ("8.8", "Field of visit_state", sizes_of(orders.VisitState.LAYOUT), 24),
 ]
 
 
@@ -167,6 +171,8 @@ CONSTANTS: list[tuple[str, ModuleType, str]] = [
     ("ALARM_KIND_NAMES", reports, "ALARM_"),
     ("NOTE_NAMES", reports, "NOTE_"),
     ("WHY_NAMES", reports, "WHY_"),
+    ("VISIT_WHAT_NAMES", reports, "VISIT_"),
+    ("VISIT_STATE_NAMES", visit, ""),
     ("LEVEL_NAMES", orders, "LEVEL_"),
     ("RESOLVED_NAMES", orders, "RESOLVED_"),
 ]
@@ -182,9 +188,16 @@ def test_values_have_the_names_of_the_code(name: str, rows: list[list[str]]) -> 
 @pytest.mark.parametrize(("name", "module", "prefix"), CONSTANTS, ids=[name for name, *_ in CONSTANTS])
 def test_names_and_constants_agree(name: str, module: ModuleType, prefix: str) -> None:
     for number, word in enumerate(getattr(names, name)):
-        if word:
+        if word and (name, word) != ("VISIT_STATE_NAMES", "none"):  # which is no state of a visit
             assert getattr(module, prefix + word.upper()) == number
     assert name in {listed for listed, _ in VALUES}
+
+
+def test_a_device_is_told_the_states_of_a_visit_by_their_own_numbers() -> None:
+    told = [word for word in names.VISIT_STATE_NAMES if hasattr(orders, "VISIT_" + word.upper())]
+    assert told == ["none", "planned", "active", "amber", "overdue"]
+    for number, word in enumerate(told):
+        assert getattr(orders, "VISIT_" + word.upper()) == number
 
 
 def test_guarded_commands_are_marked_as_such() -> None:
@@ -194,7 +207,9 @@ def test_guarded_commands_are_marked_as_such() -> None:
     assert [int(row[0]) for row in table[1:] if row[2] == "hello"] == [command.WELCOME]
 
 
-@pytest.mark.parametrize(("number", "module"), [("10.1", recording), ("10.2", alarm), ("10.3", custody)])
+@pytest.mark.parametrize(
+    ("number", "module"), [("10.1", recording), ("10.2", alarm), ("10.3", custody), ("10.4", visit)]
+)
 def test_state_machines_are_those_of_the_code(number: str, module: ModuleType) -> None:
     (table,) = tables(section(number))
     written: dict[tuple[int, int], tuple[int, tuple[int, ...]]] = {}

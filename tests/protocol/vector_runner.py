@@ -58,6 +58,8 @@ DECODERS: "dict[str, Callable[[bytes], Any]]" = {
     "clip_cut": report_decoders.decode_clip_cut,
     "storage_note": report_decoders.decode_storage_note,
     "probe": report_decoders.decode_probe,
+    "visit": report_decoders.decode_visit_note,
+    "location": report_decoders.decode_location,
     "welcome": orders.decode_welcome,
     "credit": orders.decode_credit,
     "receipt": orders.decode_receipt,
@@ -69,6 +71,7 @@ DECODERS: "dict[str, Callable[[bytes], Any]]" = {
     "unopenable": orders.decode_unopenable,
     "settings": orders.decode_settings,
     "stop_recording": orders.decode_stop_recording,
+    "visit_state": orders.decode_visit_state,
 }
 
 

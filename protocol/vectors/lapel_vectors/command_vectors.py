@@ -10,7 +10,8 @@ NONCE = made("nonce", 8)
 OLD_NONCE = made("nonce of the connection before", 8)
 NOW_MS = 1_760_000_000_000
 KINDS = len(COMMAND_SAMPLES)
-WELCOME, CREDIT, SETTINGS, STOP = 1, 2, 10, 11
+WELCOME, CREDIT, SETTINGS, STOP, VISIT_STATE = 1, 2, 10, 11, 12
+GUARDED = (SETTINGS, STOP, VISIT_STATE)
 
 
 def command_record(
@@ -40,7 +41,7 @@ def command_record(
 
 
 def _guarded(kind: int) -> dict[str, int]:
-    return {"counter": 9, "issued_ms": NOW_MS, "expires_ms": NOW_MS + 60_000} if kind in (SETTINGS, STOP) else {}
+    return {"counter": 9, "issued_ms": NOW_MS, "expires_ms": NOW_MS + 60_000} if kind in GUARDED else {}
 
 
 def _good() -> list[Case]:
@@ -53,7 +54,7 @@ def _good() -> list[Case]:
         cases.append(case(name, "command", kind=kind, payload=payload.hex(), **sealed))
 
     for kind, (name, payload) in enumerate(COMMAND_SAMPLES.items(), 1):
-        nonce = NONCE if kind in (WELCOME, SETTINGS, STOP) else bytes(8)
+        nonce = NONCE if kind in (WELCOME, *GUARDED) else bytes(8)
         add(f"command: {name}", kind, payload, nonce, **_guarded(kind))
     add("the same command again, byte for byte", CREDIT, COMMAND_SAMPLES["credit"], bytes(8))
     add("another payload gives another IV", CREDIT, COMMAND_SAMPLES["credit"][:-1] + b"\x01", bytes(8))
@@ -134,6 +135,19 @@ def _gate() -> list[Case]:
             _admit(STOP, NONCE, "replayed", 3, expires_ms=ahead),
             _admit(SETTINGS, NONCE, "replayed", 2, expires_ms=ahead),
             _admit(SETTINGS, NONCE, "ok", 4, expires_ms=ahead),
+        ],
+        "a visit's state is guarded as a stop is, and shares its counter": [
+            _admit(VISIT_STATE, bytes(8), "replayed", 1, expires_ms=ahead),
+            _hello(OLD_NONCE),
+            _hello(NONCE),
+            _admit(VISIT_STATE, OLD_NONCE, "replayed", 5, expires_ms=ahead),
+            _admit(VISIT_STATE, NONCE, "replayed", 1, expires_ms=NOW_MS),
+            _admit(VISIT_STATE, NONCE, "replayed", 1, wall_ms=0, expires_ms=ahead),
+            _admit(VISIT_STATE, NONCE, "ok", 1, expires_ms=ahead),
+            _admit(VISIT_STATE, NONCE, "replayed", 1, expires_ms=ahead),
+            _admit(STOP, NONCE, "ok", 2, expires_ms=ahead),
+            _admit(VISIT_STATE, NONCE, "replayed", 2, expires_ms=ahead),
+            _admit(VISIT_STATE, NONCE, "ok", 3, expires_ms=ahead),
         ],
         "counter 0 is never above the last": [_hello(NONCE), _admit(STOP, NONCE, "replayed", 0, expires_ms=ahead)],
         "a guarded command of the connection before": [

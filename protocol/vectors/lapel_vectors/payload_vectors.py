@@ -26,7 +26,7 @@ LAYOUTS: dict[str, tuple[str, dict[str, Value]]] = {
             "refused_commands": 1,
         },
     ),
-    "alarm_raised": (">BBBBI", {"kind": 1, "zero": 0, "battery_percent": 55, "zero_2": 0, "clip": 44}),
+    "alarm_raised": (">BBBBI", {"kind": 1, "flags": 0, "battery_percent": 55, "zero": 0, "clip": 44}),
     "alarm_cancelled": (">II", {"boot": 41, "counter": 7}),
     "recording_note": (">BBHII", {"what": 2, "why": 1, "zero": 0, "clip": 44, "elapsed_ms": 8_300}),
     "clip_cut": (
@@ -34,6 +34,19 @@ LAYOUTS: dict[str, tuple[str, dict[str, Value]]] = {
         {"clip": 44, "segments": 17, "why": 2, "zero": 0, "zero_2": 0, "head": made("head", 32)},
     ),
     "storage_note": (">BBHII", {"why": 3, "zero": 0, "zero_2": 0, "clip": 44, "free_kib": 512}),
+    "visit": (">BBHI", {"what": 1, "zero": 0, "minutes": 45, "visit": 12}),
+    "location": (
+        ">iiHHIII",
+        {
+            "latitude": 593_293_235,
+            "longitude": -180_685_808,
+            "accuracy_m": 8,
+            "age_s": 3,
+            "alarm_boot": 41,
+            "alarm_counter": 7,
+            "visit": 12,
+        },
+    ),
     "welcome": (">Q8sI", {"wall_ms": 1_760_000_000_123, "challenge": made("challenge", 8), "ledger_to": 41}),
     "receipt": (
         ">IIBBH32s",
@@ -58,7 +71,19 @@ LAYOUTS: dict[str, tuple[str, dict[str, Value]]] = {
         },
     ),
     "stop_recording": (">I", {"clip": 44}),
+    "visit_state": (
+        ">IBBHQQ",
+        {
+            "visit": 12,
+            "state": 2,
+            "zero": 0,
+            "check_in_s": 900,
+            "due_ms": 1_760_002_700_123,
+            "next_check_in_ms": 1_760_000_900_123,
+        },
+    ),
 }
+_NO_VISIT: dict[str, Value] = {"visit": 0, "state": 0, "check_in_s": 0, "due_ms": 0, "next_check_in_ms": 0}
 # type -> field -> (values at the edge of what is accepted, values just beyond it)
 EDGES: dict[str, dict[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
     "heartbeat": {
@@ -73,9 +98,9 @@ EDGES: dict[str, dict[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
     },
     "alarm_raised": {
         "kind": ((1, 5), (0, 6, _U8)),
-        "zero": ((), (1,)),
+        "flags": ((0, 1), (2, 3, 0x80, _U8)),
         "battery_percent": ((0, 100), (101,)),
-        "zero_2": ((), (1,)),
+        "zero": ((), (1,)),
         "clip": ((0, _U32), ()),
     },
     "alarm_cancelled": {"boot": ((0, _U32), ()), "counter": ((0, _U32), ())},
@@ -98,6 +123,21 @@ EDGES: dict[str, dict[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
         "zero": ((), (1,)),
         "zero_2": ((), (1,)),
         "free_kib": ((0, _U32), ()),
+    },
+    "visit": {
+        "what": ((1, 3), (0, 2, 4, 5, _U8)),
+        "zero": ((), (1,)),
+        "minutes": ((0, 1440), (1441, _U16)),
+        "visit": ((0, _U32), ()),
+    },
+    "location": {
+        "latitude": ((-900_000_000, 0, 900_000_000), (-900_000_001, 900_000_001, -(2**31), 2**31 - 1)),
+        "longitude": ((-1_800_000_000, 0, 1_800_000_000), (-1_800_000_001, 1_800_000_001, -(2**31), 2**31 - 1)),
+        "accuracy_m": ((0, _U16), ()),
+        "age_s": ((0, _U16), ()),
+        "alarm_boot": ((0, _U32), ()),
+        "alarm_counter": ((0, _U32), ()),
+        "visit": ((0, _U32), ()),
     },
     "welcome": {"wall_ms": ((0, _U64), ()), "ledger_to": ((0, _U32), ())},
     "receipt": {
@@ -128,6 +168,48 @@ EDGES: dict[str, dict[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
         "clip_limit_s": ((10, 14_400), (9, 14_401)),
     },
     "stop_recording": {"clip": ((0, _U32), ())},
+    "visit_state": {
+        "visit": ((1, _U32), (0,)),
+        "state": ((1, 4), (0, 5, 6, _U8)),
+        "zero": ((), (1,)),
+        "check_in_s": ((0, _U16), ()),
+        "due_ms": ((0, _U64), ()),
+        "next_check_in_ms": ((0, _U64), ()),
+    },
+}
+# type -> (name, whether it is accepted, the fields that differ from the ordinary ones): what no field shows alone
+TOGETHER: dict[str, list[tuple[str, bool, dict[str, Value]]]] = {
+    "visit": [
+        ("check-in", True, {"what": 2, "minutes": 0}),
+        ("extension", True, {"what": 3, "minutes": 30}),
+        ("extension as the policy has it", True, {"what": 3, "minutes": 0}),
+        ("end", True, {"what": 4, "minutes": 0}),
+        ("the device's own visit, as long as the policy has it", True, {"minutes": 0, "visit": 0}),
+        ("check-in with minutes", False, {"what": 2, "minutes": 1}),
+        ("end with minutes", False, {"what": 4, "minutes": 1}),
+        ("what 0 without minutes", False, {"what": 0, "minutes": 0}),
+        ("what 5 without minutes", False, {"what": 5, "minutes": 0}),
+    ],
+    "location": [
+        ("of a visit", True, {"alarm_boot": 0, "alarm_counter": 0}),
+        ("of an alarm", True, {"visit": 0}),
+        ("of an alarm of boot 0", True, {"alarm_boot": 0, "visit": 0}),
+        ("of a boot alone", True, {"alarm_counter": 0, "visit": 0}),
+        ("of neither", False, {"alarm_boot": 0, "alarm_counter": 0, "visit": 0}),
+        ("at a pole and the antimeridian", True, {"latitude": -900_000_000, "longitude": -1_800_000_000}),
+    ],
+    "visit_state": [
+        ("none", True, _NO_VISIT),
+        ("planned", True, {"state": 1, "next_check_in_ms": 0}),
+        ("without check-ins and end", True, {"check_in_s": 0, "due_ms": 0, "next_check_in_ms": 0}),
+        ("none of a visit", False, {**_NO_VISIT, "visit": 12}),
+        ("none with check-ins", False, {**_NO_VISIT, "check_in_s": 1}),
+        ("none with an end", False, {**_NO_VISIT, "due_ms": 1}),
+        ("none with a next check-in", False, {**_NO_VISIT, "next_check_in_ms": 2**63}),
+        ("none with a reserved byte", False, {**_NO_VISIT, "zero": 1}),
+        ("ended, which is told as none", False, {"state": 5}),
+        ("planned without a visit", False, {**_NO_VISIT, "state": 1}),
+    ],
 }
 HELLO = {
     "nonce": made("nonce", 8),
@@ -174,6 +256,8 @@ def _fixed() -> list[Case]:
         for field, (accepted, refused) in edges.items():
             cases += [_case(f"{field} {value}", kind, "ok", *_pack(kind, {field: value})) for value in accepted]
             cases += [_case(f"{field} {value}", kind, "malformed", _pack(kind, {field: value})[0]) for value in refused]
+        for name, good, change in TOGETHER.get(kind, ()):
+            cases.append(_case(name, kind, "ok" if good else "malformed", *_pack(kind, change)))
     return cases
 
 
@@ -374,6 +458,8 @@ EVENT_SAMPLES = {
     "clip_cut": _pack("clip_cut")[0],
     "storage_note": _pack("storage_note")[0],
     "probe": probe(),
+    "visit": _pack("visit")[0],
+    "location": _pack("location")[0],
 }
 COMMAND_SAMPLES = {
     "welcome": _pack("welcome")[0],
@@ -387,6 +473,7 @@ COMMAND_SAMPLES = {
     "unopenable": _pack("unopenable")[0],
     "settings": _pack("settings")[0],
     "stop_recording": _pack("stop_recording")[0],
+    "visit_state": _pack("visit_state")[0],
 }
 
 

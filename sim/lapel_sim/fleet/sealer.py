@@ -72,6 +72,7 @@ DECODERS: dict[int, Any] = {
     commands.UNOPENABLE: orders.decode_unopenable,
     commands.SETTINGS: orders.decode_settings,
     commands.STOP_RECORDING: orders.decode_stop_recording,
+    commands.VISIT_STATE: orders.decode_visit_state,
 }
 
 
