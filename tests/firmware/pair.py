@@ -239,7 +239,7 @@ class DevicePair:
         return [decode_recording_note(note.payload).what for note in self.gateway.reported(events.RECORDING_NOTE)]
 
     def shows(self, pattern: int) -> bool:
-        """Whether the device shows a pattern of feedback.PATTERNS, alone or in turn."""
+        """Whether the device shows a pattern of feedback, alone or in turn."""
         return self.app._display.is_on(pattern)
 
     def _push(self, button: int, duration_ms: int) -> "DevicePair":
