@@ -2,7 +2,9 @@
 
 Rules that hold here:
 
-- One alarm at a time. Holding ALARM again while one is latched raises no second one and says again how far it got.
+- One alarm at a time. Holding ALARM again while one is latched raises no second one and says again how far it got;
+  only a drill makes way, for whatever is real.
+- A cancel changes no state: the alarm stays latched and shown, beside the word that its cancel is on its way.
 - Only commands that name this alarm's boot and counter move it; others are ignored, because the gateway repeats
   its answers after every hello.
 - The latch outlives a restart: which alarm it is and how far it got is kept, twice, until it is resolved.
@@ -38,7 +40,10 @@ if TYPE_CHECKING:
     from .feedback import Feedback
 
 LATCH_PATH = "/alarm."
-_LAYOUT = ">IIB"
+_LAYOUT = ">IIB"  # boot, counter, state with
+_TEST = 0x80
+_CANCELLED = 0x40
+_STATE = 0x3F
 
 # Pairs: (what the table wants shown, the pattern that shows it).
 _SHOWN = (
@@ -51,7 +56,10 @@ _SHOWN = (
 
 
 class AlarmControl:
-    """The alarm that is latched, named by `boot` and `counter` (0, 0 while there is none)."""
+    """The alarm that is latched, named by `boot` and `counter` (0, 0 while there is none).
+
+    `test`: it is a drill. `makes_way`: a real alarm takes its place, because it is a drill, or may be one.
+    """
 
     def __init__(self, display: "Feedback", storage: "Storage") -> None:
         self._display = display
@@ -61,6 +69,9 @@ class AlarmControl:
         self._pattern = feedback.ALARM_RESOLVED
         self.boot = 0
         self.counter = 0
+        self.test = False
+        self.makes_way = False
+        self.cancelled = False
 
     @property
     def state(self) -> int:
@@ -72,13 +83,25 @@ class AlarmControl:
         """Whether an alarm is waiting to be resolved by the gateway."""
         return self._machine.state not in (QUIET, RESOLVED)
 
-    def raised(self, boot: int, counter: int, now_ms: int) -> None:
-        """A new alarm has been sealed and queued. Only while none is latched."""
+    def raised(self, boot: int, counter: int, now_ms: int, test: bool = False) -> None:
+        """A new alarm has been sealed and queued. Only while none is latched, or one that `makes_way`."""
         self._machine = Machine(TRANSITIONS, QUIET)
         self.boot = boot
         self.counter = counter
+        self.test = self.makes_way = test
+        self.cancelled = False
         self._kept = False
         self._handle(RAISE, now_ms)
+        self._display.switch(feedback.CANCEL_SENT, False, now_ms)
+        self._display.switch(feedback.ALARM_TEST, test, now_ms)
+
+    def cancel(self, now_ms: int) -> None:
+        """The wearer has said so, or somebody who forces the wearer: shown until a human has answered."""
+        if not self.cancelled:
+            self.cancelled = True
+            self._kept = False
+        if self._machine.state != ACKNOWLEDGED:
+            self._display.show(feedback.CANCEL_SENT, now_ms)
 
     def show_again(self, now_ms: int) -> None:
         """ALARM was held while one is latched: play its state from the beginning."""
@@ -101,7 +124,8 @@ class AlarmControl:
         if self._kept:
             return
         if self.latched:
-            self._latch.write(struct.pack(_LAYOUT, self.boot, self.counter, self._machine.state))
+            flags = (_TEST if self.test else 0) | (_CANCELLED if self.cancelled else 0)
+            self._latch.write(struct.pack(_LAYOUT, self.boot, self.counter, self._machine.state | flags))
         else:
             self._latch.remove()
         self._kept = True
@@ -112,7 +136,10 @@ class AlarmControl:
         if len(record) != struct.calcsize(_LAYOUT):
             return False
         boot, counter, state = struct.unpack(_LAYOUT, record)
-        self.raised(boot, counter, now_ms)
+        self.raised(boot, counter, now_ms, bool(state & _TEST))
+        if state & _CANCELLED:
+            self.cancel(now_ms)
+        state &= _STATE
         # A broker of the boot before proves nothing now, so SENT starts again at RAISED.
         if state >= RECEIVED:
             self._handle(RECEIPT, now_ms)
@@ -131,3 +158,6 @@ class AlarmControl:
                 self._pattern = pattern
         if self._machine.state != before:
             self._kept = False
+            if self._machine.state >= ACKNOWLEDGED:
+                self._display.switch(feedback.CANCEL_SENT, False, now_ms)
+                self._display.switch(feedback.ALARM_TEST, self.test and self.latched, now_ms)

@@ -16,14 +16,18 @@ The runtime, and the seeded fault suite in its place, calls `boot` once and then
 from lapel_protocol import alarm as alarms
 from lapel_protocol import command as commands
 from lapel_protocol import recording
-from lapel_protocol.event import ALARM_RAISED, CLIP_CUT, PROBE
+from lapel_protocol.event import ALARM_CANCELLED, ALARM_RAISED, CLIP_CUT, PROBE
 from lapel_protocol.orders import WANT_END
 from lapel_protocol.reports import (
+    ALARM_DURESS,
     ALARM_MAN_DOWN,
     ALARM_PANIC,
+    ALARM_TAMPER,
+    ALARM_TEST,
     EPOCH_BOOT,
     HEART_RECORDING,
     HEART_STORAGE_FULL,
+    AlarmCancelled,
     AlarmRaised,
     ClipCut,
     Probe,
@@ -41,7 +45,7 @@ from .keystore import MARK_BOOT, KeyStore, KeyStoreFault, KeyStoreLost
 from .recorder import Recorder
 from .recording_control import RecordingControl
 from .seeds import Seeds
-from .settings import ConfigError, Settings, load_config
+from .settings import ConfigError, Settings, load_config, load_tls
 from .spool import Spool
 from .storage_guard import StorageGuard
 from .timekeeper import Timekeeper
@@ -53,8 +57,9 @@ if TYPE_CHECKING:
 
     from lapel_protocol.reports import Heartbeat, Hello
 
-    from .boards.contract import Board, TlsIdentity
+    from .boards.contract import Board
     from .motion_watch import MotionWatch
+    from .pin import PinEntry
     from .settings import Config
     from .spool import SpoolClip
 
@@ -65,8 +70,6 @@ NO_LINK_MS = 15_000
 
 _HOUSEKEEPING_MS = 1000
 _STAGE_AGAIN_MS = 5000
-_TLS_FILES = ("/tls/ca.der", "/tls/cert.der", "/tls/key.der")
-_MAX_TLS_FILE_BYTES = 4096
 
 
 class Status:
@@ -101,6 +104,7 @@ class Application:
         self._gestures = Gestures()
         self._ready = False
         self._mask = 0
+        self._case_open = False
         self.fault = ""
 
     # -- boot -------------------------------------------------------------------------------------------------------
@@ -140,7 +144,7 @@ class Application:
         self._guard = StorageGuard(board.storage, self._spool, board.profile)
         self._battery = BatteryWatch(board.battery)
         self._alarm = AlarmControl(self._display, board.storage)
-        link = LinkConfig(config.host, config.port, self._tls(config))
+        link = LinkConfig(config.host, config.port, load_tls(config, board.storage))
         self._uplink = Uplink(
             board, self._identity, self._keystore, self._spool, self._journal, self._ledger, link, self
         )
@@ -148,6 +152,9 @@ class Application:
         self._recording = RecordingControl(
             self._recorder, self._seeds, self._guard, self._spool, self._settings, self._display, self
         )
+        self._pin = self._pin_entry(config)
+        self._tamper = config.tamper
+        self._tampered = False
         self._alarm_clip_due = False
         self._probed = False
         self.stage_ms = 0
@@ -171,20 +178,12 @@ class Application:
                 self._board.log("storage does not answer: %s" % error)
         self._ledger.load(self._keystore, self._spool.has)
 
-    def _tls(self, config: "Config") -> "TlsIdentity | None":
-        if not config.tls:
+    def _pin_entry(self, config: "Config") -> "PinEntry | None":
+        if not (config.cancel_pin or config.duress_pin):
             return None
-        parts = []
-        for path in _TLS_FILES:
-            size = self._board.storage.size(path)
-            if not 0 < size <= _MAX_TLS_FILE_BYTES:
-                raise ConfigError("%s is missing or too long" % path)
-            file = self._board.storage.open(path, "rb")
-            try:
-                parts.append(file.read(_MAX_TLS_FILE_BYTES))
-            finally:
-                file.close()
-        return parts[0], parts[1], parts[2], config.server_hostname
+        from .pin import PinEntry
+
+        return PinEntry(config.cancel_pin, config.duress_pin, self._alarm, self)
 
     def _latch_again(self, now_ms: int) -> None:
         """An alarm of an earlier boot stays latched; one that never reached its latch file is still in the journal."""
@@ -197,6 +196,7 @@ class Application:
             kind, boot, counter = self._journal.describe(row)
             if kind == ALARM_RAISED:
                 self._alarm.raised(boot, counter, now_ms)
+                self._alarm.makes_way = True  # what kind it is of, and whether it is a drill, only the gateway reads
         self._display.silent = self._alarm.latched and bool(self._settings.current.silent)
 
     # -- what the runtime brings ------------------------------------------------------------------------------------
@@ -223,16 +223,21 @@ class Application:
             return
         if mask & ~self._mask & gestures.ALARM_BUTTON:
             self._uplink.hurry(now_ms)
-        self._mask = mask
         found = self._gestures.sample(mask, now_ms)
+        self._case_open = bool(mask & gestures.CASE_OPEN)
+        self._mask = mask & (gestures.RECORD_BUTTON | gestures.ALARM_BUTTON)
         if self._motion is not None:
-            self._motion.buttons(mask, now_ms)
+            self._motion.buttons(self._mask, now_ms)
             if self._motion.swallows(now_ms):
                 found &= gestures.ALARM_HOLD
+        if self._pin is not None and self._alarm.latched:
+            found = self._pin.take(found, bool(self._mask), now_ms)
         if not found:
             return
         if found & gestures.ALARM_HOLD:
             self._raise_alarm(ALARM_PANIC, now_ms)
+        if found & gestures.DRILL_HOLD:
+            self._raise_alarm(ALARM_PANIC, now_ms, ALARM_TEST)
         # Outside a visit, a second quick press is a second press.
         if found & (gestures.RECORD_PRESS | gestures.RECORD_DOUBLE):
             self._recording.wearer(recording.PRESS, now_ms)
@@ -263,7 +268,9 @@ class Application:
             self._uplink.poll(now_ms)
             if self._motion is not None:
                 self._motion.poll(now_ms)
-            if self._alarm_clip_due or (self._alarm.latched and 0 < self._recording.again_ms <= now_ms):
+            if self._alarm_clip_due or (
+                self._alarm.latched and not self._alarm.test and 0 < self._recording.again_ms <= now_ms
+            ):
                 self._alarm_clip_due = False
                 self._recording.alarm_raised((self._alarm.boot, self._alarm.counter), now_ms)
             self._recording.poll(now_ms)
@@ -302,19 +309,46 @@ class Application:
 
     # -- alarm ------------------------------------------------------------------------------------------------------
 
-    def _raise_alarm(self, kind: int, now_ms: int) -> None:
-        if self._alarm.latched:
-            self._alarm.show_again(now_ms)
+    def _raise_alarm(self, kind: int, now_ms: int, flags: int = 0) -> None:
+        alarm = self._alarm
+        if alarm.latched and (flags or not alarm.makes_way):
+            alarm.show_again(now_ms)
         else:
-            clip = self._recorder.clip if self._recorder.active else self._keystore.epoch
-            raised = AlarmRaised(kind, self._battery.percent, clip)
-            record = self._identity.seal(ALARM_RAISED, raised.encode(), now_ms)
-            counter = self._identity.counter
-            self._uplink.publish_alarm(record, now_ms)
-            self._alarm.raised(self._identity.boot, counter, now_ms)
+            counter = self._send_alarm(kind, flags, now_ms)
+            alarm.raised(self._identity.boot, counter, now_ms, bool(flags))
             self._board.log("alarm %d/%d raised" % (self._identity.boot, counter))
         self._display.silent = bool(self._settings.current.silent)
-        self._alarm_clip_due = True
+        if not flags:
+            self._alarm_clip_due = True
+
+    def _send_alarm(self, kind: int, flags: int, now_ms: int) -> int:
+        clip = self._recorder.clip if self._recorder.active else 0 if flags else self._keystore.epoch
+        raised = AlarmRaised(kind, self._battery.percent, clip, flags)
+        return self._send_word(ALARM_RAISED, raised.encode(), now_ms)
+
+    def _send_word(self, kind: int, payload: bytes, now_ms: int) -> int:
+        """On the alarm's lane; returns its counter."""
+        record = self._identity.seal(kind, payload, now_ms)
+        counter: int = self._identity.counter
+        self._uplink.publish_alarm(record, now_ms)
+        return counter
+
+    def send_cancel(self, now_ms: int) -> None:
+        """The wearer cancels the alarm that is latched."""
+        self._send_word(ALARM_CANCELLED, AlarmCancelled(self._alarm.boot, self._alarm.counter).encode(), now_ms)
+
+    def send_duress(self, now_ms: int) -> None:
+        """Somebody makes the wearer cancel: an alarm of its own, of which the device shows nothing."""
+        self._send_alarm(ALARM_DURESS, 0, now_ms)
+
+    def _watch_case(self, now_ms: int) -> None:
+        """One alarm for each opening, also while another is latched."""
+        if self._case_open and not self._tampered:
+            if self._alarm.latched and not self._alarm.makes_way:
+                self._send_alarm(ALARM_TAMPER, 0, now_ms)
+            else:
+                self._raise_alarm(ALARM_TAMPER, now_ms)
+        self._tampered = self._case_open
 
     def _watch_motion(self) -> None:
         """Put the settings of man-down in force. Not in a warning, which nothing but the wearer may end."""
@@ -378,6 +412,8 @@ class Application:
             self._watch_motion()
         except (OSError, MemoryError):
             self._complain("the accelerometer cannot be used now")
+        if self._tamper:
+            self._watch_case(now_ms)
         self._time.poll(now_ms)
         if self._welcomed:
             self._answered_ms = now_ms

@@ -15,7 +15,7 @@ _DEBOUNCE_MS = 80
 _PRESS_MS = 120
 _BUTTON_TIMEOUT_S = 10.0
 _SHOW_TIMEOUT_S = 20.0
-_BUTTONS = {"RECORD": RECORD, "ALARM": ALARM}
+_BUTTONS = {"RECORD": RECORD, "ALARM": ALARM, "BOTH": RECORD | ALARM}
 
 
 class SimDevice(Machine):
@@ -26,13 +26,13 @@ class SimDevice(Machine):
     """
 
     def press(self, button: str) -> None:
-        """Press RECORD or ALARM and release it. Raises DeviceFailed when the device does not look at its buttons."""
+        """Press RECORD, ALARM or BOTH and release. Raises DeviceFailed when the device does not look at its buttons."""
         self.hold(button, _PRESS_MS)
 
     def hold(self, button: str, duration_ms: int) -> None:
         """Hold for `duration_ms`, then release. Raises DeviceFailed when the device does not look at its buttons."""
         if button not in _BUTTONS:
-            raise ValueError(f"no button is called {button!r}; there are RECORD and ALARM")
+            raise ValueError(f"no button is called {button!r}; there are RECORD, ALARM and BOTH")
         mask = _BUTTONS[button]
         others = self.buttons.mask & ~mask
         self._acted_ms = host_ms()

@@ -234,6 +234,16 @@ class DevicePair:
         """Hold ALARM until it counts."""
         return self._push(ALARM_BUTTON, 2200).run(200)
 
+    def hold_drill(self) -> "DevicePair":
+        """Hold both buttons until it counts."""
+        return self._push(RECORD_BUTTON | ALARM_BUTTON, 3200).run(300)
+
+    def type_pin(self, symbols: str) -> "DevicePair":
+        """Short and long pushes of RECORD, and the pause that ends them."""
+        for symbol in symbols:
+            self._push(RECORD_BUTTON, 800 if symbol == "L" else 160).run(300)
+        return self.run(2000)
+
     def notes(self) -> list[int]:
         """What the recording notes that arrived say, in order."""
         return [decode_recording_note(note.payload).what for note in self.gateway.reported(events.RECORDING_NOTE)]

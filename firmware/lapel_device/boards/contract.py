@@ -55,7 +55,8 @@ if TYPE_CHECKING:
 
     class Buttons(Protocol):
         def read(self) -> int:
-            """Return raw level bits, 1 = held: bit 0 RECORD, bit 1 ALARM. Not debounced.
+            """Return raw level bits, 1 = held: bit 0 RECORD, bit 1 ALARM. Not debounced. Bit 3: the case is open, on
+            boards that can tell.
 
             Bit 2 is set once for each time that ALARM was let go after ALARM_HOLD_MS (gestures.py) without a break,
             also when nobody read the levels meanwhile: a board keeps it from the pin's edges (hold_latch.py).
