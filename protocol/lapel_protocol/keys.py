@@ -6,9 +6,11 @@ the chain forward from its start. Knowing CK of one epoch gives all later ones a
 
 from . import labels
 from .crypto import Mac, hkdf
+from .layout import gateway_only
 from .limits import DEVICE_ID_BYTES, KEY_BYTES
 
 
+@gateway_only
 def chain_start(k_dev: bytes, device: bytes) -> bytes:
     """CK of epoch 0 for a device: 32 bytes from its 32-byte K_dev and 8-byte id."""
     if len(k_dev) != KEY_BYTES or len(device) != DEVICE_ID_BYTES:

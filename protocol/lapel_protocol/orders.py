@@ -1,14 +1,14 @@
 """Payloads of commands: what the gateway orders or confirms (SPEC section 8).
 
 Fixed big-endian layouts, one class a message. `encode()` gives the payload, `decode_…(payload)` checks its length and
-ranges and raises Malformed. To add a message: a kind in
-`command`, a class here, a row in SPEC, vectors.
+ranges and raises Malformed. A device only reads them; the settings it writes too, into its own storage. To add a
+message: a kind in `command`, a class here, a row in SPEC, vectors.
 """
 
 import struct
 
 from .errors import Malformed
-from .layout import fields
+from .layout import fields, gateway_only
 from .limits import MAX_CREDIT_CLIPS, MAX_EVENT_RECEIPTS, MAX_NAME_BYTES, MAX_SEGMENTS
 
 WANT_HEADER = 1
@@ -46,6 +46,7 @@ class Welcome:
         self.challenge = challenge
         self.ledger_to = ledger_to
 
+    @gateway_only
     def encode(self) -> bytes:
         """The payload."""
         return struct.pack(self.LAYOUT, self.wall_ms, self.challenge, self.ledger_to)
@@ -75,6 +76,7 @@ class Credit:
         self.alarm_window_bytes = alarm_window_bytes
         self.clips = clips
 
+    @gateway_only
     def encode(self) -> bytes:
         """The payload; at most MAX_CREDIT_CLIPS clips."""
         out = struct.pack(
@@ -108,6 +110,7 @@ class Receipt:
         self.level = level
         self.head = head
 
+    @gateway_only
     def encode(self) -> bytes:
         """The payload."""
         return struct.pack(self.LAYOUT, self.clip, self.segments, self.level, 0, 0, self.head)
@@ -134,6 +137,7 @@ class Want:
         self.first = first
         self.count = count
 
+    @gateway_only
     def encode(self) -> bytes:
         """The payload."""
         return struct.pack(self.LAYOUT, self.clip, self.first, self.count, self.parts, 0, 0)
@@ -153,6 +157,7 @@ class EventReceipt:
     def __init__(self, events: "list[tuple[int, int]]") -> None:
         self.events = events
 
+    @gateway_only
     def encode(self) -> bytes:
         """The payload; at most MAX_EVENT_RECEIPTS events."""
         out = struct.pack(">H", len(self.events))
@@ -182,6 +187,7 @@ class AlarmReceipt:
         self.counter = counter
         self.received_ms = received_ms
 
+    @gateway_only
     def encode(self) -> bytes:
         """The payload."""
         return struct.pack(self.LAYOUT, self.boot, self.counter, self.received_ms)
@@ -204,6 +210,7 @@ class AlarmAck:
         self.wall_ms = wall_ms
         self.name = name
 
+    @gateway_only
     def encode(self) -> bytes:
         """The payload."""
         text = self.name[:MAX_NAME_BYTES]
@@ -235,6 +242,7 @@ class AlarmResolved:
         self.counter = counter
         self.reason = reason
 
+    @gateway_only
     def encode(self) -> bytes:
         """The payload."""
         return struct.pack(self.LAYOUT, self.boot, self.counter, self.reason)
@@ -254,6 +262,7 @@ class UnopenableNotice:
     def __init__(self, clip: int) -> None:
         self.clip = clip
 
+    @gateway_only
     def encode(self) -> bytes:
         """The payload."""
         return struct.pack(">I", self.clip)
@@ -382,6 +391,7 @@ class StopRecording:
     def __init__(self, clip: int) -> None:
         self.clip = clip
 
+    @gateway_only
     def encode(self) -> bytes:
         """The payload."""
         return struct.pack(">I", self.clip)
@@ -408,6 +418,7 @@ class VisitState:
         self.due_ms = due_ms
         self.next_check_in_ms = next_check_in_ms
 
+    @gateway_only
     def encode(self) -> bytes:
         """The payload."""
         return struct.pack(self.LAYOUT, self.visit, self.state, 0, self.check_in_s, self.due_ms, self.next_check_in_ms)

@@ -11,6 +11,7 @@ from binascii import crc32
 from . import PROTOCOL_VERSION
 from .crypto import AesCtr, Mac, hkdf, sampled, segment_check
 from .errors import Malformed, UnsupportedVersion
+from .layout import gateway_only
 from .limits import (
     CLIP_HEADER_BYTES,
     FIRST_BODY_BYTES,
@@ -119,6 +120,7 @@ def decode_segment_header(record: "bytes | bytearray | memoryview") -> SegmentHe
     return SegmentHeader(device, clip, index, last, size, check)
 
 
+@gateway_only
 def segment_body(header: SegmentHeader, record: "bytes | bytearray | memoryview") -> memoryview:
     """The body of a whole segment record, its check right; raises Malformed when cut, longer or torn."""
     if len(record) != SEGMENT_HEADER_BYTES + header.size_bytes:

@@ -2,6 +2,7 @@
 
 from .crypto import sha256
 from .errors import Malformed, Oversized
+from .layout import gateway_only
 from .limits import DEVICE_ID_BYTES, MAX_TOPIC_BYTES
 
 ROOT = "lapel/v1"
@@ -22,11 +23,13 @@ def topic(device: bytes, lane: str) -> str:
     return ROOT + "/" + shard(device) + "/" + device.hex() + "/" + lane
 
 
+@gateway_only
 def lane_filter(lane: str) -> str:
     """The subscription that a gateway role makes for one lane of all devices."""
     return ROOT + "/+/+/" + lane
 
 
+@gateway_only
 def parse_topic(name: str) -> "tuple[bytes, str]":
     """(device id, lane) of a topic; raises Malformed for any spelling but the one that `topic` gives."""
     if len(name) > MAX_TOPIC_BYTES:

@@ -5,8 +5,8 @@ module's dictionary, and another entry in every module that imports it. Some fou
 192 KiB heap. MicroPython's own `const()` does the same within one module, but CPython does not have it.
 
 What is folded: names in capitals, bound exactly once, at module level, to an expression of integers. The definitions
-and imports of such names vanish, and so do `if TYPE_CHECKING:` blocks. A board can therefore not look such a constant
-up by name at run time.
+and imports of such names vanish, and so do `if TYPE_CHECKING:` blocks and whatever is marked `@gateway_only`. A board
+can therefore not look such a constant up by name at run time.
 
 A table of transitions, {(state, event): (next, effects)}, becomes bytes, which `lapel_protocol.machine` reads as well:
 they stay in flash, while a row of the dictionary takes some 110 bytes of heap. Nothing else is touched and every line
@@ -18,6 +18,7 @@ import operator
 from collections.abc import Callable, Iterator, Mapping
 
 _TYPE_CHECKING = "TYPE_CHECKING"
+_GATEWAY_ONLY = "gateway_only"
 _OPERATIONS: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -203,7 +204,7 @@ def _rewrite(module: _Module, modules: Mapping[str, _Module]) -> str:
             if table is not None:
                 remove(statement, f"{statement.targets[0].id} = {pack_table(table)!r}")
     for node in ast.walk(module.tree):
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == _TYPE_CHECKING:
+        if isinstance(node, (ast.If, ast.FunctionDef)) and _is_left_out(node):
             remove(node)
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             if node.targets[0].id == _TYPE_CHECKING:
@@ -219,6 +220,7 @@ def _rewrite(module: _Module, modules: Mapping[str, _Module]) -> str:
             name
             for name in node.names
             if (name.asname or name.name) not in known
+            and name.name != _GATEWAY_ONLY
             and not ((name.asname or name.name) in aliases and (name.asname or name.name) not in in_use)
         ]
         if len(kept) != len(node.names):
@@ -257,12 +259,22 @@ def _uses(
     return edits, in_use
 
 
+def _is_left_out(node: ast.If | ast.FunctionDef) -> bool:
+    """Whether this is an `if TYPE_CHECKING:` block, a function marked as one that no device calls, or the mark."""
+    if isinstance(node, ast.If):
+        return isinstance(node.test, ast.Name) and node.test.id == _TYPE_CHECKING
+    marks = [mark.id for mark in node.decorator_list if isinstance(mark, ast.Name)]
+    return node.name == _GATEWAY_ONLY or _GATEWAY_ONLY in marks
+
+
 def _literal(number: int) -> str:
     return str(number) if number >= 0 else f"({number})"
 
 
 def _edit(node: ast.stmt | ast.expr, text: str) -> _Edit:
-    return (node.lineno, node.col_offset, node.end_lineno or node.lineno, node.end_col_offset or 0, text)
+    # A function's own line is that of its `def`; the `@` of a mark stands in the same column, further up.
+    first = min([node.lineno, *(mark.lineno for mark in getattr(node, "decorator_list", ()))])
+    return (first, node.col_offset, node.end_lineno or node.lineno, node.end_col_offset or 0, text)
 
 
 def _apply(text: str, edits: list[_Edit]) -> str:

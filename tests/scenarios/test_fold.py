@@ -85,6 +85,47 @@ def test_type_checking_blocks_vanish_and_lines_keep_their_numbers() -> None:
     assert lines[8] == "raise_here = b[1]"
 
 
+def test_what_only_a_gateway_calls_vanishes_with_its_mark_and_lines_keep_their_numbers() -> None:
+    made = folded(
+        layout="def gateway_only(f):\n    return f\n\ndef fields():\n    return 1\n",
+        m=(
+            "from .layout import fields, gateway_only\n"
+            "class A:\n"
+            "    @gateway_only\n"
+            "    def encode(self):\n"
+            "        return fields()\n"
+            "    def kept(self):\n"
+            "        return 2\n"
+            "@gateway_only\n"
+            "def gone():\n"
+            "    return 3\n"
+            "last = A\n"
+        ),
+    )
+    assert made["layout"] == "pass\n\n\ndef fields():\n    return 1\n"
+    lines = made["m"].split("\n")
+    assert lines[0] == "from .layout import fields"
+    assert lines[2:5] == ["    pass", "", ""]
+    assert lines[5] == "    def kept(self):"
+    assert lines[7:11] == ["pass", "", "", "last = A"]
+
+
+def test_no_board_source_calls_what_is_left_out_of_it() -> None:
+    made = fold({name: path.read_text() for name, path in board_sources()})
+    text = "\n".join(text for name, text in made.items() if name != "lapel_protocol/commanding.py")
+    assert "gateway_only" not in text
+    for name in ("parse_topic", "lane_filter", "segment_body", "chain_start"):
+        assert name not in text
+    orders = ast.parse(made["lapel_protocol/orders.py"])
+    written = [
+        node.name
+        for node in orders.body
+        if isinstance(node, ast.ClassDef)
+        and any(isinstance(part, ast.FunctionDef) and part.name == "encode" for part in node.body)
+    ]
+    assert written == ["SettingsChange"]
+
+
 def test_several_uses_on_one_line_with_wide_characters_come_out_right() -> None:
     made = folded(m='AB = 7\nx = ("é‖", AB, "é", AB)\n')
     assert made["m"] == 'pass\nx = ("é‖", 7, "é", 7)\n'
