@@ -16,10 +16,12 @@ The runtime, and the seeded fault suite in its place, calls `boot` once and then
 from lapel_protocol import alarm as alarms
 from lapel_protocol import command as commands
 from lapel_protocol import recording
-from lapel_protocol.event import ALARM_CANCELLED, ALARM_RAISED, CLIP_CUT, PROBE
+from lapel_protocol.clip import TRUST_GATEWAY
+from lapel_protocol.event import ALARM_CANCELLED, ALARM_RAISED, CLIP_CUT, LOCATION, PROBE, VISIT
 from lapel_protocol.orders import WANT_END
 from lapel_protocol.reports import (
     ALARM_DURESS,
+    ALARM_LOW_BATTERY,
     ALARM_MAN_DOWN,
     ALARM_PANIC,
     ALARM_TAMPER,
@@ -30,6 +32,7 @@ from lapel_protocol.reports import (
     AlarmCancelled,
     AlarmRaised,
     ClipCut,
+    Location,
     Probe,
 )
 
@@ -58,10 +61,12 @@ if TYPE_CHECKING:
     from lapel_protocol.reports import Heartbeat, Hello
 
     from .boards.contract import Board
+    from .location_watch import LocationWatch
     from .motion_watch import MotionWatch
     from .pin import PinEntry
     from .settings import Config
     from .spool import SpoolClip
+    from .visit_control import VisitControl
 
 FIRMWARE = (0, 1, 0)
 
@@ -155,6 +160,9 @@ class Application:
         self._pin = self._pin_entry(config)
         self._tamper = config.tamper
         self._tampered = False
+        self._visits: VisitControl | None = None
+        self._place: LocationWatch | None = None
+        self._no_gnss = False
         self._alarm_clip_due = False
         self._probed = False
         self.stage_ms = 0
@@ -166,6 +174,8 @@ class Application:
         self._housekeeping_ms = now_ms
         self._apply_settings()
         self._latch_again(now_ms)
+        if board.storage.size("/visit.0") >= 0 or board.storage.size("/visit.1") >= 0:
+            self._use_visits(now_ms)
         self._ready = True
         board.log("boot %d of %s" % (epoch.number, config.device.hex()))
 
@@ -238,8 +248,13 @@ class Application:
             self._raise_alarm(ALARM_PANIC, now_ms)
         if found & gestures.DRILL_HOLD:
             self._raise_alarm(ALARM_PANIC, now_ms, ALARM_TEST)
-        # Outside a visit, a second quick press is a second press.
-        if found & (gestures.RECORD_PRESS | gestures.RECORD_DOUBLE):
+        visits = self._visits
+        if visits is not None and found & gestures.RECORD_DOUBLE:
+            visits.double_press(self._wall_ms(now_ms), now_ms)
+        elif visits is not None and found & gestures.RECORD_DOUBLE_HOLD:
+            visits.double_hold(now_ms)
+        # Without visits, a second quick press is a second press.
+        elif found & (gestures.RECORD_PRESS | gestures.RECORD_DOUBLE):
             self._recording.wearer(recording.PRESS, now_ms)
         if found & gestures.RECORD_HOLD:
             self._recording.wearer(recording.HOLD, now_ms)
@@ -273,6 +288,8 @@ class Application:
             ):
                 self._alarm_clip_due = False
                 self._recording.alarm_raised((self._alarm.boot, self._alarm.counter), now_ms)
+            if self._place is not None:
+                self._place.poll(self._alarm.latched, now_ms)
             self._recording.poll(now_ms)
             self._work(now_ms)
             if now_ms >= self._housekeeping_ms:
@@ -314,15 +331,15 @@ class Application:
         if alarm.latched and (flags or not alarm.makes_way):
             alarm.show_again(now_ms)
         else:
-            counter = self._send_alarm(kind, flags, now_ms)
+            counter = self._send_alarm(kind, flags, now_ms, not flags)
             alarm.raised(self._identity.boot, counter, now_ms, bool(flags))
             self._board.log("alarm %d/%d raised" % (self._identity.boot, counter))
         self._display.silent = bool(self._settings.current.silent)
         if not flags:
             self._alarm_clip_due = True
 
-    def _send_alarm(self, kind: int, flags: int, now_ms: int) -> int:
-        clip = self._recorder.clip if self._recorder.active else 0 if flags else self._keystore.epoch
+    def _send_alarm(self, kind: int, flags: int, now_ms: int, records: bool = False) -> int:
+        clip = self._recorder.clip if self._recorder.active else self._keystore.epoch if records else 0
         raised = AlarmRaised(kind, self._battery.percent, clip, flags)
         return self._send_word(ALARM_RAISED, raised.encode(), now_ms)
 
@@ -340,6 +357,10 @@ class Application:
     def send_duress(self, now_ms: int) -> None:
         """Somebody makes the wearer cancel: an alarm of its own, of which the device shows nothing."""
         self._send_alarm(ALARM_DURESS, 0, now_ms)
+
+    def send_low_battery(self, now_ms: int) -> None:
+        """Within a visit: people are told, and nothing here is begun that would use it up sooner."""
+        self._send_alarm(ALARM_LOW_BATTERY, 0, now_ms)
 
     def _watch_case(self, now_ms: int) -> None:
         """One alarm for each opening, also while another is latched."""
@@ -369,6 +390,69 @@ class Application:
 
                 self._motion = MotionWatch(sensor, settings, self._display, self)
         self._motion_part = part
+
+    # -- visits -----------------------------------------------------------------------------------------------------
+
+    def _use_visits(self, now_ms: int) -> None:
+        from .visit_control import VisitControl
+
+        self._visits = VisitControl(self._display, self._board.storage, self)
+        self._gestures.defer_single = True
+        try:
+            self._visits.load(now_ms)
+        except OSError:
+            self._complain("the visit cannot be read")
+
+    def _wall_ms(self, now_ms: int) -> int:
+        """Unix milliseconds by the gateway's clock, 0 without it."""
+        wall_ms, trust = self._time.wall(now_ms)
+        return wall_ms if trust == TRUST_GATEWAY else 0
+
+    def _watch_place(self) -> None:
+        """Location begins and ends with a visit or an alarm."""
+        wanted = self._alarm.latched or (self._visits is not None and self._visits.number)
+        if self._place is not None and not wanted:
+            self._place.stop()
+            self._place = None
+            self._uplink.publish_fleeting(b"")
+        elif self._place is None and wanted and not self._no_gnss:
+            receiver = self._board.gnss()
+            self._no_gnss = receiver is None
+            if receiver is not None:
+                from .location_watch import LocationWatch
+
+                self._place = LocationWatch(receiver, self)
+
+    def report_visit(self, payload: bytes, now_ms: int) -> "tuple[int, int]":
+        """The wearer's word about a visit; returns its boot and counter."""
+        self.report(VISIT, payload, now_ms)
+        return self._identity.boot, self._identity.counter
+
+    def is_journalled(self, boot: int, counter: int) -> bool:
+        """Whether the gateway has not receipted this event, as far as the journal's window shows."""
+        return self._journal.row_of(boot, counter) >= 0
+
+    def send_location(self, latitude: int, longitude: int, accuracy_m: int, age_s: int, now_ms: int) -> bool:
+        """Say where the device is, on this connection or not at all; False when there is none."""
+        if not self._welcomed:
+            return False
+        alarm = self._alarm
+        boot, counter = (alarm.boot, alarm.counter) if alarm.latched else (0, 0)
+        visit = self._visits.number if self._visits is not None else 0
+        if not (counter or visit):
+            return False
+        location = Location(latitude, longitude, accuracy_m, age_s, boot, counter, visit)
+        self._uplink.publish_fleeting(self._identity.seal(LOCATION, location.encode(), now_ms))
+        return True
+
+    def on_gnss_failed(self) -> None:
+        """The receiver does not answer; it will be started again."""
+        self._board.log("the GNSS receiver does not answer")
+
+    def on_event_receipted(self, boot: int, counter: int) -> None:
+        """The gateway has this event."""
+        if self._visits is not None:
+            self._visits.receipted(boot, counter)
 
     # -- slow work --------------------------------------------------------------------------------------------------
 
@@ -414,6 +498,16 @@ class Application:
             self._complain("the accelerometer cannot be used now")
         if self._tamper:
             self._watch_case(now_ms)
+        if self._visits is not None:
+            self._visits.poll(self._wall_ms(now_ms), self._battery.low, now_ms)
+            try:
+                self._visits.keep()
+            except OSError:
+                self._complain("the visit cannot be kept")
+        try:
+            self._watch_place()
+        except MemoryError:
+            self._complain("no memory for location now")
         self._time.poll(now_ms)
         if self._welcomed:
             self._answered_ms = now_ms
@@ -485,6 +579,14 @@ class Application:
         elif kind == commands.UNOPENABLE:
             self._board.log("clip %d cannot be opened by the gateway" % body.clip)
             self._recording.remote(recording.REPLACE, body.clip, now_ms)
+        elif kind == commands.VISIT_STATE:
+            try:
+                if self._visits is None:
+                    self._use_visits(now_ms)
+            except MemoryError:
+                self._complain("no memory for visits now")
+            if self._visits is not None:
+                self._visits.told(body, now_ms)
         elif kind == commands.SETTINGS:
             try:
                 self._settings.change(body)

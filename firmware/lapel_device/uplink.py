@@ -110,6 +110,7 @@ class Uplink:
         self._events_at_ms = 0
         self._events_delay_ms = EVENT_AGAIN_MS
         self._events_receipted = 0
+        self._fleeting = b""
         self._crowded_out = False  # an alarm of the journal found no room in the lane
         self.state = OFFLINE
         self.messages = 0  # handed to the connection in this boot
@@ -161,6 +162,10 @@ class Uplink:
             self._loose.pop(0)
         self._loose.append(record)
         return False
+
+    def publish_fleeting(self, record: bytes) -> None:
+        """Send an event that is not kept: soon, on this connection, or never. Empty takes back one that waits."""
+        self._fleeting = record
 
     def clip_changed(self, now_ms: int) -> None:
         """Segments became durable, or a clip began or ended: send what there is without waiting for the next poll."""
@@ -217,6 +222,7 @@ class Uplink:
         if self._link is not None:
             self._link.close()
         self._link = None
+        self._fleeting = b""
         delay_ms = min(BACKOFF_MS << min(self._failures, 8), MAX_BACKOFF_MS)
         least_ms = delay_ms // 2
         if self.state == ONLINE and not self._failures:
@@ -344,6 +350,9 @@ class Uplink:
         if self._stage_event(now_ms):
             return True
         beat = self._conversation.heartbeat(now_ms)
+        if beat is None and self._fleeting:
+            beat = self._fleeting
+            self._fleeting = b""
         if beat is not None:
             # Late heartbeats prove nothing, so the broker is not to keep them for an absent gateway.
             client.publish_unacknowledged(self._topics[_EVENT], self._message, self._copy(beat))

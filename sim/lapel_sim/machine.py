@@ -14,6 +14,7 @@ from .camera import CameraModel, MicrophoneModel
 from .chips.i2c import I2CBus
 from .chips.lis3dh import Lis3dhChip
 from .disk import BlockDisk
+from .gnss import GnssModel
 from .hardware import Hardware
 from .hostile import Loot, read_memory
 from .hosttime import TICKS_PERIOD, DeviceTicks, host_ms
@@ -89,6 +90,7 @@ class Machine:
         self.microphone = MicrophoneModel(footage, self.note)
         self.battery = BatteryModel()
         self.motion = Motion(f"motion of {name}")
+        self.gnss = GnssModel()
         self.i2c = I2CBus()
         self.accelerometer = Lis3dhChip(lambda: host_ms() * 1000, self.motion.at)
         self.i2c.attach(_ACCELEROMETER_ADDRESS, self.accelerometer)
@@ -104,6 +106,7 @@ class Machine:
             microphone=self.microphone,
             battery=self.battery,
             i2c=self.i2c,
+            gnss=self.gnss,
             sectors=self.sectors,
             disk=self.disk,
             link=self.link,
@@ -148,6 +151,7 @@ class Machine:
         self.microphone.power_on()
         self.accelerometer.power_on()
         self.buttons.power_on()
+        self.gnss.power(False, host_ms())
         self.indicator.power_on()
         self._fed_ms = 0
         self._heap = HeapReader()

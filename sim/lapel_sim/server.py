@@ -13,6 +13,7 @@ from .board import ops
 from .camera import CameraModel, MicrophoneModel
 from .chips.i2c import I2CBus
 from .disk import BlockDisk, DiskFault
+from .gnss import GnssModel
 from .hardware import Hardware
 from .hosttime import host_ms
 from .link import LinkProxy
@@ -57,6 +58,7 @@ class Bench:
     microphone: MicrophoneModel
     battery: BatteryModel
     i2c: I2CBus
+    gnss: GnssModel
     sectors: SectorFlash
     disk: BlockDisk
     link: LinkProxy
@@ -121,6 +123,8 @@ class RequestServer:
             ops.I2C_WRITE: _without_result(
                 lambda request: bench.i2c.writeto_mem(request.index, request.a, request.payload)
             ),
+            ops.GNSS_POWER: _without_result(lambda request: bench.gnss.power(bool(request.index), host_ms())),
+            ops.GNSS_READ: self._gnss_read,
             ops.SECTOR_READ: lambda request: (0, 0, bench.sectors.read(request.index, request.a, request.room)),
             ops.SECTOR_ERASE: self._sector_erase,
             ops.SECTOR_PROGRAM: self._sector_program,
@@ -184,6 +188,10 @@ class RequestServer:
     def _microphone_read(self, request: Request) -> Answer:
         samples = self._bench.microphone.read(request.room)
         return len(samples), 0, samples
+
+    def _gnss_read(self, request: Request) -> Answer:
+        sentences = self._bench.gnss.read(request.room, host_ms())
+        return len(sentences), 0, sentences
 
     def _i2c_read(self, request: Request) -> Answer:
         found = bytearray(request.room)

@@ -98,6 +98,21 @@ if TYPE_CHECKING:
             """Copy samples that are there now and return how many bytes (even; 0 = none yet). Never waits."""
             ...
 
+    class Gnss(Protocol):
+        """A receiver that writes NMEA sentences. Off until `start`."""
+
+        def start(self) -> None:
+            """Power up. Raises OSError when the receiver does not answer."""
+            ...
+
+        def stop(self) -> None:
+            """Power down and drop what was not read. Harmless when already stopped."""
+            ...
+
+        def readinto(self, buffer: "Writable") -> int:
+            """Copy bytes that are there now and return how many. Never waits."""
+            ...
+
     class Battery(Protocol):
         def read(self) -> "tuple[int, int]":
             """Return (charge in percent 0..100, estimated minutes left at the present load)."""
@@ -262,6 +277,10 @@ if TYPE_CHECKING:
             """Make the accelerometer, None when there is none. Asked only when a setting needs it: a driver that is
             not used is not on the heap. Raises OSError when its bus does not work.
             """
+            ...
+
+        def gnss(self) -> "Gnss | None":
+            """Return the receiver, None where there is none. Asked only when location is wanted."""
             ...
 
         def entropy(self, size: int) -> bytes:

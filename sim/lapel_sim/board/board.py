@@ -54,6 +54,12 @@ class SimBoard:
 
         return Lis3dh(I2C(self._wire))
 
+    def gnss(self) -> "contract.Gnss | None":
+        """The world's receiver."""
+        from .gnss import Gnss
+
+        return Gnss(self._wire)
+
     def entropy(self, size: int) -> bytes:
         """The system's, unless the world gives its own so that a run can be repeated."""
         if not self._world_entropy:

@@ -12,7 +12,7 @@ from .network import MemoryNetwork
 from .storage import make_storage
 
 if TYPE_CHECKING:
-    from lapel_device.boards.contract import Accelerometer
+    from lapel_device.boards.contract import Accelerometer, Gnss
 
 SECTOR_BYTES = 4096
 
@@ -173,6 +173,7 @@ class MemoryBoard:
         self.microphone = MemoryMicrophone()
         self.battery = MemoryBattery()
         self.sensor: Accelerometer | None = None
+        self.receiver: Gnss | None = None
         self.sectors = MemorySectors(self.fuse)
         self.storage = make_storage(style, self.fuse, capacity_bytes)
         self.network = network
@@ -181,6 +182,9 @@ class MemoryBoard:
 
     def accelerometer(self) -> Accelerometer | None:
         return self.sensor
+
+    def gnss(self) -> Gnss | None:
+        return self.receiver
 
     def entropy(self, size: int) -> bytes:
         return self._rng.randbytes(size)
