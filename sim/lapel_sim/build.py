@@ -146,8 +146,10 @@ def _folded(sources: list[tuple[str, bytes]]) -> dict[str, str]:
 
 
 def _compile(compiler: Path, march: str, staging: Path, name: str) -> None:
+    # The name in tracebacks is the module's own, which is interned anyway.
+    source = name.removesuffix(".py").replace("/", ".")
     done = subprocess.run(
-        [compiler, f"-march={march}", "-s", name, "-o", name.removesuffix(".py") + ".mpy", name],
+        [compiler, f"-march={march}", "-s", source, "-o", name.removesuffix(".py") + ".mpy", name],
         cwd=staging,
         capture_output=True,
         text=True,

@@ -297,7 +297,7 @@ def raise_alarm(board: Board, application: Application) -> None:
 
 def visit(board: Board, application: Application) -> None:
     """Everything that a visit brings, and a clip and an alarm within it."""
-    samples = memoryview(bytearray(3200))
+    samples = memoryview(bytearray(640))
     application.on_command(_VISIT_STATE, VisitState(12, _PLANNED, 900, 0, 0), 0)
     heap("planned")
     double_press(application, 1000)
