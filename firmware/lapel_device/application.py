@@ -17,26 +17,21 @@ from lapel_protocol import alarm as alarms
 from lapel_protocol import command as commands
 from lapel_protocol import recording
 from lapel_protocol.clip import TRUST_GATEWAY
-from lapel_protocol.event import ALARM_CANCELLED, ALARM_RAISED, CLIP_CUT, LOCATION, PROBE, VISIT
+from lapel_protocol.event import ALARM_RAISED, CLIP_CUT, PROBE
 from lapel_protocol.orders import WANT_END
 from lapel_protocol.reports import (
-    ALARM_DURESS,
-    ALARM_LOW_BATTERY,
     ALARM_MAN_DOWN,
     ALARM_PANIC,
-    ALARM_TAMPER,
     ALARM_TEST,
     EPOCH_BOOT,
     HEART_RECORDING,
     HEART_STORAGE_FULL,
-    AlarmCancelled,
-    AlarmRaised,
     ClipCut,
-    Location,
     Probe,
 )
 
 from . import feedback, gestures
+from .alarm_calls import AlarmCalls
 from .alarm_control import AlarmControl
 from .battery_watch import BatteryWatch
 from .epochs import EpochLedger
@@ -157,13 +152,14 @@ class Application:
         self._recording = RecordingControl(
             self._recorder, self._seeds, self._guard, self._spool, self._settings, self._display, self
         )
+        self._calls = AlarmCalls(
+            board, self._identity, self._uplink, self._alarm, self._battery, self._recorder, self._keystore
+        )
         self._pin = self._pin_entry(config)
         self._tamper = config.tamper
-        self._tampered = False
         self._visits: VisitControl | None = None
         self._place: LocationWatch | None = None
         self._no_gnss = False
-        self._alarm_clip_due = False
         self._probed = False
         self.stage_ms = 0
         self._storage_complained = False
@@ -174,7 +170,7 @@ class Application:
         self._housekeeping_ms = now_ms
         self._apply_settings()
         self._latch_again(now_ms)
-        if board.storage.size("/visit.0") >= 0 or board.storage.size("/visit.1") >= 0:
+        if self._had_visits():
             self._use_visits(now_ms)
         self._ready = True
         board.log("boot %d of %s" % (epoch.number, config.device.hex()))
@@ -188,12 +184,18 @@ class Application:
                 self._board.log("storage does not answer: %s" % error)
         self._ledger.load(self._keystore, self._spool.has)
 
+    def _had_visits(self) -> bool:
+        try:
+            return self._board.storage.size("/visit.0") >= 0 or self._board.storage.size("/visit.1") >= 0
+        except OSError:
+            return False
+
     def _pin_entry(self, config: "Config") -> "PinEntry | None":
         if not (config.cancel_pin or config.duress_pin):
             return None
         from .pin import PinEntry
 
-        return PinEntry(config.cancel_pin, config.duress_pin, self._alarm, self)
+        return PinEntry(config.cancel_pin, config.duress_pin, self._alarm, self._calls)
 
     def _latch_again(self, now_ms: int) -> None:
         """An alarm of an earlier boot stays latched; one that never reached its latch file is still in the journal."""
@@ -283,13 +285,13 @@ class Application:
             self._uplink.poll(now_ms)
             if self._motion is not None:
                 self._motion.poll(now_ms)
-            if self._alarm_clip_due or (
+            if self._calls.clip_due or (
                 self._alarm.latched and not self._alarm.test and 0 < self._recording.again_ms <= now_ms
             ):
-                self._alarm_clip_due = False
+                self._calls.clip_due = False
                 self._recording.alarm_raised((self._alarm.boot, self._alarm.counter), now_ms)
             if self._place is not None:
-                self._place.poll(self._alarm.latched, now_ms)
+                self._place.poll(self._visits.number if self._visits is not None else 0, now_ms)
             self._recording.poll(now_ms)
             self._work(now_ms)
             if now_ms >= self._housekeeping_ms:
@@ -298,10 +300,6 @@ class Application:
         elif self.fault and not self._display.is_on(feedback.ERROR):
             self._display.show(feedback.ERROR, now_ms)
         self._display.poll(now_ms)
-
-    @property
-    def _welcomed(self) -> bool:
-        return self._uplink.state == ONLINE and self._uplink.conversation.welcomed
 
     def status(self) -> Status:
         """How things are now."""
@@ -318,7 +316,7 @@ class Application:
             status.alarm_counter = self._alarm.counter
             status.events_held = self._journal.count
             status.online = self._uplink.state == ONLINE
-            status.welcomed = self._welcomed
+            status.welcomed = self._uplink.welcomed
             status.clips_held = self._spool.count
             status.free_bytes = self._spool.free_bytes
             status.battery_percent = self._battery.percent
@@ -327,49 +325,8 @@ class Application:
     # -- alarm ------------------------------------------------------------------------------------------------------
 
     def _raise_alarm(self, kind: int, now_ms: int, flags: int = 0) -> None:
-        alarm = self._alarm
-        if alarm.latched and (flags or not alarm.makes_way):
-            alarm.show_again(now_ms)
-        else:
-            counter = self._send_alarm(kind, flags, now_ms, not flags)
-            alarm.raised(self._identity.boot, counter, now_ms, bool(flags))
-            self._board.log("alarm %d/%d raised" % (self._identity.boot, counter))
+        self._calls.raise_alarm(kind, now_ms, flags)
         self._display.silent = bool(self._settings.current.silent)
-        if not flags:
-            self._alarm_clip_due = True
-
-    def _send_alarm(self, kind: int, flags: int, now_ms: int, records: bool = False) -> int:
-        clip = self._recorder.clip if self._recorder.active else self._keystore.epoch if records else 0
-        raised = AlarmRaised(kind, self._battery.percent, clip, flags)
-        return self._send_word(ALARM_RAISED, raised.encode(), now_ms)
-
-    def _send_word(self, kind: int, payload: bytes, now_ms: int) -> int:
-        """On the alarm's lane; returns its counter."""
-        record = self._identity.seal(kind, payload, now_ms)
-        counter: int = self._identity.counter
-        self._uplink.publish_alarm(record, now_ms)
-        return counter
-
-    def send_cancel(self, now_ms: int) -> None:
-        """The wearer cancels the alarm that is latched."""
-        self._send_word(ALARM_CANCELLED, AlarmCancelled(self._alarm.boot, self._alarm.counter).encode(), now_ms)
-
-    def send_duress(self, now_ms: int) -> None:
-        """Somebody makes the wearer cancel: an alarm of its own, of which the device shows nothing."""
-        self._send_alarm(ALARM_DURESS, 0, now_ms)
-
-    def send_low_battery(self, now_ms: int) -> None:
-        """Within a visit: people are told, and nothing here is begun that would use it up sooner."""
-        self._send_alarm(ALARM_LOW_BATTERY, 0, now_ms)
-
-    def _watch_case(self, now_ms: int) -> None:
-        """One alarm for each opening, also while another is latched."""
-        if self._case_open and not self._tampered:
-            if self._alarm.latched and not self._alarm.makes_way:
-                self._send_alarm(ALARM_TAMPER, 0, now_ms)
-            else:
-                self._raise_alarm(ALARM_TAMPER, now_ms)
-        self._tampered = self._case_open
 
     def _watch_motion(self) -> None:
         """Put the settings of man-down in force. Not in a warning, which nothing but the wearer may end."""
@@ -394,14 +351,20 @@ class Application:
     # -- visits -----------------------------------------------------------------------------------------------------
 
     def _use_visits(self, now_ms: int) -> None:
-        from .visit_control import VisitControl
-
-        self._visits = VisitControl(self._display, self._board.storage, self)
-        self._gestures.defer_single = True
+        """From here on the device has visits; there is one already if a restart interrupted it."""
         try:
-            self._visits.load(now_ms)
+            if self._visits is None:
+                from .visit_control import VisitControl
+
+                self._visits = VisitControl(
+                    self._display, self._board.storage, self._identity, self._journal, self._calls, self
+                )
+                self._gestures.defer_single = True
+                self._visits.load(now_ms)
         except OSError:
             self._complain("the visit cannot be read")
+        except MemoryError:
+            self._complain("no memory for visits now")
 
     def _wall_ms(self, now_ms: int) -> int:
         """Unix milliseconds by the gateway's clock, 0 without it."""
@@ -410,44 +373,17 @@ class Application:
 
     def _watch_place(self) -> None:
         """Location begins and ends with a visit or an alarm."""
-        wanted = self._alarm.latched or (self._visits is not None and self._visits.number)
-        if self._place is not None and not wanted:
-            self._place.stop()
-            self._place = None
-            self._uplink.publish_fleeting(b"")
-        elif self._place is None and wanted and not self._no_gnss:
+        if not (self._alarm.latched or (self._visits is not None and self._visits.number)):
+            if self._place is not None:
+                self._place.stop()
+                self._place = None
+        elif self._place is None and not self._no_gnss:
             receiver = self._board.gnss()
             self._no_gnss = receiver is None
             if receiver is not None:
                 from .location_watch import LocationWatch
 
-                self._place = LocationWatch(receiver, self)
-
-    def report_visit(self, payload: bytes, now_ms: int) -> "tuple[int, int]":
-        """The wearer's word about a visit; returns its boot and counter."""
-        self.report(VISIT, payload, now_ms)
-        return self._identity.boot, self._identity.counter
-
-    def is_journalled(self, boot: int, counter: int) -> bool:
-        """Whether the gateway has not receipted this event, as far as the journal's window shows."""
-        return self._journal.row_of(boot, counter) >= 0
-
-    def send_location(self, latitude: int, longitude: int, accuracy_m: int, age_s: int, now_ms: int) -> bool:
-        """Say where the device is, on this connection or not at all; False when there is none."""
-        if not self._welcomed:
-            return False
-        alarm = self._alarm
-        boot, counter = (alarm.boot, alarm.counter) if alarm.latched else (0, 0)
-        visit = self._visits.number if self._visits is not None else 0
-        if not (counter or visit):
-            return False
-        location = Location(latitude, longitude, accuracy_m, age_s, boot, counter, visit)
-        self._uplink.publish_fleeting(self._identity.seal(LOCATION, location.encode(), now_ms))
-        return True
-
-    def on_gnss_failed(self) -> None:
-        """The receiver does not answer; it will be started again."""
-        self._board.log("the GNSS receiver does not answer")
+                self._place = LocationWatch(receiver, self._board, self._identity, self._uplink, self._alarm)
 
     def on_event_receipted(self, boot: int, counter: int) -> None:
         """The gateway has this event."""
@@ -464,7 +400,7 @@ class Application:
                 self._spool.settled(cut)
             return
         # Wrapping takes a third of a second: not while recording, and not while a button is being held.
-        if self._recording.state != recording.IDLE or self._alarm_clip_due or self._mask:
+        if self._recording.state != recording.IDLE or self._calls.clip_due or self._mask:
             return
         if now_ms < self.stage_ms:
             return
@@ -497,7 +433,7 @@ class Application:
         except (OSError, MemoryError):
             self._complain("the accelerometer cannot be used now")
         if self._tamper:
-            self._watch_case(now_ms)
+            self._calls.watch_case(self._case_open, now_ms)
         if self._visits is not None:
             self._visits.poll(self._wall_ms(now_ms), self._battery.low, now_ms)
             try:
@@ -509,7 +445,7 @@ class Application:
         except MemoryError:
             self._complain("no memory for location now")
         self._time.poll(now_ms)
-        if self._welcomed:
+        if self._uplink.welcomed:
             self._answered_ms = now_ms
         display = self._display
         display.switch(feedback.NO_LINK, now_ms - self._answered_ms >= NO_LINK_MS, now_ms)
@@ -580,11 +516,7 @@ class Application:
             self._board.log("clip %d cannot be opened by the gateway" % body.clip)
             self._recording.remote(recording.REPLACE, body.clip, now_ms)
         elif kind == commands.VISIT_STATE:
-            try:
-                if self._visits is None:
-                    self._use_visits(now_ms)
-            except MemoryError:
-                self._complain("no memory for visits now")
+            self._use_visits(now_ms)
             if self._visits is not None:
                 self._visits.told(body, now_ms)
         elif kind == commands.SETTINGS:

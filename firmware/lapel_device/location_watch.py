@@ -7,22 +7,17 @@ Rules that hold here:
 - A receiver that does not answer is reported once and started again; nothing else suffers from it.
 """
 
-from lapel_protocol.reports import ACCURACY_UNKNOWN
+from lapel_protocol.event import LOCATION
+from lapel_protocol.reports import ACCURACY_UNKNOWN, Location
 
 from .nmea import Nmea
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
-
-    from .boards.contract import Gnss
-
-    class Host(Protocol):
-        """What is asked of the device."""
-
-        def send_location(self, latitude: int, longitude: int, accuracy_m: int, age_s: int, now_ms: int) -> bool: ...
-
-        def on_gnss_failed(self) -> None: ...
+    from .alarm_control import AlarmControl
+    from .boards.contract import Board, Gnss
+    from .identity import Identity
+    from .uplink import Uplink
 
 
 READ_MS = 100
@@ -38,29 +33,36 @@ _READS = 4
 class LocationWatch:
     """One stretch of time in which the device may know where it is."""
 
-    def __init__(self, receiver: "Gnss", host: "Host") -> None:
+    def __init__(
+        self, receiver: "Gnss", board: "Board", identity: "Identity", uplink: "Uplink", alarm: "AlarmControl"
+    ) -> None:
         self._receiver = receiver
-        self._host = host
+        self._board = board
+        self._identity = identity
+        self._uplink = uplink
+        self._alarm = alarm
         self._nmea = Nmea()
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._started = False
         self._reported = False
         self._read_ms = 0
         self._sent_ms = -VISIT_MS
-        self._alarm = False
+        self._in_alarm = False
 
     def stop(self) -> None:
-        """Switch the receiver off; it does not matter whether it answers."""
+        """Switch the receiver off; it does not matter whether it answers. What was not sent yet never is."""
+        self._uplink.publish_fleeting(b"")
         try:
             self._receiver.stop()
         except OSError:
             return
 
-    def poll(self, alarm: bool, now_ms: int) -> None:
-        """Call at least ten times a second. `alarm`: one is latched; a new one is told of at once."""
-        if alarm and not self._alarm:
-            self._sent_ms = now_ms - VISIT_MS
-        self._alarm = alarm
+    def poll(self, visit: int, now_ms: int) -> None:
+        """Call at least ten times a second. `visit`: the one that the wearer is in, 0 = none."""
+        alarm = self._alarm.latched
+        if alarm and not self._in_alarm:
+            self._sent_ms = now_ms - VISIT_MS  # an alarm does not wait for the next turn of its visit
+        self._in_alarm = alarm
         if now_ms < self._read_ms:
             return
         self._read_ms = now_ms + READ_MS
@@ -80,11 +82,15 @@ class LocationWatch:
             self._read_ms = now_ms + RETRY_MS
             if not self._reported:
                 self._reported = True
-                self._host.on_gnss_failed()
+                self._board.log("the GNSS receiver does not answer")
             return
         age_ms = nmea.age_ms(now_ms)
         if not 0 <= age_ms <= _MAX_AGE_MS or now_ms - self._sent_ms < (ALARM_MS if alarm else VISIT_MS):
             return
+        if not (alarm or visit) or not self._uplink.welcomed:
+            return
+        self._sent_ms = now_ms
+        boot, counter = (self._alarm.boot, self._alarm.counter) if alarm else (0, 0)
         accuracy_m = nmea.accuracy_m or ACCURACY_UNKNOWN
-        if self._host.send_location(nmea.latitude, nmea.longitude, accuracy_m, age_ms // 1000, now_ms):
-            self._sent_ms = now_ms
+        place = Location(nmea.latitude, nmea.longitude, accuracy_m, age_ms // 1000, boot, counter, visit)
+        self._uplink.publish_fleeting(self._identity.seal(LOCATION, place.encode(), now_ms))

@@ -121,6 +121,11 @@ class Uplink:
         return self._conversation
 
     @property
+    def welcomed(self) -> bool:
+        """Whether the gateway has answered on the connection of now."""
+        return self.state == ONLINE and self._conversation.welcomed
+
+    @property
     def window(self) -> LinkWindow:
         """The measured link."""
         return self._window

@@ -10,6 +10,7 @@ Loaded on a device whose gateway has told it of visits. Rules that hold here:
 
 import struct
 
+from lapel_protocol.event import VISIT
 from lapel_protocol.orders import VISIT_ACTIVE, VISIT_AMBER, VISIT_NONE, VISIT_OVERDUE, VisitState
 from lapel_protocol.reports import VISIT_CHECK_IN, VISIT_END, VISIT_START, VisitNote
 
@@ -20,19 +21,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from .alarm_calls import AlarmCalls
     from .boards.contract import Storage
     from .feedback import Feedback
+    from .identity import Identity
+    from .journal import Journal
 
     class Host(Protocol):
         """What is asked of the device."""
 
-        def report_visit(self, payload: bytes, now_ms: int) -> "tuple[int, int]":
-            """Journal and send; returns the event's boot and counter."""
+        def report(self, kind: int, payload: bytes, now_ms: int) -> None:
+            """Seal an event, journal it and send it in its turn."""
             ...
-
-        def is_journalled(self, boot: int, counter: int) -> bool: ...
-
-        def send_low_battery(self, now_ms: int) -> None: ...
 
 
 VISIT_PATH = "/visit."
@@ -45,9 +45,20 @@ _LOW = 0x80
 class VisitControl:
     """The device's visit, if it has one."""
 
-    def __init__(self, display: "Feedback", storage: "Storage", host: "Host") -> None:
+    def __init__(
+        self,
+        display: "Feedback",
+        storage: "Storage",
+        identity: "Identity",
+        journal: "Journal",
+        calls: "AlarmCalls",
+        host: "Host",
+    ) -> None:
         self._display = display
         self._file = TwofoldFile(storage, VISIT_PATH)
+        self._identity = identity
+        self._journal = journal
+        self._calls = calls
         self._host = host
         self._visit = VisitState(0, VISIT_NONE, 0, 0, 0)
         self._heard = False
@@ -80,7 +91,7 @@ class VisitControl:
         visit, state, flags, check_in_s, due_ms, next_ms, boot, counter = struct.unpack(_LAYOUT, record)
         self._visit = VisitState(visit, state, check_in_s, due_ms, next_ms)
         self._low = bool(flags & _LOW)
-        if self._host.is_journalled(boot, counter):
+        if self._journal.row_of(boot, counter) >= 0:
             self._unanswered = flags & ~_LOW
             self._boot = boot
             self._counter = counter
@@ -143,15 +154,15 @@ class VisitControl:
         if self.active and low_battery and not self._low:
             self._low = True
             self._kept = False
-            self._host.send_low_battery(now_ms)
+            self._calls.send_low_battery(now_ms)
 
     def _say(self, what: int, now_ms: int) -> None:
         note = VisitNote(what, 0, self._visit.visit)
-        boot, counter = self._host.report_visit(note.encode(), now_ms)
+        self._host.report(VISIT, note.encode(), now_ms)
         if what != VISIT_CHECK_IN:
             self._unanswered = what
-            self._boot = boot
-            self._counter = counter
+            self._boot = self._identity.boot
+            self._counter = self._identity.counter
         self._display.show(feedback.VISIT_NOTED, now_ms)
 
     def _change(self, visit: VisitState, now_ms: int) -> None:
