@@ -204,7 +204,7 @@ def _rewrite(module: _Module, modules: Mapping[str, _Module]) -> str:
             if table is not None:
                 remove(statement, f"{statement.targets[0].id} = {pack_table(table)!r}")
     for node in ast.walk(module.tree):
-        if isinstance(node, (ast.If, ast.FunctionDef)) and _is_left_out(node):
+        if isinstance(node, (ast.If, ast.FunctionDef, ast.ClassDef)) and _is_left_out(node):
             remove(node)
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             if node.targets[0].id == _TYPE_CHECKING:
@@ -259,8 +259,13 @@ def _uses(
     return edits, in_use
 
 
-def _is_left_out(node: ast.If | ast.FunctionDef) -> bool:
-    """Whether this is an `if TYPE_CHECKING:` block, a function marked as one that no device calls, or the mark."""
+def _is_left_out(node: ast.If | ast.FunctionDef | ast.ClassDef) -> bool:
+    """Whether this is an `if TYPE_CHECKING:` block, a function marked as one that no device calls, or the mark; or a
+    class that says `gateway_only = True` of itself.
+    """
+    if isinstance(node, ast.ClassDef):
+        said = [line.targets[0] for line in node.body if isinstance(line, ast.Assign)]
+        return any(isinstance(target, ast.Name) and target.id == _GATEWAY_ONLY for target in said)
     if isinstance(node, ast.If):
         return isinstance(node.test, ast.Name) and node.test.id == _TYPE_CHECKING
     marks = [mark.id for mark in node.decorator_list if isinstance(mark, ast.Name)]

@@ -171,3 +171,11 @@ def test_a_table_of_transitions_becomes_bytes_that_give_the_same_machine(module:
 def test_a_dictionary_that_is_no_table_of_transitions_stays() -> None:
     text = "A = {}\nB = {(1, 2): 3}\nC = {(1, 2): (3, 4)}\nD = {(1, 2): (3, (f,))}\nE = {1: (3, ())}\n"
     assert folded(one=text)["one"] == text
+
+
+def test_a_class_that_only_gateways_raise_is_left_out_and_its_base_stays() -> None:
+    made = fold({name: path.read_text() for name, path in board_sources()})
+    text = made["lapel_protocol/errors.py"]
+    assert "class Unopenable" not in text
+    assert "class EpochTooFar" not in text
+    assert "class Malformed(ProtocolError)" in text
