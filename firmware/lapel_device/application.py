@@ -16,7 +16,6 @@ The runtime, and the seeded fault suite in its place, calls `boot` once and then
 from lapel_protocol import alarm as alarms
 from lapel_protocol import command as commands
 from lapel_protocol import recording
-from lapel_protocol.clip import TRUST_GATEWAY
 from lapel_protocol.event import ALARM_RAISED, CLIP_CUT, PROBE
 from lapel_protocol.orders import WANT_END
 from lapel_protocol.reports import (
@@ -40,6 +39,7 @@ from .gestures import Gestures
 from .identity import Identity
 from .journal import Journal
 from .keystore import MARK_BOOT, KeyStore, KeyStoreFault, KeyStoreLost
+from .optional_parts import OptionalParts
 from .recorder import Recorder
 from .recording_control import RecordingControl
 from .seeds import Seeds
@@ -56,12 +56,8 @@ if TYPE_CHECKING:
     from lapel_protocol.reports import Heartbeat, Hello
 
     from .boards.contract import Board
-    from .location_watch import LocationWatch
-    from .motion_watch import MotionWatch
-    from .pin import PinEntry
     from .settings import Config
     from .spool import SpoolClip
-    from .visit_control import VisitControl
 
 FIRMWARE = (0, 1, 0)
 
@@ -155,23 +151,28 @@ class Application:
         self._calls = AlarmCalls(
             board, self._identity, self._uplink, self._alarm, self._battery, self._recorder, self._keystore
         )
-        self._pin = self._pin_entry(config)
+        self._parts = OptionalParts(
+            board,
+            self._display,
+            self._gestures,
+            self._settings,
+            self._identity,
+            self._journal,
+            self._uplink,
+            self._alarm,
+            self._calls,
+            self,
+        )
         self._tamper = config.tamper
-        self._visits: VisitControl | None = None
-        self._place: LocationWatch | None = None
-        self._no_gnss = False
         self._probed = False
         self.stage_ms = 0
         self._storage_complained = False
         self._source_complained = False
-        self._motion: MotionWatch | None = None
-        self._motion_part = b""
         self._answered_ms = now_ms
         self._housekeeping_ms = now_ms
         self._apply_settings()
         self._latch_again(now_ms)
-        if self._had_visits():
-            self._use_visits(now_ms)
+        self._parts.load(config, now_ms)
         self._ready = True
         board.log("boot %d of %s" % (epoch.number, config.device.hex()))
 
@@ -184,26 +185,13 @@ class Application:
                 self._board.log("storage does not answer: %s" % error)
         self._ledger.load(self._keystore, self._spool.has)
 
-    def _had_visits(self) -> bool:
-        try:
-            return self._board.storage.size("/visit.0") >= 0 or self._board.storage.size("/visit.1") >= 0
-        except OSError:
-            return False
-
-    def _pin_entry(self, config: "Config") -> "PinEntry | None":
-        if not (config.cancel_pin or config.duress_pin):
-            return None
-        from .pin import PinEntry
-
-        return PinEntry(config.cancel_pin, config.duress_pin, self._alarm, self._calls)
-
     def _latch_again(self, now_ms: int) -> None:
         """An alarm of an earlier boot stays latched; one that never reached its latch file is still in the journal."""
         try:
             found = self._alarm.load(now_ms)
         except OSError:
             found = False
-            self._complain("the alarm's latch cannot be read")
+            self.complain("the alarm's latch cannot be read")
         for row in range(0 if found else self._journal.count):
             kind, boot, counter = self._journal.describe(row)
             if kind == ALARM_RAISED:
@@ -238,25 +226,15 @@ class Application:
         found = self._gestures.sample(mask, now_ms)
         self._case_open = bool(mask & gestures.CASE_OPEN)
         self._mask = mask & (gestures.RECORD_BUTTON | gestures.ALARM_BUTTON)
-        if self._motion is not None:
-            self._motion.buttons(self._mask, now_ms)
-            if self._motion.swallows(now_ms):
-                found &= gestures.ALARM_HOLD
-        if self._pin is not None and self._alarm.latched:
-            found = self._pin.take(found, bool(self._mask), now_ms)
+        found = self._parts.take(found, self._mask, now_ms)
         if not found:
             return
         if found & gestures.ALARM_HOLD:
             self._raise_alarm(ALARM_PANIC, now_ms)
         if found & gestures.DRILL_HOLD:
             self._raise_alarm(ALARM_PANIC, now_ms, ALARM_TEST)
-        visits = self._visits
-        if visits is not None and found & gestures.RECORD_DOUBLE:
-            visits.double_press(self._wall_ms(now_ms), now_ms)
-        elif visits is not None and found & gestures.RECORD_DOUBLE_HOLD:
-            visits.double_hold(now_ms)
         # Without visits, a second quick press is a second press.
-        elif found & (gestures.RECORD_PRESS | gestures.RECORD_DOUBLE):
+        if found & (gestures.RECORD_PRESS | gestures.RECORD_DOUBLE):
             self._recording.wearer(recording.PRESS, now_ms)
         if found & gestures.RECORD_HOLD:
             self._recording.wearer(recording.HOLD, now_ms)
@@ -283,15 +261,12 @@ class Application:
         """Timers, the link, and one bounded piece of slow work. Call every 10 to 20 ms."""
         if self._ready:
             self._uplink.poll(now_ms)
-            if self._motion is not None:
-                self._motion.poll(now_ms)
+            self._parts.poll(now_ms)
             if self._calls.clip_due or (
                 self._alarm.latched and not self._alarm.test and 0 < self._recording.again_ms <= now_ms
             ):
                 self._calls.clip_due = False
                 self._recording.alarm_raised((self._alarm.boot, self._alarm.counter), now_ms)
-            if self._place is not None:
-                self._place.poll(self._visits.number if self._visits is not None else 0, now_ms)
             self._recording.poll(now_ms)
             self._work(now_ms)
             if now_ms >= self._housekeeping_ms:
@@ -328,67 +303,9 @@ class Application:
         self._calls.raise_alarm(kind, now_ms, flags)
         self._display.silent = bool(self._settings.current.silent)
 
-    def _watch_motion(self) -> None:
-        """Put the settings of man-down in force. Not in a warning, which nothing but the wearer may end."""
-        settings = self._settings.current
-        motion = self._motion
-        part = settings.man_down_part()
-        if part == self._motion_part or (motion is not None and motion.warning):
-            return
-        if motion is not None:
-            motion.stop()
-            self._motion = None
-        if settings.man_down or settings.no_movement_min:
-            sensor = self._board.accelerometer()
-            if sensor is None:
-                self._board.log("man-down is wanted, but there is no accelerometer")
-            else:
-                from .motion_watch import MotionWatch
-
-                self._motion = MotionWatch(sensor, settings, self._display, self)
-        self._motion_part = part
-
-    # -- visits -----------------------------------------------------------------------------------------------------
-
-    def _use_visits(self, now_ms: int) -> None:
-        """From here on the device has visits; there is one already if a restart interrupted it."""
-        try:
-            if self._visits is None:
-                from .visit_control import VisitControl
-
-                self._visits = VisitControl(
-                    self._display, self._board.storage, self._identity, self._journal, self._calls, self
-                )
-                self._gestures.defer_single = True
-                self._visits.load(now_ms)
-        except OSError:
-            self._complain("the visit cannot be read")
-        except MemoryError:
-            self._complain("no memory for visits now")
-
-    def _wall_ms(self, now_ms: int) -> int:
-        """Unix milliseconds by the gateway's clock, 0 without it."""
-        wall_ms, trust = self._time.wall(now_ms)
-        return wall_ms if trust == TRUST_GATEWAY else 0
-
-    def _watch_place(self) -> None:
-        """Location begins and ends with a visit or an alarm."""
-        if not (self._alarm.latched or (self._visits is not None and self._visits.number)):
-            if self._place is not None:
-                self._place.stop()
-                self._place = None
-        elif self._place is None and not self._no_gnss:
-            receiver = self._board.gnss()
-            self._no_gnss = receiver is None
-            if receiver is not None:
-                from .location_watch import LocationWatch
-
-                self._place = LocationWatch(receiver, self._board, self._identity, self._uplink, self._alarm)
-
     def on_event_receipted(self, boot: int, counter: int) -> None:
         """The gateway has this event."""
-        if self._visits is not None:
-            self._visits.receipted(boot, counter)
+        self._parts.receipted(boot, counter)
 
     # -- slow work --------------------------------------------------------------------------------------------------
 
@@ -423,27 +340,14 @@ class Application:
             if self._battery.poll(now_ms):
                 self._recording.battery(self._battery.level, now_ms)
         except OSError:
-            self._complain("the battery gauge does not answer")
+            self.complain("the battery gauge does not answer")
         try:
             self._alarm.keep()
         except OSError:
-            self._complain("the alarm's latch cannot be kept")
-        try:
-            self._watch_motion()
-        except (OSError, MemoryError):
-            self._complain("the accelerometer cannot be used now")
+            self.complain("the alarm's latch cannot be kept")
         if self._tamper:
             self._calls.watch_case(self._case_open, now_ms)
-        if self._visits is not None:
-            self._visits.poll(self._wall_ms(now_ms), self._battery.low, now_ms)
-            try:
-                self._visits.keep()
-            except OSError:
-                self._complain("the visit cannot be kept")
-        try:
-            self._watch_place()
-        except MemoryError:
-            self._complain("no memory for location now")
+        self._parts.housekeep(self._battery.low, now_ms)
         self._time.poll(now_ms)
         if self._uplink.welcomed:
             self._answered_ms = now_ms
@@ -457,7 +361,7 @@ class Application:
     def report(self, kind: int, payload: bytes, now_ms: int) -> None:
         """Seal an event of this boot, journal it and send it in its turn."""
         if not self._uplink.publish_event(self._identity.seal(kind, payload, now_ms), now_ms):
-            self._complain("events cannot be journalled")
+            self.complain("events cannot be journalled")
 
     def fill_hello(self, hello: "Hello", now_ms: int) -> None:
         """The device's part of a hello."""
@@ -516,14 +420,12 @@ class Application:
             self._board.log("clip %d cannot be opened by the gateway" % body.clip)
             self._recording.remote(recording.REPLACE, body.clip, now_ms)
         elif kind == commands.VISIT_STATE:
-            self._use_visits(now_ms)
-            if self._visits is not None:
-                self._visits.told(body, now_ms)
+            self._parts.told_visit(body, now_ms)
         elif kind == commands.SETTINGS:
             try:
                 self._settings.change(body)
             except OSError:
-                self._complain("settings cannot be kept")
+                self.complain("settings cannot be kept")
             self._apply_settings()
 
     def _apply_settings(self) -> None:
@@ -531,7 +433,7 @@ class Application:
         self._uplink.conversation.heartbeat_s = settings.heartbeat_s
         self._spool.delete_level = settings.delete_level
 
-    def _complain(self, what: str) -> None:
+    def complain(self, what: str) -> None:
         """Log a storage trouble once a boot: it comes with every attempt."""
         if not self._storage_complained:
             self._storage_complained = True

@@ -89,6 +89,8 @@ class VisitControl:
         if len(record) != struct.calcsize(_LAYOUT):
             return
         visit, state, flags, check_in_s, due_ms, next_ms, boot, counter = struct.unpack(_LAYOUT, record)
+        if state > VISIT_OVERDUE:
+            return
         self._visit = VisitState(visit, state, check_in_s, due_ms, next_ms)
         self._low = bool(flags & _LOW)
         if self._journal.row_of(boot, counter) >= 0:

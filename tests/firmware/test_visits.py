@@ -207,8 +207,8 @@ def test_what_the_gateway_says_of_the_time_before_a_start_or_an_end_is_not_liste
     pair.tell(VISIT_ACTIVE, 31)
     pair.double_hold().tell(VISIT_ACTIVE, 31).run(3000)
     assert pair.on == set()
-    assert pair.app._visits is not None
-    assert pair.app._visits.number == 0
+    assert pair.app._parts.visits is not None
+    assert pair.app._parts.visits.number == 0
     pair.gateway.answers = True
     pair.run(10_000)
     assert [what for what, _ in pair.said] == [VISIT_START, VISIT_END]
