@@ -59,7 +59,8 @@ class AlarmCalls:
 
     def send_cancel(self, now_ms: int) -> None:
         """The wearer cancels the alarm that is latched."""
-        self._send(ALARM_CANCELLED, AlarmCancelled(self._alarm.boot, self._alarm.counter).encode(), now_ms)
+        word = AlarmCancelled(self._alarm.boot, self._alarm.counter)
+        self._alarm.beside(self._identity.boot, self._send(ALARM_CANCELLED, word.encode(), now_ms))
 
     def send_duress(self, now_ms: int) -> None:
         """Somebody makes the wearer cancel: an alarm of its own, of which the device shows nothing."""
@@ -80,7 +81,7 @@ class AlarmCalls:
 
     def _tell(self, kind: int, now_ms: int) -> None:
         clip = self._recorder.clip if self._recorder.active else 0
-        self._send(ALARM_RAISED, self._raised(kind, clip, 0), now_ms)
+        self._alarm.beside(self._identity.boot, self._send(ALARM_RAISED, self._raised(kind, clip, 0), now_ms))
 
     def _raised(self, kind: int, clip: int, flags: int) -> bytes:
         return AlarmRaised(kind, self._battery.percent, clip, flags).encode()

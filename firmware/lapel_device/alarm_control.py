@@ -7,7 +7,8 @@ Rules that hold here:
 - A cancel changes no state: the alarm stays latched and shown, beside the word that its cancel is on its way.
 - Only commands that name this alarm's boot and counter move it; others are ignored, because the gateway repeats
   its answers after every hello.
-- The latch outlives a restart: which alarm it is and how far it got is kept, twice, until it is resolved.
+- The latch outlives a restart: which alarm it is and how far it got is kept, twice, until it is resolved. So are the
+  names of what was told beside it (duress, a low battery), which a restart must not take for the latched one.
 """
 
 import struct
@@ -40,10 +41,13 @@ if TYPE_CHECKING:
     from .feedback import Feedback
 
 LATCH_PATH = "/alarm."
-_LAYOUT = ">IIB"  # boot, counter, state with
+_LAYOUT = ">IIB"  # boot, counter (0: none is latched), state with
 _TEST = 0x80
 _CANCELLED = 0x40
 _STATE = 0x3F
+_NAME = ">II"  # behind it, for each word that was told beside it
+_NAME_BYTES = 8
+_MOST_BESIDE = 8
 
 # Pairs: (what the table wants shown, the pattern that shows it).
 _SHOWN = (
@@ -72,6 +76,7 @@ class AlarmControl:
         self.test = False
         self.makes_way = False
         self.cancelled = False
+        self._beside = b""
 
     @property
     def state(self) -> int:
@@ -119,13 +124,32 @@ class AlarmControl:
         self._handle(event, now_ms)
         return True
 
+    def beside(self, boot: int, counter: int) -> None:
+        """An alarm, or a word about one, was told that is not to be latched and shown."""
+        self._beside = self._beside[-(_MOST_BESIDE - 1) * _NAME_BYTES :] + struct.pack(_NAME, boot, counter)
+        self._kept = False
+
+    def is_beside(self, boot: int, counter: int) -> bool:
+        """Whether this was told beside the alarm that is, or was, latched."""
+        return self._place_of(boot, counter) >= 0
+
+    def receipted(self, boot: int, counter: int) -> None:
+        """The gateway has this event: what was told beside needs to be known no longer."""
+        at = self._place_of(boot, counter)
+        if at >= 0:
+            self._beside = self._beside[:at] + self._beside[at + _NAME_BYTES :]
+            self._kept = False
+
     def keep(self) -> None:
         """Make the latch outlive a restart, if it does not yet; raises OSError when storage fails."""
         if self._kept:
             return
         if self.latched:
             flags = (_TEST if self.test else 0) | (_CANCELLED if self.cancelled else 0)
-            self._latch.write(struct.pack(_LAYOUT, self.boot, self.counter, self._machine.state | flags))
+            record = struct.pack(_LAYOUT, self.boot, self.counter, self._machine.state | flags)
+            self._latch.write(record + self._beside)
+        elif self._beside:
+            self._latch.write(struct.pack(_LAYOUT, 0, 0, QUIET) + self._beside)
         else:
             self._latch.remove()
         self._kept = True
@@ -133,9 +157,14 @@ class AlarmControl:
     def load(self, now_ms: int) -> bool:
         """Latch again what a restart interrupted; returns whether there was an alarm. Raises OSError."""
         record = self._latch.read()
-        if len(record) != struct.calcsize(_LAYOUT):
+        size = struct.calcsize(_LAYOUT)
+        if len(record) < size or (len(record) - size) % _NAME_BYTES:
             return False
-        boot, counter, state = struct.unpack(_LAYOUT, record)
+        boot, counter, state = struct.unpack_from(_LAYOUT, record, 0)
+        self._beside = record[size:]
+        if not counter:
+            self._kept = True
+            return False
         self.raised(boot, counter, now_ms, bool(state & _TEST))
         if state & _CANCELLED:
             self.cancel(now_ms)
@@ -161,3 +190,9 @@ class AlarmControl:
             if self._machine.state >= ACKNOWLEDGED:
                 self._display.switch(feedback.CANCEL_SENT, False, now_ms)
                 self._display.switch(feedback.ALARM_TEST, self.test and self.latched, now_ms)
+
+    def _place_of(self, boot: int, counter: int) -> int:
+        for at in range(0, len(self._beside), _NAME_BYTES):
+            if struct.unpack_from(_NAME, self._beside, at) == (boot, counter):
+                return at
+        return -1

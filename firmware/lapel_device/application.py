@@ -194,7 +194,7 @@ class Application:
             self.complain("the alarm's latch cannot be read")
         for row in range(0 if found else self._journal.count):
             kind, boot, counter = self._journal.describe(row)
-            if kind == ALARM_RAISED:
+            if kind == ALARM_RAISED and not self._alarm.is_beside(boot, counter):
                 self._alarm.raised(boot, counter, now_ms)
                 self._alarm.makes_way = True  # what kind it is of, and whether it is a drill, only the gateway reads
         self._display.silent = self._alarm.latched and bool(self._settings.current.silent)
@@ -305,6 +305,7 @@ class Application:
 
     def on_event_receipted(self, boot: int, counter: int) -> None:
         """The gateway has this event."""
+        self._alarm.receipted(boot, counter)
         self._parts.receipted(boot, counter)
 
     # -- slow work --------------------------------------------------------------------------------------------------

@@ -172,3 +172,40 @@ def test_an_opened_case_is_one_alarm_for_each_opening_where_it_is_wanted() -> No
     pair.run(3000)
     assert [found.kind for found in raised(pair)] == [ALARM_TAMPER] * 2, "also while the first is latched"
     assert pair.app.status().alarm_counter == pair.gateway.reported(event.ALARM_RAISED)[0].counter
+
+
+@pytest.mark.parametrize("symbols", [CANCEL, DURESS])
+def test_after_a_restart_without_a_link_duress_is_as_hidden_as_before(symbols: str) -> None:
+    pair = with_pins(connected=False).hold_alarm().run(500).type_pin(symbols).run(1500)
+    before = pair.app.status()
+    sizes = {name: len(content) for name, content in pair.board.storage.files.items() if name.startswith("/alarm")}
+    pair.power_cut()
+    pair.run(2000)
+    after = pair.app.status()
+    assert (after.alarm, after.alarm_boot, after.alarm_counter) == (
+        alarm.RAISED,
+        before.alarm_boot,
+        before.alarm_counter,
+    )
+    assert set(sizes.values()) == {21}, "and the card does not tell them apart"
+
+
+def test_a_word_beside_an_alarm_that_is_over_is_not_latched_by_a_restart() -> None:
+    pair = with_pins().hold_alarm().run(500)
+    status = pair.app.status()
+    pair.link(False)
+    pair.type_pin(DURESS)
+    pair.app.on_command(
+        command.ALARM_RESOLVED,
+        AlarmResolved(status.alarm_boot, status.alarm_counter, RESOLVED_FALSE),
+        pair.now_ms,
+    )
+    pair.run(2500)
+    pair.power_cut()
+    pair.run(2000)
+    assert pair.app.status().alarm == alarm.QUIET
+    assert not pair.shows(feedback.ALARM_RAISED)
+    pair.link(True)
+    pair.run(4000)
+    assert [found.kind for found in raised(pair)] == [ALARM_PANIC, ALARM_DURESS]
+    assert not [name for name in pair.board.storage.files if name.startswith("/alarm")], "and then it is forgotten"
