@@ -125,7 +125,7 @@ class VisitControl:
             self._kept = False
 
     def double_press(self, wall_ms: int, now_ms: int) -> None:
-        """A check-in, or the start of a visit where there is none."""
+        """A check-in, or the start of a visit where there is none. `wall_ms` as in `poll`."""
         visit = self._visit
         if not self.active:
             self._say(VISIT_START, now_ms)
@@ -134,8 +134,7 @@ class VisitControl:
             )
             return
         self._say(VISIT_CHECK_IN, now_ms)
-        if visit.check_in_s:
-            visit.next_check_in_ms = wall_ms + visit.check_in_s * 1000
+        visit.next_check_in_ms = wall_ms + visit.check_in_s * 1000 if wall_ms and visit.check_in_s else 0
         self._kept = False
         self._display.switch(feedback.CHECK_IN_DUE, False, now_ms)
 

@@ -182,6 +182,17 @@ def test_a_check_in_without_a_link_puts_the_next_reminder_off() -> None:
     assert feedback.CHECK_IN_DUE in pair.on
 
 
+def test_a_check_in_by_a_clock_that_nobody_set_reminds_of_nothing_when_it_is_set() -> None:
+    pair = Visiting().tell(VISIT_ACTIVE, check_in_s=900, next_ms=HOUR_MS)
+    pair.link(False)
+    pair.power_cut()
+    pair.run(2000).double()
+    pair.link(True)
+    pair.run(5000)
+    assert pair.said == [(VISIT_CHECK_IN, 12)]
+    assert pair.on == {feedback.VISIT_ON}
+
+
 def test_a_whole_visit_without_a_link_arrives_in_order_and_outlives_restarts() -> None:
     pair = Visiting().tell(VISIT_PLANNED)
     pair.link(False)
