@@ -9,6 +9,7 @@ The runtime, and the seeded fault suite in its place, calls `boot` once and then
   what is a defect.
 - A poll does one bounded piece of slow work at most: settle a piece of a cut clip, or wrap one seed ahead; never
   the latter while recording.
+- Watching for man-down is imported and made only while a setting asks for it.
 - A device that is not provisioned, or has lost its keys, says so and does nothing else.
 """
 
@@ -18,16 +19,18 @@ from lapel_protocol import recording
 from lapel_protocol.event import ALARM_RAISED, CLIP_CUT, PROBE
 from lapel_protocol.orders import WANT_END
 from lapel_protocol.reports import (
+    ALARM_MAN_DOWN,
     ALARM_PANIC,
+    ALARM_TEST,
     EPOCH_BOOT,
     HEART_RECORDING,
     HEART_STORAGE_FULL,
-    AlarmRaised,
     ClipCut,
     Probe,
 )
 
 from . import feedback, gestures
+from .alarm_calls import AlarmCalls
 from .alarm_control import AlarmControl
 from .battery_watch import BatteryWatch
 from .epochs import EpochLedger
@@ -36,10 +39,11 @@ from .gestures import Gestures
 from .identity import Identity
 from .journal import Journal
 from .keystore import MARK_BOOT, KeyStore, KeyStoreFault, KeyStoreLost
+from .optional_parts import OptionalParts
 from .recorder import Recorder
 from .recording_control import RecordingControl
 from .seeds import Seeds
-from .settings import ConfigError, Settings, load_config
+from .settings import ConfigError, Settings, load_config, load_tls
 from .spool import Spool
 from .storage_guard import StorageGuard
 from .timekeeper import Timekeeper
@@ -51,7 +55,7 @@ if TYPE_CHECKING:
 
     from lapel_protocol.reports import Heartbeat, Hello
 
-    from .boards.contract import Board, TlsIdentity
+    from .boards.contract import Board
     from .settings import Config
     from .spool import SpoolClip
 
@@ -62,8 +66,6 @@ NO_LINK_MS = 15_000
 
 _HOUSEKEEPING_MS = 1000
 _STAGE_AGAIN_MS = 5000
-_TLS_FILES = ("/tls/ca.der", "/tls/cert.der", "/tls/key.der")
-_MAX_TLS_FILE_BYTES = 4096
 
 
 class Status:
@@ -88,7 +90,9 @@ class Status:
 
 
 class Application:
-    """One boot of one device. `fault` says why the device cannot work; empty while it can."""
+    """One boot of one device. `fault` says why the device cannot work; empty while it can. Seeds are wrapped ahead
+    from `stage_ms` on.
+    """
 
     def __init__(self, board: "Board") -> None:
         self._board = board
@@ -96,6 +100,7 @@ class Application:
         self._gestures = Gestures()
         self._ready = False
         self._mask = 0
+        self._case_open = False
         self.fault = ""
 
     # -- boot -------------------------------------------------------------------------------------------------------
@@ -135,7 +140,7 @@ class Application:
         self._guard = StorageGuard(board.storage, self._spool, board.profile)
         self._battery = BatteryWatch(board.battery)
         self._alarm = AlarmControl(self._display, board.storage)
-        link = LinkConfig(config.host, config.port, self._tls(config))
+        link = LinkConfig(config.host, config.port, load_tls(config, board.storage))
         self._uplink = Uplink(
             board, self._identity, self._keystore, self._spool, self._journal, self._ledger, link, self
         )
@@ -143,15 +148,31 @@ class Application:
         self._recording = RecordingControl(
             self._recorder, self._seeds, self._guard, self._spool, self._settings, self._display, self
         )
-        self._alarm_clip_due = False
+        self._calls = AlarmCalls(
+            board, self._identity, self._uplink, self._alarm, self._battery, self._recorder, self._keystore
+        )
+        self._parts = OptionalParts(
+            board,
+            self._display,
+            self._gestures,
+            self._settings,
+            self._identity,
+            self._journal,
+            self._uplink,
+            self._alarm,
+            self._calls,
+            self,
+        )
+        self._tamper = config.tamper
         self._probed = False
-        self._stage_ms = 0
+        self.stage_ms = 0
         self._storage_complained = False
         self._source_complained = False
         self._answered_ms = now_ms
         self._housekeeping_ms = now_ms
         self._apply_settings()
         self._latch_again(now_ms)
+        self._parts.load(config, now_ms)
         self._ready = True
         board.log("boot %d of %s" % (epoch.number, config.device.hex()))
 
@@ -164,32 +185,18 @@ class Application:
                 self._board.log("storage does not answer: %s" % error)
         self._ledger.load(self._keystore, self._spool.has)
 
-    def _tls(self, config: "Config") -> "TlsIdentity | None":
-        if not config.tls:
-            return None
-        parts = []
-        for path in _TLS_FILES:
-            size = self._board.storage.size(path)
-            if not 0 < size <= _MAX_TLS_FILE_BYTES:
-                raise ConfigError("%s is missing or too long" % path)
-            file = self._board.storage.open(path, "rb")
-            try:
-                parts.append(file.read(_MAX_TLS_FILE_BYTES))
-            finally:
-                file.close()
-        return parts[0], parts[1], parts[2], config.server_hostname
-
     def _latch_again(self, now_ms: int) -> None:
         """An alarm of an earlier boot stays latched; one that never reached its latch file is still in the journal."""
         try:
             found = self._alarm.load(now_ms)
         except OSError:
             found = False
-            self._complain("the alarm's latch cannot be read")
+            self.complain("the alarm's latch cannot be read")
         for row in range(0 if found else self._journal.count):
             kind, boot, counter = self._journal.describe(row)
-            if kind == ALARM_RAISED:
+            if kind == ALARM_RAISED and not self._alarm.is_beside(boot, counter):
                 self._alarm.raised(boot, counter, now_ms)
+                self._alarm.makes_way = True  # what kind it is of, and whether it is a drill, only the gateway reads
         self._display.silent = self._alarm.latched and bool(self._settings.current.silent)
 
     # -- what the runtime brings ------------------------------------------------------------------------------------
@@ -211,16 +218,22 @@ class Application:
         return wanted or self._board.profile.frame_interval_ms
 
     def sample_buttons(self, mask: int, now_ms: int) -> None:
-        """The raw levels of the buttons, every 10 to 20 ms."""
+        """The raw levels of the buttons, every 10 to 20 ms, with gestures.ALARM_WAS_HELD where the board saw a hold."""
         if not self._ready:
             return
-        self._mask = mask
+        if mask & ~self._mask & gestures.ALARM_BUTTON:
+            self._uplink.hurry(now_ms)
         found = self._gestures.sample(mask, now_ms)
+        self._case_open = bool(mask & gestures.CASE_OPEN)
+        self._mask = mask & (gestures.RECORD_BUTTON | gestures.ALARM_BUTTON)
+        found = self._parts.take(found, self._mask, now_ms)
         if not found:
             return
         if found & gestures.ALARM_HOLD:
-            self._raise_alarm(now_ms)
-        # Outside a visit, a second quick press is a second press.
+            self._raise_alarm(ALARM_PANIC, now_ms)
+        if found & gestures.DRILL_HOLD:
+            self._raise_alarm(ALARM_PANIC, now_ms, ALARM_TEST)
+        # Without visits, a second quick press is a second press.
         if found & (gestures.RECORD_PRESS | gestures.RECORD_DOUBLE):
             self._recording.wearer(recording.PRESS, now_ms)
         if found & gestures.RECORD_HOLD:
@@ -248,8 +261,11 @@ class Application:
         """Timers, the link, and one bounded piece of slow work. Call every 10 to 20 ms."""
         if self._ready:
             self._uplink.poll(now_ms)
-            if self._alarm_clip_due or (self._alarm.latched and 0 < self._recording.again_ms <= now_ms):
-                self._alarm_clip_due = False
+            self._parts.poll(now_ms)
+            if self._calls.clip_due or (
+                self._alarm.latched and not self._alarm.test and 0 < self._recording.again_ms <= now_ms
+            ):
+                self._calls.clip_due = False
                 self._recording.alarm_raised((self._alarm.boot, self._alarm.counter), now_ms)
             self._recording.poll(now_ms)
             self._work(now_ms)
@@ -259,10 +275,6 @@ class Application:
         elif self.fault and not self._display.is_on(feedback.ERROR):
             self._display.show(feedback.ERROR, now_ms)
         self._display.poll(now_ms)
-
-    @property
-    def _welcomed(self) -> bool:
-        return self._uplink.state == ONLINE and self._uplink.conversation.welcomed
 
     def status(self) -> Status:
         """How things are now."""
@@ -279,7 +291,7 @@ class Application:
             status.alarm_counter = self._alarm.counter
             status.events_held = self._journal.count
             status.online = self._uplink.state == ONLINE
-            status.welcomed = self._welcomed
+            status.welcomed = self._uplink.welcomed
             status.clips_held = self._spool.count
             status.free_bytes = self._spool.free_bytes
             status.battery_percent = self._battery.percent
@@ -287,19 +299,14 @@ class Application:
 
     # -- alarm ------------------------------------------------------------------------------------------------------
 
-    def _raise_alarm(self, now_ms: int) -> None:
-        if self._alarm.latched:
-            self._alarm.show_again(now_ms)
-        else:
-            clip = self._recorder.clip if self._recorder.active else self._keystore.epoch
-            raised = AlarmRaised(ALARM_PANIC, self._battery.percent, clip)
-            record = self._identity.seal(ALARM_RAISED, raised.encode(), now_ms)
-            counter = self._identity.counter
-            self._uplink.publish_alarm(record, now_ms)
-            self._alarm.raised(self._identity.boot, counter, now_ms)
-            self._board.log("alarm %d/%d raised" % (self._identity.boot, counter))
+    def _raise_alarm(self, kind: int, now_ms: int, flags: int = 0) -> None:
+        self._calls.raise_alarm(kind, now_ms, flags)
         self._display.silent = bool(self._settings.current.silent)
-        self._alarm_clip_due = True
+
+    def on_event_receipted(self, boot: int, counter: int) -> None:
+        """The gateway has this event."""
+        self._alarm.receipted(boot, counter)
+        self._parts.receipted(boot, counter)
 
     # -- slow work --------------------------------------------------------------------------------------------------
 
@@ -311,9 +318,9 @@ class Application:
                 self._spool.settled(cut)
             return
         # Wrapping takes a third of a second: not while recording, and not while a button is being held.
-        if self._recording.state != recording.IDLE or self._alarm_clip_due or self._mask:
+        if self._recording.state != recording.IDLE or self._calls.clip_due or self._mask:
             return
-        if now_ms < self._stage_ms:
+        if now_ms < self.stage_ms:
             return
         try:
             if not self._seeds.ready:
@@ -323,7 +330,7 @@ class Application:
                 self._probed = True
         except MemoryError:
             # A heap that is cut up now: no reason to restart, and none to try at every poll.
-            self._stage_ms = now_ms + _STAGE_AGAIN_MS
+            self.stage_ms = now_ms + _STAGE_AGAIN_MS
 
     def _report_cut(self, cut: "SpoolClip", now_ms: int) -> bool:
         report = ClipCut(cut.clip, cut.segments, cut.why, cut.head).encode()
@@ -334,13 +341,16 @@ class Application:
             if self._battery.poll(now_ms):
                 self._recording.battery(self._battery.level, now_ms)
         except OSError:
-            self._complain("the battery gauge does not answer")
+            self.complain("the battery gauge does not answer")
         try:
             self._alarm.keep()
         except OSError:
-            self._complain("the alarm's latch cannot be kept")
+            self.complain("the alarm's latch cannot be kept")
+        if self._tamper:
+            self._calls.watch_case(self._case_open, now_ms)
+        self._parts.housekeep(self._battery.low, now_ms)
         self._time.poll(now_ms)
-        if self._welcomed:
+        if self._uplink.welcomed:
             self._answered_ms = now_ms
         display = self._display
         display.switch(feedback.NO_LINK, now_ms - self._answered_ms >= NO_LINK_MS, now_ms)
@@ -352,7 +362,7 @@ class Application:
     def report(self, kind: int, payload: bytes, now_ms: int) -> None:
         """Seal an event of this boot, journal it and send it in its turn."""
         if not self._uplink.publish_event(self._identity.seal(kind, payload, now_ms), now_ms):
-            self._complain("events cannot be journalled")
+            self.complain("events cannot be journalled")
 
     def fill_hello(self, hello: "Hello", now_ms: int) -> None:
         """The device's part of a hello."""
@@ -381,6 +391,15 @@ class Application:
         if (boot, counter) == (self._alarm.boot, self._alarm.counter):
             self._alarm.sent(now_ms)
 
+    def on_man_down(self, now_ms: int) -> None:
+        """The wearer did not answer a man-down warning."""
+        self._raise_alarm(ALARM_MAN_DOWN, now_ms)
+
+    def on_accelerometer_failed(self, now_ms: int) -> None:
+        """The accelerometer does not answer; it will be started again."""
+        self._board.log("the accelerometer does not answer")
+        self._recording.note("accelerometer: does not answer", now_ms)
+
     def on_command(self, kind: int, body: "Any", now_ms: int) -> None:
         """A command that the link found authentic and fresh."""
         if kind == commands.ALARM_RECEIPT:
@@ -401,11 +420,13 @@ class Application:
         elif kind == commands.UNOPENABLE:
             self._board.log("clip %d cannot be opened by the gateway" % body.clip)
             self._recording.remote(recording.REPLACE, body.clip, now_ms)
+        elif kind == commands.VISIT_STATE:
+            self._parts.told_visit(body, now_ms)
         elif kind == commands.SETTINGS:
             try:
                 self._settings.change(body)
             except OSError:
-                self._complain("settings cannot be kept")
+                self.complain("settings cannot be kept")
             self._apply_settings()
 
     def _apply_settings(self) -> None:
@@ -413,7 +434,7 @@ class Application:
         self._uplink.conversation.heartbeat_s = settings.heartbeat_s
         self._spool.delete_level = settings.delete_level
 
-    def _complain(self, what: str) -> None:
+    def complain(self, what: str) -> None:
         """Log a storage trouble once a boot: it comes with every attempt."""
         if not self._storage_complained:
             self._storage_complained = True

@@ -48,6 +48,10 @@ if TYPE_CHECKING:
             """The broker has this alarm, which is no evidence that anybody else has."""
             ...
 
+        def on_event_receipted(self, boot: int, counter: int) -> None:
+            """The gateway has this event."""
+            ...
+
         def on_command(self, kind: int, body: Any, now_ms: int) -> None:
             """An authentic, fresh command (command.*) with its decoded payload (orders.*); the uplink did its part."""
             ...
@@ -179,6 +183,7 @@ class Conversation:
         """The gateway holds this event, alarm or not, durably."""
         self._alarms.receipted(boot, counter)
         self._journal.receipt(boot, counter)
+        self._host.on_event_receipted(boot, counter)
 
     def _obey(self, kind: int, body: "Any", now_ms: int) -> None:
         if kind == commands.WELCOME:

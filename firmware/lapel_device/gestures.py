@@ -4,21 +4,33 @@ Rules that hold here:
 
 - A press is delivered when the button is let go before the hold time; a hold as soon as its time is reached,
   and letting go afterwards means nothing. So one push is one gesture, never two.
-- A double press is a gesture of its own. Only while `defer_single` is set (a visit is on, where it means
-  "check in") does a single press wait to see whether a second follows.
+- A double press is a gesture of its own. Only while `defer_single` is set (visits are in use, where it means
+  "check in") does a single press wait to see whether a second follows, and is a second push that is held its own.
+- Both buttons pushed together and held are a drill. Where that ends early, what was long enough for a hold of ALARM
+  is one.
+- Beside all this, every push of RECORD that is let go before its hold is told of as short or long.
 - Gestures are bits, because two buttons can complete theirs in the same sample.
 - Times are milliseconds that never wrap. A sample that comes late delays a gesture; a hold needs a sample
-  that still shows the button down, so a stalled loop cannot turn a short press into a hold.
+  that still shows the button down, so a stalled loop cannot turn a short press into a hold. A hold of ALARM that no
+  sample saw is told of by the board, and is still one gesture when samples saw it too.
 """
 
 RECORD_BUTTON = 0x01
 ALARM_BUTTON = 0x02
+ALARM_WAS_HELD = 0x04
+"""Not a level: ALARM was let go after a hold, whoever looked meanwhile (boards.contract.Buttons)."""
+CASE_OPEN = 0x08
+"""A level, of boards that can tell."""
 
 NO_GESTURE = 0
 RECORD_PRESS = 0x01
 RECORD_HOLD = 0x02
 RECORD_DOUBLE = 0x04
 ALARM_HOLD = 0x08
+DRILL_HOLD = 0x10
+RECORD_SHORT = 0x20
+RECORD_LONG = 0x40
+RECORD_DOUBLE_HOLD = 0x80
 
 DEBOUNCE_MS = 30
 """Contacts of the tact switches used settle within 10 ms; a level must hold this long to count."""
@@ -29,6 +41,13 @@ ALARM_HOLD_MS = 2000
 
 DOUBLE_PRESS_MS = 400
 """From letting go of the first press to pushing the second."""
+
+LONG_PRESS_MS = 500
+"""Twice what an unhurried press takes, and a second less than a hold."""
+
+DRILL_HOLD_MS = 3000
+TOGETHER_MS = 500
+"""Two thumbs are not that far apart; who finds ALARM while holding RECORD for something else may be."""
 
 
 class Debouncer:
@@ -69,20 +88,45 @@ class Gestures:
         self._last_press_ms = -1
         self._second_push = False
         self._single_pending = False
+        self._together = False
+        self._alarm_kept_back = False
 
     def sample(self, mask: int, now_ms: int) -> int:
         """The gestures completed by this sample, as bits (NO_GESTURE = none). Call every 10 to 20 ms."""
         levels = self._debouncer.sample(mask, now_ms)
-        return self._record(levels, mask, now_ms) | self._alarm(levels, mask, now_ms)
+        found = self._record(levels, mask, now_ms) | self._alarm(levels, mask, now_ms)
+        return found | self._drill(levels & mask, now_ms)
+
+    def _drill(self, down: int, now_ms: int) -> int:
+        apart_ms = self._record_down_ms - self._alarm_down_ms
+        self._together = (
+            down & (RECORD_BUTTON | ALARM_BUTTON) == RECORD_BUTTON | ALARM_BUTTON
+            and not self._alarm_held
+            and -TOGETHER_MS < apart_ms < TOGETHER_MS
+        )
+        if not self._together or now_ms - max(self._record_down_ms, self._alarm_down_ms) < DRILL_HOLD_MS:
+            return NO_GESTURE
+        self._alarm_held = True
+        return DRILL_HOLD
 
     def _alarm(self, levels: int, mask: int, now_ms: int) -> int:
+        if mask & ALARM_WAS_HELD:
+            # That push is over; if the button is down it is another one, and began no later than now.
+            seen = self._alarm_held
+            self._alarm_held = self._alarm_kept_back = False
+            self._alarm_down_ms = now_ms
+            return NO_GESTURE if seen else ALARM_HOLD
         if not levels & ALARM_BUTTON:
+            broken = self._alarm_kept_back and not self._alarm_held
             self._alarm_down_ms = -1
-            self._alarm_held = False
-            return NO_GESTURE
+            self._alarm_held = self._alarm_kept_back = False
+            return ALARM_HOLD if broken else NO_GESTURE
         if self._alarm_down_ms < 0:
             self._alarm_down_ms = self._debouncer.since_ms[1]
         if self._alarm_held or not mask & ALARM_BUTTON or now_ms - self._alarm_down_ms < ALARM_HOLD_MS:
+            return NO_GESTURE
+        if self._together:
+            self._alarm_kept_back = True
             return NO_GESTURE
         self._alarm_held = True
         return ALARM_HOLD
@@ -107,14 +151,20 @@ class Gestures:
         if self._record_held or not mask & RECORD_BUTTON or now_ms - self._record_down_ms < RECORD_HOLD_MS:
             return NO_GESTURE
         self._record_held = True
+        if self._together:
+            return NO_GESTURE
         # A press that was kept back for a second one is overtaken by the hold: one push more, one gesture.
         self._single_pending = False
         self._last_press_ms = -1
+        if self._second_push and self.defer_single:
+            self._second_push = False
+            return RECORD_DOUBLE_HOLD
         return RECORD_HOLD
 
     def _record_was_let_go(self, now_ms: int) -> int:
         # Let go in fact when the raw level fell; the debounced level is a little later.
         released_ms = self._debouncer.since_ms[0]
+        length = RECORD_LONG if released_ms - self._record_down_ms >= LONG_PRESS_MS else RECORD_SHORT
         self._record_down_ms = -1
         if self._record_held:
             self._record_held = False
@@ -123,9 +173,9 @@ class Gestures:
             self._second_push = False
             self._single_pending = False
             self._last_press_ms = -1
-            return RECORD_DOUBLE
+            return RECORD_DOUBLE | length
         self._last_press_ms = released_ms
         if self.defer_single:
             self._single_pending = True
-            return NO_GESTURE
-        return RECORD_PRESS
+            return length
+        return RECORD_PRESS | length

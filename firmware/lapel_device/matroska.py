@@ -49,23 +49,23 @@ _TYPE_AUDIO = 2
 _TYPE_SUBTITLE = 17
 
 
-def _element(identifier: bytes, payload: bytes) -> bytes:
-    return identifier + struct.pack(">I", _SIZE_4 | len(payload)) + payload
+def _element(identifier: int, payload: bytes) -> bytes:
+    return struct.pack(">I", identifier).lstrip(b"\0") + struct.pack(">I", _SIZE_4 | len(payload)) + payload
 
 
-def _number(identifier: bytes, value: int) -> bytes:
+def _number(identifier: int, value: int) -> bytes:
     return _element(identifier, struct.pack(">I", value))
 
 
 def _track(number: int, kind: int, codec: bytes, details: bytes) -> bytes:
     return _element(
-        b"\xae",
-        _number(b"\xd7", number)
-        + _number(b"\x73\xc5", number)
-        + _number(b"\x83", kind)
-        + _number(b"\x9c", 0)
-        + _element(b"\x22\xb5\x9c", b"und")
-        + _element(b"\x86", codec)
+        0xAE,
+        _number(0xD7, number)
+        + _number(0x73C5, number)
+        + _number(0x83, kind)
+        + _number(0x9C, 0)
+        + _element(0x22B59C, b"und")
+        + _element(0x86, codec)
         + details,
     )
 
@@ -77,28 +77,28 @@ def write_file_header(sink: "Sink", width: int, height: int, audio_rate_hz: int,
     (0 = no audio track), `date_ms` Unix milliseconds of time 0 of the clip (0 = unknown, DateUTC left out).
     """
     ebml = (
-        _number(b"\x42\x86", 1)
-        + _number(b"\x42\xf7", 1)
-        + _number(b"\x42\xf2", 4)
-        + _number(b"\x42\xf3", 8)
-        + _element(b"\x42\x82", b"matroska")
-        + _number(b"\x42\x87", 4)
-        + _number(b"\x42\x85", 2)
+        _number(0x4286, 1)
+        + _number(0x42F7, 1)
+        + _number(0x42F2, 4)
+        + _number(0x42F3, 8)
+        + _element(0x4282, b"matroska")
+        + _number(0x4287, 4)
+        + _number(0x4285, 2)
     )
-    sink.write(_element(b"\x1a\x45\xdf\xa3", ebml) + b"\x18\x53\x80\x67" + _UNKNOWN_SIZE)
-    info = _number(b"\x2a\xd7\xb1", 1000000) + _element(b"\x4d\x80", _APPLICATION) + _element(b"\x57\x41", _APPLICATION)
+    sink.write(_element(0x1A45DFA3, ebml) + b"\x18\x53\x80\x67" + _UNKNOWN_SIZE)
+    info = _number(0x2AD7B1, 1000000) + _element(0x4D80, _APPLICATION) + _element(0x5741, _APPLICATION)
     if date_ms:
-        info += _element(b"\x44\x61", struct.pack(">q", (date_ms - MATROSKA_EPOCH_MS) * 1000000))
-    sink.write(_element(b"\x15\x49\xa9\x66", info))
+        info += _element(0x4461, struct.pack(">q", (date_ms - MATROSKA_EPOCH_MS) * 1000000))
+    sink.write(_element(0x1549A966, info))
     tracks = b""
     if width and height:
-        video = _number(b"\xb0", width) + _number(b"\xba", height)
-        tracks += _track(VIDEO_TRACK, _TYPE_VIDEO, b"V_MJPEG", _element(b"\xe0", video))
+        video = _number(0xB0, width) + _number(0xBA, height)
+        tracks += _track(VIDEO_TRACK, _TYPE_VIDEO, b"V_MJPEG", _element(0xE0, video))
     if audio_rate_hz:
-        audio = _element(b"\xb5", struct.pack(">d", audio_rate_hz)) + _number(b"\x9f", 1) + _number(b"\x62\x64", 16)
-        tracks += _track(AUDIO_TRACK, _TYPE_AUDIO, b"A_PCM/INT/LIT", _element(b"\xe1", audio))
+        audio = _element(0xB5, struct.pack(">d", audio_rate_hz)) + _number(0x9F, 1) + _number(0x6264, 16)
+        tracks += _track(AUDIO_TRACK, _TYPE_AUDIO, b"A_PCM/INT/LIT", _element(0xE1, audio))
     tracks += _track(TEXT_TRACK, _TYPE_SUBTITLE, b"S_TEXT/UTF8", b"")
-    sink.write(_element(b"\x16\x54\xae\x6b", tracks))
+    sink.write(_element(0x1654AE6B, tracks))
 
 
 class MatroskaWriter:

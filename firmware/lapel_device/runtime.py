@@ -66,7 +66,7 @@ class Runtime:
 
     def __init__(self, board: "Board", application: Application) -> None:
         self._board = board
-        self._application = application
+        self.application = application
         self._time = Monotonic(board.clock.ticks_ms())
         self._progress_ms = [0] * _LOOPS
         self.stopped = False
@@ -77,13 +77,13 @@ class Runtime:
 
     async def run(self) -> None:
         """Boot, then run until `stopped` is set, or until something unexpected happens, which is raised."""
-        self._application.boot(self.now())
+        self.application.boot(self.now())
         await asyncio.gather(self.poll_loop(), self.camera_loop(), self.audio_loop())
 
     async def poll_loop(self) -> None:
         """Buttons, timers, link, watchdog."""
         board = self._board
-        application = self._application
+        application = self.application
         while not self.stopped:
             now_ms = self._alive(_POLLING)
             application.sample_buttons(board.buttons.read(), now_ms)
@@ -97,7 +97,7 @@ class Runtime:
         board = self._board
         profile = board.profile
         camera = board.camera
-        application = self._application
+        application = self.application
         on = False
         next_ms = 0
         while not self.stopped:
@@ -131,7 +131,7 @@ class Runtime:
         """Start the microphone when it is wanted, pass samples on, stop it when it is not."""
         board = self._board
         microphone = board.microphone
-        application = self._application
+        application = self.application
         block = memoryview(bytearray(board.profile.audio_block_bytes))
         on = False
         next_ms = 0

@@ -18,12 +18,14 @@ from .twofold import TwofoldFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .boards.contract import Storage
+    from .boards.contract import Storage, TlsIdentity
 
 CONFIG_PATH = "/config.json"
 SETTINGS_PATH = "/settings."
 _MAX_CONFIG_BYTES = 4096
 _MAX_HOST_CHARS = 253  # RFC 1035
+_TLS_FILES = ("/tls/ca.der", "/tls/cert.der", "/tls/key.der")
+_MAX_TLS_FILE_BYTES = 4096
 _NAMES = (
     "notice_policy",
     "delete_level",
@@ -33,6 +35,12 @@ _NAMES = (
     "silent",
     "audio",
     "clip_limit_s",
+    "man_down",
+    "no_movement_min",
+    "fall_dip_mg",
+    "fall_impact_mg",
+    "fall_turn_deg",
+    "fall_still_s",
 )
 
 
@@ -41,7 +49,11 @@ class ConfigError(Exception):
 
 
 class Config:
-    """/config.json, checked: `device` 8 bytes, `modulus` 384, `key_id` 8, `build_ms` Unix milliseconds."""
+    """/config.json, checked: `device` 8 bytes, `modulus` 384, `key_id` 8, `build_ms` Unix milliseconds.
+
+    `cancel_pin`, `duress_pin`: short and long pushes of RECORD like "SLSS", empty = off. `tamper`: whether an opened
+    case is an alarm.
+    """
 
     def __init__(self, fields: "dict[str, object]") -> None:
         self.device = _hex(fields, "device", DEVICE_ID_BYTES)
@@ -58,6 +70,11 @@ class Config:
             good = False
         if not good:
             raise ConfigError("org_modulus is not the key that key_id names")
+        self.tamper = bool(fields.get("tamper", False))
+        self.cancel_pin = _pin(fields, "cancel_pin")
+        self.duress_pin = _pin(fields, "duress_pin")
+        if self.cancel_pin and self.cancel_pin == self.duress_pin:
+            raise ConfigError("cancel_pin and duress_pin are the same")
         self.settings = SettingsChange()
         overrides = fields.get("settings", {})
         if not isinstance(overrides, dict):
@@ -91,6 +108,23 @@ def load_config(storage: "Storage") -> Config:
     if not isinstance(fields, dict):
         raise ConfigError("%s is not a JSON object" % CONFIG_PATH)
     return Config(fields)
+
+
+def load_tls(config: Config, storage: "Storage") -> "TlsIdentity | None":
+    """The device's certificates and key, None for plain TCP; raises ConfigError, or OSError when the medium fails."""
+    if not config.tls:
+        return None
+    parts = []
+    for path in _TLS_FILES:
+        size = storage.size(path)
+        if not 0 < size <= _MAX_TLS_FILE_BYTES:
+            raise ConfigError("%s is missing or too long" % path)
+        file = storage.open(path, "rb")
+        try:
+            parts.append(file.read(_MAX_TLS_FILE_BYTES))
+        finally:
+            file.close()
+    return parts[0], parts[1], parts[2], config.server_hostname
 
 
 class Settings:
@@ -136,6 +170,13 @@ def _text(fields: "dict[str, object]", name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= _MAX_HOST_CHARS:
         raise ConfigError("%s is missing or too long" % name)
+    return value
+
+
+def _pin(fields: "dict[str, object]", name: str) -> str:
+    value = fields.get(name, "")
+    if not isinstance(value, str) or value.strip("SL") or not (len(value) in range(4, 9) or not value):
+        raise ConfigError("%s is not 4 to 8 letters S and L" % name)
     return value
 
 

@@ -110,6 +110,7 @@ class Uplink:
         self._events_at_ms = 0
         self._events_delay_ms = EVENT_AGAIN_MS
         self._events_receipted = 0
+        self._fleeting = b""
         self._crowded_out = False  # an alarm of the journal found no room in the lane
         self.state = OFFLINE
         self.messages = 0  # handed to the connection in this boot
@@ -118,6 +119,11 @@ class Uplink:
     def conversation(self) -> Conversation:
         """What the two ends know of each other: `welcomed`, `contact_ms`, `refused`, `heartbeat_s`."""
         return self._conversation
+
+    @property
+    def welcomed(self) -> bool:
+        """Whether the gateway has answered on the connection of now."""
+        return self.state == ONLINE and self._conversation.welcomed
 
     @property
     def window(self) -> LinkWindow:
@@ -148,6 +154,11 @@ class Uplink:
         else:
             self._send(now_ms)
 
+    def hurry(self, now_ms: int) -> None:
+        """An alarm may follow: connect now rather than when it does, so that the handshake goes on during the hold."""
+        if self._link is None:
+            self._try_ms = now_ms
+
     def publish_event(self, record: bytes, now_ms: int) -> bool:
         """Journal an event and send it in its turn; False when storage would not take it and it is in memory only."""
         if self._journal.append(record):
@@ -156,6 +167,10 @@ class Uplink:
             self._loose.pop(0)
         self._loose.append(record)
         return False
+
+    def publish_fleeting(self, record: bytes) -> None:
+        """Send an event that is not kept: soon, on this connection, or never. Empty takes back one that waits."""
+        self._fleeting = record
 
     def clip_changed(self, now_ms: int) -> None:
         """Segments became durable, or a clip began or ended: send what there is without waiting for the next poll."""
@@ -212,6 +227,7 @@ class Uplink:
         if self._link is not None:
             self._link.close()
         self._link = None
+        self._fleeting = b""
         delay_ms = min(BACKOFF_MS << min(self._failures, 8), MAX_BACKOFF_MS)
         least_ms = delay_ms // 2
         if self.state == ONLINE and not self._failures:
@@ -339,6 +355,9 @@ class Uplink:
         if self._stage_event(now_ms):
             return True
         beat = self._conversation.heartbeat(now_ms)
+        if beat is None and self._fleeting:
+            beat = self._fleeting
+            self._fleeting = b""
         if beat is not None:
             # Late heartbeats prove nothing, so the broker is not to keep them for an absent gateway.
             client.publish_unacknowledged(self._topics[_EVENT], self._message, self._copy(beat))

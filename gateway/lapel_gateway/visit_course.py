@@ -215,7 +215,7 @@ def _handle(visit: Visit, what: int) -> tuple[int, ...]:
     machine = Machine(protocol_visit.TRANSITIONS, visit.state)
     effects = machine.handle(what)
     visit.state = machine.state
-    return effects
+    return tuple(effects)
 
 
 def _contact(visit: Visit, at_ms: int) -> None:

@@ -1,4 +1,7 @@
-"""What can be wrong with a record. Raised by `decode`/`open_*`, logged once at the boundary with the device's id."""
+"""What can be wrong with a record. Raised by `decode`/`open_*`, logged once at the boundary with the device's id.
+
+A class that only gateways raise says so, and a board's build leaves it out, which spares its heap.
+"""
 
 
 class ProtocolError(Exception):
@@ -41,6 +44,7 @@ class UnknownDevice(ProtocolError):
     """The device is not in the registry."""
 
     reason = "unknown_device"
+    gateway_only = True
 
 
 class Replayed(ProtocolError):
@@ -53,18 +57,21 @@ class EpochTooFar(ProtocolError):
     """The epoch lies more than MAX_CHAIN_STEPS beyond the last authenticated one: an operator's resync is needed."""
 
     reason = "epoch_too_far"
+    gateway_only = True
 
 
 class Unopenable(ProtocolError):
     """The wrapped seed does not give the key that the clip is sealed with."""
 
     reason = "unopenable"
+    gateway_only = True
 
 
 class HeaderMissing(ProtocolError):
     """A segment or clip end arrived before its clip's header."""
 
     reason = "header_missing"
+    gateway_only = True
 
 
 class BadTransition(ProtocolError):

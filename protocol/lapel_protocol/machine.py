@@ -1,4 +1,8 @@
-"""State machines as tables: {(STATE, EVENT): (NEXT, EFFECTS)}; effects are data that a shell carries out."""
+"""State machines as tables: {(STATE, EVENT): (NEXT, EFFECTS)}; effects are data that a shell carries out.
+
+On a device, where a dictionary costs heap and bytes stay in flash, a table is bytes: for each row state, event, next,
+how many effects, and the effects.
+"""
 
 from .errors import BadTransition
 
@@ -6,7 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    Table = Mapping[tuple[int, int], tuple[int, tuple[int, ...]]]
+    Effects = tuple[int, ...] | bytes
+    Table = Mapping[tuple[int, int], tuple[int, tuple[int, ...]]] | bytes
 
 
 class Machine:
@@ -18,15 +23,27 @@ class Machine:
 
     def allows(self, event: int) -> bool:
         """Whether the table has a row for `event` in this state."""
-        return (self.state, event) in self._table
+        return self._row(event) is not None
 
-    def handle(self, event: int) -> "tuple[int, ...]":
+    def handle(self, event: int) -> "Effects":
         """Go where the table says and return the effects to carry out, in order.
 
         Raises BadTransition, the state unchanged, for an event that the state does not allow.
         """
-        row = self._table.get((self.state, event))
+        row = self._row(event)
         if row is None:
             raise BadTransition("event %d in state %d" % (event, self.state))
         self.state = row[0]
         return row[1]
+
+    def _row(self, event: int) -> "tuple[int, Effects] | None":
+        table = self._table
+        if not isinstance(table, bytes):
+            return table.get((self.state, event))
+        at = 0
+        while at < len(table):
+            end = at + 4 + table[at + 3]
+            if table[at] == self.state and table[at + 1] == event:
+                return table[at + 2], table[at + 4 : end]
+            at = end
+        return None

@@ -23,6 +23,8 @@ RESOLVED_TRUE = 1
 RESOLVED_FALSE = 2
 RESOLVED_TEST = 3
 
+_MAN_DOWN_DEFAULTS = b"\x00\x00\x02\x58\x07\xd0\x2d\x0a"
+
 POLICY_CANCEL = 0
 POLICY_START = 1
 
@@ -273,9 +275,13 @@ def decode_unopenable(payload: bytes) -> UnopenableNotice:
 
 
 class SettingsChange:
-    """A device's settings as a whole; bounds are the device's own (SPEC 8.7). `version` names the set."""
+    """A device's settings as a whole; bounds are the device's own (SPEC 8.7). `version` names the set.
+
+    Those of man-down follow when one of them is not its default, and only then.
+    """
 
     LAYOUT = ">IBBHHHBBH"
+    MAN_DOWN_LAYOUT = ">BBHHBB"
 
     def __init__(self) -> None:
         self.version = 0
@@ -287,9 +293,31 @@ class SettingsChange:
         self.silent = 0
         self.audio = 1
         self.clip_limit_s = 3600
+        self.man_down = 0
+        self.no_movement_min = 0  # 0: stillness alone does not warn
+        self.fall_dip_mg = 600
+        self.fall_impact_mg = 2000
+        self.fall_turn_deg = 45
+        self.fall_still_s = 10
 
     def encode(self) -> bytes:
         """The payload."""
+        return self._encode() + self.man_down_part()
+
+    def man_down_part(self) -> bytes:
+        """The settings of man-down as they follow in the payload; empty when all are their defaults."""
+        part = struct.pack(
+            self.MAN_DOWN_LAYOUT,
+            self.man_down,
+            self.no_movement_min,
+            self.fall_dip_mg,
+            self.fall_impact_mg,
+            self.fall_turn_deg,
+            self.fall_still_s,
+        )
+        return b"" if part == _MAN_DOWN_DEFAULTS else part
+
+    def _encode(self) -> bytes:
         return struct.pack(
             self.LAYOUT,
             self.version,
@@ -307,6 +335,10 @@ class SettingsChange:
 def decode_settings(payload: bytes) -> SettingsChange:
     """Check and read a SettingsChange payload."""
     s = SettingsChange()
+    size = struct.calcsize(SettingsChange.LAYOUT)
+    if len(payload) > size:
+        _decode_man_down(s, payload[size:])
+        payload = payload[:size]
     (
         s.version,
         s.notice_policy,
@@ -330,6 +362,27 @@ def decode_settings(payload: bytes) -> SettingsChange:
     ):
         raise Malformed("setting out of range")
     return s
+
+
+def _decode_man_down(s: SettingsChange, part: bytes) -> None:
+    (
+        s.man_down,
+        s.no_movement_min,
+        s.fall_dip_mg,
+        s.fall_impact_mg,
+        s.fall_turn_deg,
+        s.fall_still_s,
+    ) = fields(SettingsChange.MAN_DOWN_LAYOUT, part)
+    if (
+        part == _MAN_DOWN_DEFAULTS
+        or s.man_down > 1
+        or s.no_movement_min > 240
+        or not 200 <= s.fall_dip_mg <= 900
+        or not 1_500 <= s.fall_impact_mg <= 6_000
+        or s.fall_turn_deg > 90
+        or not 5 <= s.fall_still_s <= 120
+    ):
+        raise Malformed("man-down setting out of range")
 
 
 class StopRecording:

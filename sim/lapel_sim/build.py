@@ -18,6 +18,7 @@ from pathlib import Path
 
 from .fold import fold
 from .rom import write_image
+from .shorten import shorten
 
 # Packages that a board carries, and for each the folder inside it that counts (None = all of it).
 _BOARD_PACKAGES = (("lapel_protocol", None), ("lapel_device", None), ("lapel_sim", "board"))
@@ -84,7 +85,7 @@ def cache_folder() -> Path:
 def _own_sources() -> list[tuple[str, bytes]]:
     """What decides how a build comes out, beside the sources and the compiler."""
     here = Path(__file__).parent
-    return [(name, (here / name).read_bytes()) for name in ("build.py", "fold.py", "rom.py")]
+    return [(name, (here / name).read_bytes()) for name in ("build.py", "fold.py", "rom.py", "shorten.py")]
 
 
 @cache
@@ -139,14 +140,16 @@ def build(march: str | None) -> BoardCode:
 
 def _folded(sources: list[tuple[str, bytes]]) -> dict[str, str]:
     try:
-        return fold({name: text.decode() for name, text in sources})
+        return shorten(fold({name: text.decode() for name, text in sources}))
     except SyntaxError as error:
         raise BuildError(f"{error.filename}:{error.lineno} is not Python: {error.msg}") from error
 
 
 def _compile(compiler: Path, march: str, staging: Path, name: str) -> None:
+    # The name in tracebacks is the module's own, which is interned anyway.
+    source = name.removesuffix(".py").replace("/", ".")
     done = subprocess.run(
-        [compiler, f"-march={march}", "-s", name, "-o", name.removesuffix(".py") + ".mpy", name],
+        [compiler, f"-march={march}", "-s", source, "-o", name.removesuffix(".py") + ".mpy", name],
         cwd=staging,
         capture_output=True,
         text=True,

@@ -5,6 +5,7 @@ from typing import Any
 from .hosttime import host_ms
 from .machine import DeviceFailed, Machine
 from .memory import HeapState
+from .motion import tilted, walk
 from .panel import ALARM, RECORD, check_pattern_name
 
 __all__ = ["DeviceFailed", "SimDevice"]
@@ -14,7 +15,7 @@ _DEBOUNCE_MS = 80
 _PRESS_MS = 120
 _BUTTON_TIMEOUT_S = 10.0
 _SHOW_TIMEOUT_S = 20.0
-_BUTTONS = {"RECORD": RECORD, "ALARM": ALARM}
+_BUTTONS = {"RECORD": RECORD, "ALARM": ALARM, "BOTH": RECORD | ALARM}
 
 
 class SimDevice(Machine):
@@ -25,13 +26,13 @@ class SimDevice(Machine):
     """
 
     def press(self, button: str) -> None:
-        """Press RECORD or ALARM and release it. Raises DeviceFailed when the device does not look at its buttons."""
+        """Press RECORD, ALARM or BOTH and release. Raises DeviceFailed when the device does not look at its buttons."""
         self.hold(button, _PRESS_MS)
 
     def hold(self, button: str, duration_ms: int) -> None:
         """Hold for `duration_ms`, then release. Raises DeviceFailed when the device does not look at its buttons."""
         if button not in _BUTTONS:
-            raise ValueError(f"no button is called {button!r}; there are RECORD and ALARM")
+            raise ValueError(f"no button is called {button!r}; there are RECORD, ALARM and BOTH")
         mask = _BUTTONS[button]
         others = self.buttons.mask & ~mask
         self._acted_ms = host_ms()
@@ -39,6 +40,19 @@ class SimDevice(Machine):
         self._until_seen(duration_ms)
         self.buttons.set(others)
         self._until_seen(_DEBOUNCE_MS)
+
+    def fall(self, peak: float = 4.0) -> None:
+        """Let the wearer fall now and lie still afterwards; `peak` is the impact in times the weight."""
+        self._acted_ms = host_ms()
+        self.note("motion", what="fall")
+        self.motion.fall(self._acted_ms * 1000, peak=peak)
+
+    def move(self, steps_hz: float = 1.9) -> None:
+        """Let the wearer walk, upright, from now on."""
+        self._acted_ms = host_ms()
+        self.note("motion", what="walk")
+        self.motion.posture = tilted(0)
+        self.motion.begin(self._acted_ms * 1000, walk(steps_hz))
 
     def _until_seen(self, duration_ms: int) -> None:
         if not self.buttons.wait_seen(duration_ms, _BUTTON_TIMEOUT_S):

@@ -5,8 +5,12 @@ module's dictionary, and another entry in every module that imports it. Some fou
 192 KiB heap. MicroPython's own `const()` does the same within one module, but CPython does not have it.
 
 What is folded: names in capitals, bound exactly once, at module level, to an expression of integers. The definitions
-and imports of such names vanish, and so do `if TYPE_CHECKING:` blocks and whatever is marked `@gateway_only`. Nothing
-else is touched and every line keeps its number. A board can therefore not look such a constant up by name at run time.
+and imports of such names vanish, and so do `if TYPE_CHECKING:` blocks and whatever is marked `@gateway_only`. A board
+can therefore not look such a constant up by name at run time.
+
+A table of transitions, {(state, event): (next, effects)}, becomes bytes, which `lapel_protocol.machine` reads as well:
+they stay in flash, while a row of the dictionary takes some 110 bytes of heap. Nothing else is touched and every line
+keeps its number.
 """
 
 import ast
@@ -28,6 +32,9 @@ _OPERATIONS: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.BitAnd: operator.and_,
     ast.BitXor: operator.xor,
 }
+
+Table = dict[tuple[int, int], tuple[int, tuple[int, ...]]]
+"""{(state, event): (next, effects)}, each number 0 to 255."""
 
 # (first line, first column, last line, end column, new text); lines from 1, columns in UTF-8 bytes, as ast counts
 _Edit = tuple[int, int, int, int, str]
@@ -135,6 +142,36 @@ def _evaluate(node: ast.expr, known: Mapping[str, int]) -> int | None:
     return None
 
 
+def pack_table(table: Table) -> bytes:
+    """A table of transitions as `lapel_protocol.machine` reads it from bytes."""
+    return b"".join(
+        bytes((state, event, after, len(effects), *effects)) for (state, event), (after, effects) in table.items()
+    )
+
+
+def _table(node: ast.expr, known: Mapping[str, int]) -> "Table | None":
+    """The transitions that an expression spells, None when it spells something else."""
+    if not isinstance(node, ast.Dict) or not node.keys:
+        return None
+    table: Table = {}
+    for key, value in zip(node.keys, node.values, strict=True):
+        where = _numbers(key, known)
+        if where is None or len(where) != 2 or not isinstance(value, ast.Tuple) or len(value.elts) != 2:
+            return None
+        after, effects = _evaluate(value.elts[0], known), _numbers(value.elts[1], known)
+        if after is None or effects is None:
+            return None
+        table[where[0], where[1]] = (after, effects)
+    return table
+
+
+def _numbers(node: ast.expr | None, known: Mapping[str, int]) -> tuple[int, ...] | None:
+    if not isinstance(node, ast.Tuple):
+        return None
+    found = [_evaluate(part, known) for part in node.elts]
+    return tuple(number for number in found if number is not None) if None not in found else None
+
+
 def fold(sources: Mapping[str, str]) -> dict[str, str]:
     """The same files with integer constants folded. Keys are paths like `package/module.py`.
 
@@ -161,8 +198,13 @@ def _rewrite(module: _Module, modules: Mapping[str, _Module]) -> str:
 
     for statement in module.statements.values():
         remove(statement)
+    for statement in module.tree.body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            table = _table(statement.value, known)
+            if table is not None:
+                remove(statement, f"{statement.targets[0].id} = {pack_table(table)!r}")
     for node in ast.walk(module.tree):
-        if isinstance(node, (ast.If, ast.FunctionDef)) and _is_left_out(node):
+        if isinstance(node, (ast.If, ast.FunctionDef, ast.ClassDef)) and _is_left_out(node):
             remove(node)
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             if node.targets[0].id == _TYPE_CHECKING:
@@ -217,8 +259,13 @@ def _uses(
     return edits, in_use
 
 
-def _is_left_out(node: ast.If | ast.FunctionDef) -> bool:
-    """Whether this is an `if TYPE_CHECKING:` block, a function marked as one that no device calls, or the mark."""
+def _is_left_out(node: ast.If | ast.FunctionDef | ast.ClassDef) -> bool:
+    """Whether this is an `if TYPE_CHECKING:` block, a function marked as one that no device calls, or the mark; or a
+    class that says `gateway_only = True` of itself.
+    """
+    if isinstance(node, ast.ClassDef):
+        said = [line.targets[0] for line in node.body if isinstance(line, ast.Assign)]
+        return any(isinstance(target, ast.Name) and target.id == _GATEWAY_ONLY for target in said)
     if isinstance(node, ast.If):
         return isinstance(node.test, ast.Name) and node.test.id == _TYPE_CHECKING
     marks = [mark.id for mark in node.decorator_list if isinstance(mark, ast.Name)]

@@ -11,13 +11,17 @@ from typing import Any
 
 from . import launcher
 from .camera import CameraModel, MicrophoneModel
+from .chips.i2c import I2CBus
+from .chips.lis3dh import Lis3dhChip
 from .disk import BlockDisk
+from .gnss import GnssModel
 from .hardware import Hardware
 from .hostile import Loot, read_memory
 from .hosttime import TICKS_PERIOD, DeviceTicks, host_ms
 from .journal import Journal
 from .link import LinkProxy, LinkThread
 from .memory import HeapReader
+from .motion import Motion
 from .panel import ButtonModel, IndicatorModel
 from .power import Power, PowerLost
 from .sectors import SectorFlash
@@ -28,6 +32,7 @@ _FILES = "lapel_sim.board.run_files"
 # Ticks begin this long before their wrap, so that every run of half a minute meets it.
 TICKS_BEFORE_WRAP_MS = 15_000
 _CONSOLE_LINE_MAX = 500
+_ACCELEROMETER_ADDRESS = 0x18
 
 
 class DeviceFailed(Exception):
@@ -84,6 +89,11 @@ class Machine:
         self.camera = CameraModel(footage, name, hardware.frame_interval_ms, hardware.max_frame_bytes, self.note)
         self.microphone = MicrophoneModel(footage, self.note)
         self.battery = BatteryModel()
+        self.motion = Motion(f"motion of {name}")
+        self.gnss = GnssModel()
+        self.i2c = I2CBus()
+        self.accelerometer = Lis3dhChip(lambda: host_ms() * 1000, self.motion.at)
+        self.i2c.attach(_ACCELEROMETER_ADDRESS, self.accelerometer)
         self.sectors = SectorFlash(folder / "sectors.img", hardware.sectors)
         kind = hardware.disk
         self.disk = BlockDisk(folder / "disk.img", kind.blocks, kind.block_bytes, kind.write_cache)
@@ -95,6 +105,8 @@ class Machine:
             camera=self.camera,
             microphone=self.microphone,
             battery=self.battery,
+            i2c=self.i2c,
+            gnss=self.gnss,
             sectors=self.sectors,
             disk=self.disk,
             link=self.link,
@@ -137,6 +149,9 @@ class Machine:
         self.ticks = DeviceTicks(TICKS_PERIOD - self.ticks_before_wrap_ms)
         self.camera.power_on(self.ticks)
         self.microphone.power_on()
+        self.accelerometer.power_on()
+        self.buttons.power_on()
+        self.gnss.power(False, host_ms())
         self.indicator.power_on()
         self._fed_ms = 0
         self._heap = HeapReader()

@@ -4,7 +4,11 @@ import threading
 from collections.abc import Callable
 
 from lapel_device.feedback import IDLE
+from lapel_device.gestures import ALARM_WAS_HELD
+from lapel_device.hold_latch import HoldLatch
 from lapel_device.pattern_names import PATTERN_NAMES, PATTERN_OF_COLOUR
+
+from .hosttime import host_ms
 
 RECORD = 1
 ALARM = 2
@@ -26,6 +30,13 @@ class ButtonModel:
         self._seen_mask = 0
         self._seen_since_ms = 0
         self._last_read_ms = 0
+        self._latch = HoldLatch()
+
+    def power_on(self) -> None:
+        """The board's latch of ALARM's edges starts anew; a button may be down already."""
+        with self._changed:
+            self._latch = HoldLatch()
+            self._latch.edge(bool(self._mask & ALARM), host_ms())
 
     def set(self, mask: int) -> None:
         """Hold exactly the buttons of `mask` down."""
@@ -34,6 +45,7 @@ class ButtonModel:
                 return
             pressed, released = mask & ~self._mask, self._mask & ~mask
             self._mask = mask
+            self._latch.edge(bool(mask & ALARM), host_ms())
             self._seen_mask = -1  # the new level counts from the read that first sees it
         for button, name in BUTTON_NAMES.items():
             if (pressed | released) & button:
@@ -42,6 +54,11 @@ class ButtonModel:
     @property
     def mask(self) -> int:
         return self._mask
+
+    @property
+    def reads(self) -> int:
+        """How often the device has looked."""
+        return self._reads
 
     def read(self, at_ms: int) -> int:
         """The device looks, at a host time."""
@@ -52,7 +69,7 @@ class ButtonModel:
             self._last_read_ms = at_ms
             self._reads += 1
             self._changed.notify_all()
-            return self._mask
+            return self._mask | (ALARM_WAS_HELD if self._latch.completed(at_ms) else 0)
 
     def wait_seen(self, duration_ms: int, timeout_s: float) -> bool:
         """Wait until the device has seen the present level over `duration_ms`; False when it did not look for

@@ -11,7 +11,9 @@ from typing import BinaryIO
 
 from .board import ops
 from .camera import CameraModel, MicrophoneModel
+from .chips.i2c import I2CBus
 from .disk import BlockDisk, DiskFault
+from .gnss import GnssModel
 from .hardware import Hardware
 from .hosttime import host_ms
 from .link import LinkProxy
@@ -55,6 +57,8 @@ class Bench:
     camera: CameraModel
     microphone: MicrophoneModel
     battery: BatteryModel
+    i2c: I2CBus
+    gnss: GnssModel
     sectors: SectorFlash
     disk: BlockDisk
     link: LinkProxy
@@ -115,6 +119,12 @@ class RequestServer:
             ops.MICROPHONE_STOP: _without_result(lambda _: bench.microphone.stop()),
             ops.MICROPHONE_READ: self._microphone_read,
             ops.BATTERY: lambda _: (bench.battery.percent, bench.battery.minutes_left, b""),
+            ops.I2C_READ: self._i2c_read,
+            ops.I2C_WRITE: _without_result(
+                lambda request: bench.i2c.writeto_mem(request.index, request.a, request.payload)
+            ),
+            ops.GNSS_POWER: _without_result(lambda request: bench.gnss.power(bool(request.index), host_ms())),
+            ops.GNSS_READ: self._gnss_read,
             ops.SECTOR_READ: lambda request: (0, 0, bench.sectors.read(request.index, request.a, request.room)),
             ops.SECTOR_ERASE: self._sector_erase,
             ops.SECTOR_PROGRAM: self._sector_program,
@@ -178,6 +188,15 @@ class RequestServer:
     def _microphone_read(self, request: Request) -> Answer:
         samples = self._bench.microphone.read(request.room)
         return len(samples), 0, samples
+
+    def _gnss_read(self, request: Request) -> Answer:
+        sentences = self._bench.gnss.read(request.room, host_ms())
+        return len(sentences), 0, sentences
+
+    def _i2c_read(self, request: Request) -> Answer:
+        found = bytearray(request.room)
+        self._bench.i2c.readfrom_mem_into(request.index, request.a, found)
+        return len(found), 0, bytes(found)
 
     def _entropy(self, request: Request) -> Answer:
         source = self._bench.entropy

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lapel_device.boards.contract import Bytes, TlsIdentity, Writable
+    from lapel_device.boards.contract import Accelerometer, Bytes, Gnss, TlsIdentity, Writable
 
 
 class PowerCut(Exception):
@@ -410,6 +410,14 @@ class MemoryBoard:
         self.watchdog = MemoryWatchdog()
         self.lines: list[str] = []
         self.resets = 0
+        self.sensor: Accelerometer | None = None
+        self.receiver: Gnss | None = None
+
+    def accelerometer(self) -> Accelerometer | None:
+        return self.sensor
+
+    def gnss(self) -> Gnss | None:
+        return self.receiver
 
     def entropy(self, size: int) -> bytes:
         return self._random.randbytes(size)

@@ -145,7 +145,8 @@ class DeskStorage(boardkit.MemoryStorage):
 class DeskBoard(boardkit.MemoryBoard):
     """A provisioned board with no bearer. `power_cut` takes what was not durable; the key sectors stay."""
 
-    def __init__(self, size_bytes: int = 8 << 20, settings: dict[str, int] | None = None) -> None:
+    def __init__(self, size_bytes: int = 8 << 20, settings: dict[str, int] | None = None, **fields: object) -> None:
+        """`fields` go into /config.json."""
         super().__init__()
         self.storage: DeskStorage = DeskStorage(size_bytes)
         self.profile = DeskProfile()
@@ -155,7 +156,7 @@ class DeskBoard(boardkit.MemoryBoard):
         self.desk_battery = DeskBattery()
         self.desk_indicator = DeskIndicator(self.clock)
         provision_sectors(self.sectors, chain_start(K_DEV, DEVICE), POOL)
-        self.storage.put("/config.json", json.dumps(config_fields(settings)).encode())
+        self.storage.put("/config.json", json.dumps({**config_fields(settings), **fields}).encode())
         self.repeated_entropy = False
 
     def as_board(self) -> "Board":

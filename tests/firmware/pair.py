@@ -4,7 +4,7 @@ The gateway here keeps everything in lists and answers at once; what it leaves o
 """
 
 import random
-from typing import Any
+from typing import Any, Self
 
 from lapel_device.application import Application
 from lapel_protocol import command as commands
@@ -197,7 +197,7 @@ class DevicePair:
         """Join or lose the bearer."""
         self.gateway.network.switch(up, self.random)
 
-    def run(self, duration_ms: int) -> "DevicePair":
+    def run(self, duration_ms: int) -> Self:
         """Let time pass."""
         end_ms = self.now_ms + duration_ms
         while self.now_ms < end_ms:
@@ -222,27 +222,37 @@ class DevicePair:
         self.app.poll(now_ms)
         self.gateway.network.move(1 << 20, 1 << 20)
 
-    def press(self) -> "DevicePair":
+    def press(self) -> Self:
         """A short push of RECORD, and a while."""
         return self._push(RECORD_BUTTON, 200).run(600)
 
-    def hold(self) -> "DevicePair":
+    def hold(self) -> Self:
         """Hold RECORD until it counts."""
         return self._push(RECORD_BUTTON, 1700).run(200)
 
-    def hold_alarm(self) -> "DevicePair":
+    def hold_alarm(self) -> Self:
         """Hold ALARM until it counts."""
         return self._push(ALARM_BUTTON, 2200).run(200)
+
+    def hold_drill(self) -> Self:
+        """Hold both buttons until it counts."""
+        return self._push(RECORD_BUTTON | ALARM_BUTTON, 3200).run(300)
+
+    def type_pin(self, symbols: str) -> Self:
+        """Short and long pushes of RECORD, and the pause that ends them."""
+        for symbol in symbols:
+            self._push(RECORD_BUTTON, 800 if symbol == "L" else 160).run(300)
+        return self.run(2000)
 
     def notes(self) -> list[int]:
         """What the recording notes that arrived say, in order."""
         return [decode_recording_note(note.payload).what for note in self.gateway.reported(events.RECORDING_NOTE)]
 
     def shows(self, pattern: int) -> bool:
-        """Whether the device shows a pattern of feedback.PATTERNS, alone or in turn."""
+        """Whether the device shows a pattern of feedback, alone or in turn."""
         return self.app._display.is_on(pattern)
 
-    def _push(self, button: int, duration_ms: int) -> "DevicePair":
+    def _push(self, button: int, duration_ms: int) -> Self:
         self.board.buttons.mask |= button
         self.run(duration_ms)
         self.board.buttons.mask &= ~button

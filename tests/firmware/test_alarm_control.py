@@ -150,3 +150,57 @@ def test_holding_alarm_again_plays_its_state_from_the_beginning() -> None:
     worn.control.show_again(3000)
     worn.display.poll(3000)
     assert worn.display._vibrate
+
+
+def test_a_real_alarm_takes_the_place_of_a_drill_and_nothing_takes_the_place_of_a_real_one() -> None:
+    worn = Worn()
+    worn.control.raised(4, 7, 0, True)
+    assert (worn.control.test, worn.control.makes_way) == (True, True)
+    assert worn.display.is_on(feedback.ALARM_TEST)
+    assert worn.shown == [feedback.ALARM_RAISED]
+    worn.control.raised(4, 9, 100)
+    assert (worn.control.test, worn.control.makes_way) == (False, False)
+    assert not worn.display.is_on(feedback.ALARM_TEST)
+    assert not worn.control.answer(RESOLVE, 4, 7, 200), "the drill's answers are nobody's any more"
+
+
+def test_the_test_look_goes_with_the_drills_end() -> None:
+    worn = Worn()
+    worn.control.raised(4, 7, 0, True)
+    worn.control.answer(ACKNOWLEDGE, 4, 7, 1)
+    assert worn.display.is_on(feedback.ALARM_TEST)
+    worn.control.answer(RESOLVE, 4, 7, 2)
+    assert not worn.display.is_on(feedback.ALARM_TEST)
+
+
+@pytest.mark.parametrize("test", [False, True])
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_restart_keeps_whether_it_was_a_drill_and_whether_it_was_cancelled(test: bool, cancelled: bool) -> None:
+    worn = Worn()
+    worn.control.raised(4, 7, 0, test)
+    worn.control.answer(RECEIPT, 4, 7, 1)
+    worn.control.keep()
+    if cancelled:
+        worn.control.cancel(2)
+        worn.control.keep()
+    again = Worn(worn.storage)
+    assert again.control.load(0)
+    assert (again.control.state, again.control.test, again.control.makes_way) == (RECEIVED, test, test)
+    assert again.control.cancelled == cancelled
+    assert again.display.is_on(feedback.ALARM_TEST) == test
+    assert again.display.is_on(feedback.CANCEL_SENT) == cancelled
+    assert again.shown == [feedback.ALARM_RECEIVED]
+
+
+def test_a_cancel_is_shown_beside_the_alarm_until_somebody_answers() -> None:
+    worn = Worn()
+    worn.control.raised(4, 7, 0)
+    worn.control.cancel(1)
+    worn.control.answer(RECEIPT, 4, 7, 2)
+    assert worn.display.is_on(feedback.CANCEL_SENT)
+    assert worn.shown == [feedback.ALARM_RECEIVED]
+    worn.control.answer(ACKNOWLEDGE, 4, 7, 3)
+    assert not worn.display.is_on(feedback.CANCEL_SENT)
+    worn.control.cancel(4)
+    assert not worn.display.is_on(feedback.CANCEL_SENT)
+    assert worn.shown == [feedback.ALARM_ACKNOWLEDGED]

@@ -7,10 +7,12 @@ import pytest
 from lapel_device import feedback
 from lapel_device.clip_writer import ClipWriter
 from lapel_device.epochs import EpochLedger
+from lapel_device.gestures import ALARM_WAS_HELD
 from lapel_device.keystore import KeyStore
 from lapel_device.matroska import MatroskaWriter
 from lapel_device.seeds import Seeds
 from lapel_device.spool import Spool
+from lapel_device.uplink import OFFLINE, ONLINE
 from lapel_protocol import alarm, command, event, recording
 from lapel_protocol.clip import (
     NOTICE_ALARM,
@@ -290,3 +292,24 @@ def test_a_wearers_clip_for_which_there_is_no_memory_is_refused_and_begins_when_
     assert pair.notes() == [NOTE_REFUSED]
     pair.hold()
     assert pair.app.status().recording == recording.RECORDING
+
+
+def test_alarm_is_pushed_and_the_link_that_was_lost_is_connected_before_the_hold_is_over() -> None:
+    pair = DevicePair().run(3000)
+    link = pair.gateway.network.link
+    assert link is not None
+    link.drop(pair.random)
+    pair.run(200)
+    assert pair.app._uplink.state == OFFLINE
+    pair.board.buttons.mask = 2
+    pair.run(1000)
+    assert pair.app.status().alarm == alarm.QUIET
+    assert pair.app._uplink.state == ONLINE
+
+
+def test_a_hold_that_only_the_board_saw_raises_one_alarm() -> None:
+    pair = DevicePair().run(3000)
+    pair.app.sample_buttons(ALARM_WAS_HELD, pair.now_ms)
+    pair.run(500)
+    assert pair.app.status().alarm == alarm.RECEIVED
+    assert len(pair.gateway.reported(event.ALARM_RAISED)) == 1

@@ -5,6 +5,7 @@ import errno
 import pytest
 
 from lapel_device import feedback
+from lapel_device.pattern_names import PATTERNS
 from lapel_device.seeds import Seeds
 from lapel_protocol import alarm, event, recording
 from lapel_protocol import command as commands
@@ -153,7 +154,7 @@ def test_a_write_that_fails_ends_the_clip_and_it_is_settled_in_the_same_boot(fai
     pair.run(1000)
     assert pair.app.status().recording == recording.IDLE
     assert not pair.app.wants_camera
-    refused = feedback.PATTERNS[feedback.REFUSED][feedback.COLOUR]
+    refused = PATTERNS[feedback.REFUSED].colour
     assert any(rgb == refused for _, rgb, _, _ in pair.board.desk_indicator.changes)
     pair.link(True)
     pair.run(6000)

@@ -3,8 +3,8 @@
 import itertools
 
 from lapel_device import feedback
-from lapel_device.feedback import COLOUR, LIGHT, PATTERNS, PULSES, Feedback
-from lapel_device.pattern_names import PATTERN_NAMES, PATTERN_OF_COLOUR
+from lapel_device.feedback import Feedback
+from lapel_device.pattern_names import PATTERN_NAMES, PATTERN_OF_COLOUR, PATTERNS
 
 STEP_MS = 10
 
@@ -59,16 +59,16 @@ class Observer:
 
 
 def colour(pattern: int) -> int:
-    return PATTERNS[pattern][COLOUR]
+    return PATTERNS[pattern].colour
 
 
 def test_every_pattern_has_one_colour_that_no_other_has() -> None:
-    assert all(row[COLOUR] for row in PATTERNS)
+    assert all(row.colour for row in PATTERNS)
     assert len(PATTERN_OF_COLOUR) == len(PATTERNS) == len(set(PATTERN_NAMES))
 
 
 def test_every_pattern_is_told_apart_without_colours() -> None:
-    rhythms = {(row[LIGHT], row[PULSES]) for row in PATTERNS}
+    rhythms = {(row.light, row.pulses) for row in PATTERNS}
     assert len(rhythms) == len(PATTERNS)
 
 
@@ -165,5 +165,5 @@ def test_the_answer_to_a_press_is_seen_at_once_also_while_an_alarm_is_shown() ->
     observer.feedback.show(feedback.STOPPED, pressed_ms)
     observer.watch(1500)
     lit = observer.colours(pressed_ms)
-    assert lit[0] == PATTERNS[feedback.STOPPED][COLOUR]
-    assert PATTERNS[feedback.ALARM_ACKNOWLEDGED][COLOUR] in lit, "and the alarm is shown again after it"
+    assert lit[0] == PATTERNS[feedback.STOPPED].colour
+    assert PATTERNS[feedback.ALARM_ACKNOWLEDGED].colour in lit, "and the alarm is shown again after it"

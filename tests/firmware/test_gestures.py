@@ -5,9 +5,21 @@ import random
 import pytest
 
 from lapel_device import gestures
-from lapel_device.gestures import ALARM_BUTTON, ALARM_HOLD, RECORD_BUTTON, RECORD_DOUBLE, RECORD_HOLD, RECORD_PRESS
+from lapel_device.gestures import (
+    ALARM_BUTTON,
+    ALARM_HOLD,
+    DRILL_HOLD,
+    RECORD_BUTTON,
+    RECORD_DOUBLE,
+    RECORD_DOUBLE_HOLD,
+    RECORD_HOLD,
+    RECORD_LONG,
+    RECORD_PRESS,
+    RECORD_SHORT,
+)
 
 STEP_MS = 10
+BOTH = RECORD_BUTTON | ALARM_BUTTON
 
 
 class Hands:
@@ -17,11 +29,16 @@ class Hands:
         self.gestures = gestures.Gestures()
         self.now_ms = start_ms
         self.seen: list[tuple[int, int]] = []
+        self.lengths = ""
 
     def level(self, mask: int, duration_ms: int, step_ms: int = STEP_MS) -> "Hands":
         end_ms = self.now_ms + duration_ms
         while self.now_ms < end_ms:
             found = self.gestures.sample(mask, self.now_ms)
+            length = found & (RECORD_SHORT | RECORD_LONG)
+            found &= ~length
+            if length:
+                self.lengths += "L" if length == RECORD_LONG else "S"
             if found:
                 self.seen.append((found, self.now_ms))
             self.now_ms += step_ms
@@ -30,6 +47,10 @@ class Hands:
     @property
     def names(self) -> list[int]:
         return [found for found, _ in self.seen]
+
+    def push(self, duration_ms: int) -> "Hands":
+        """Push RECORD and let it go."""
+        return self.level(RECORD_BUTTON, duration_ms).level(0, 100)
 
 
 def test_a_press_is_delivered_when_the_button_is_let_go() -> None:
@@ -55,10 +76,68 @@ def test_alarm_needs_two_seconds() -> None:
     assert hands.seen == [(ALARM_HOLD, start_ms + gestures.ALARM_HOLD_MS)]
 
 
-def test_both_buttons_held_together_give_both_gestures() -> None:
+def test_both_buttons_held_together_are_a_drill_and_nothing_else() -> None:
+    hands = Hands(0)
+    hands.level(ALARM_BUTTON, 200).level(BOTH, 5000).level(RECORD_BUTTON, 2000).level(0, 500)
+    assert hands.seen == [(DRILL_HOLD, 200 + gestures.DRILL_HOLD_MS)]
     hands = Hands()
-    hands.level(RECORD_BUTTON | ALARM_BUTTON, 3000).level(0, 100)
-    assert hands.names == [RECORD_HOLD, ALARM_HOLD]
+    hands.level(BOTH, 3500).level(ALARM_BUTTON, 4000).level(0, 500)
+    assert hands.names == [DRILL_HOLD]
+
+
+@pytest.mark.parametrize("last", [RECORD_BUTTON, ALARM_BUTTON, 0])
+def test_a_drill_that_ends_early_after_the_time_of_an_alarm_is_an_alarm(last: int) -> None:
+    hands = Hands(0)
+    hands.level(BOTH, 2500).level(last, 400).level(0, 500)
+    assert hands.names == [ALARM_HOLD]
+    assert hands.seen[0][1] <= 2550
+
+
+def test_a_drill_that_ends_before_the_time_of_an_alarm_is_none() -> None:
+    hands = Hands()
+    hands.level(BOTH, 1900).level(0, 500)
+    assert hands.names == []
+
+
+def test_alarm_found_while_record_is_held_for_something_else_is_an_alarm_in_its_own_time() -> None:
+    for before_ms in (gestures.TOGETHER_MS, 1000, 3000):
+        hands = Hands(0)
+        hands.level(RECORD_BUTTON, before_ms).level(BOTH, 4000).level(0, 500)
+        assert (ALARM_HOLD, before_ms + gestures.ALARM_HOLD_MS) in hands.seen
+        assert sorted(hands.names) == [RECORD_HOLD, ALARM_HOLD]
+
+
+def test_record_touched_while_alarm_is_held_delays_nothing() -> None:
+    hands = Hands(0)
+    hands.level(ALARM_BUTTON, 600).level(BOTH, 2400).level(0, 500)
+    assert (ALARM_HOLD, gestures.ALARM_HOLD_MS) in hands.seen
+    assert DRILL_HOLD not in hands.names
+
+
+def test_a_drill_that_a_stall_hides_is_no_alarm_that_nobody_held() -> None:
+    hands = Hands(0)
+    hands.level(BOTH, 300)
+    hands.now_ms = 4000
+    hands.level(0, 500)
+    assert not {ALARM_HOLD, DRILL_HOLD} & set(hands.names)
+
+
+def test_the_boards_word_of_a_hold_is_one_gesture_with_the_drill_that_it_belongs_to() -> None:
+    hands = Hands(0)
+    hands.level(BOTH, 3500).level(0, 30).level(gestures.ALARM_WAS_HELD, 10).level(0, 500)
+    assert hands.names == [DRILL_HOLD]
+    hands = Hands(0)
+    hands.level(BOTH, 2500).level(0, 30).level(gestures.ALARM_WAS_HELD, 10).level(0, 500)
+    assert hands.names == [ALARM_HOLD]
+
+
+def test_every_push_that_is_let_go_before_its_hold_is_short_or_long() -> None:
+    hands = Hands().push(80).push(700).push(490).push(510).push(1600).push(1400)
+    assert hands.lengths == "SLSLL"
+    hands = Hands()
+    hands.gestures.defer_single = True
+    hands.push(80).push(80).push(700).level(0, 1000)
+    assert hands.lengths == "SSL"
 
 
 def test_gestures_completed_in_one_sample_are_both_delivered() -> None:
@@ -122,11 +201,23 @@ def test_two_slow_presses_are_two_presses() -> None:
     assert hands.names == [RECORD_PRESS, RECORD_PRESS]
 
 
-def test_press_then_hold_in_a_visit_is_the_hold_alone() -> None:
+def test_press_then_hold_in_a_visit_is_a_gesture_of_its_own_if_it_is_quick() -> None:
     hands = Hands()
     hands.gestures.defer_single = True
     hands.level(RECORD_BUTTON, 100).level(0, 200).level(RECORD_BUTTON, 2000).level(0, 1000)
-    assert hands.names == [RECORD_HOLD]
+    assert hands.names == [RECORD_DOUBLE_HOLD]
+    hands.level(RECORD_BUTTON, 2000).level(0, 1000)
+    assert hands.names == [RECORD_DOUBLE_HOLD, RECORD_HOLD]
+    hands = Hands()
+    hands.gestures.defer_single = True
+    hands.level(RECORD_BUTTON, 100).level(0, gestures.DOUBLE_PRESS_MS + 20).level(RECORD_BUTTON, 2000).level(0, 1000)
+    assert RECORD_HOLD in hands.names
+
+
+def test_press_then_hold_without_visits_is_a_press_and_a_hold() -> None:
+    hands = Hands()
+    hands.level(RECORD_BUTTON, 100).level(0, 200).level(RECORD_BUTTON, 2000).level(0, 1000)
+    assert hands.names == [RECORD_PRESS, RECORD_HOLD]
 
 
 def test_a_third_press_starts_anew_after_a_double_press() -> None:

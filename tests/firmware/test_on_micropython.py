@@ -12,7 +12,7 @@ import pytest
 from lapel_protocol.alarm import RAISED
 from lapel_protocol.clip import END_WEARER, NOTICE_ALARM
 from lapel_protocol.keys import chain_start
-from lapel_protocol.recording import IDLE
+from lapel_protocol.recording import IDLE, RECORDING
 from lapel_sim.launcher import find_micropython, start
 from tests.firmware.desk import DEVICE, K_DEV, POOL, OpenedClip, config_fields
 from tests.firmware.device.desk_device import frame_size
@@ -108,3 +108,17 @@ def test_the_runtime_records_with_the_real_asyncio(tmp_path: Path) -> None:
     assert times == sorted(times)
     assert clip.end.duration_ms > 2500
     assert end["fed"] > 10
+
+
+def test_a_visit_with_location_a_clip_and_an_alarm_fits_a_devices_heap(tmp_path: Path) -> None:
+    told, clips = run_device(tmp_path, "visit")
+    assert told_of(told, "fault")["fault"] == ""
+    assert told_of(told, "events")["events"] == 2, "the probe and the start"
+    during = told_of(told, "reads")
+    assert (during["alarm"], during["recording"], during["started"]) == (RAISED, RECORDING, 1)
+    assert during["reads"] > 20
+    heap = phases(told)
+    assert heap["visited"]["free"] >= SPARE_BYTES, heap
+    assert heap["visited"]["live"] - heap["booted"]["live"] <= 14 * 1024, heap
+    [clip] = clips.values()
+    assert clip.header.notice != NOTICE_ALARM

@@ -20,6 +20,13 @@ def test_a_good_configuration_is_read() -> None:
     assert (config.device, config.modulus, config.host, config.port) == (DEVICE, MODULUS, "broker.test", 8883)
     assert (config.settings.notice_timeout_ms, config.settings.notice_policy) == (5000, POLICY_START)
     assert config.settings.version == 0
+    assert (config.cancel_pin, config.duress_pin, config.tamper) == ("", "", False)
+
+
+def test_pins_are_four_to_eight_pushes_and_either_may_be_off() -> None:
+    config = load_config(stored({**config_fields(), "cancel_pin": "SLSS", "duress_pin": "LLLLLLLL", "tamper": True}))
+    assert (config.cancel_pin, config.duress_pin, config.tamper) == ("SLSS", "LLLLLLLL", True)
+    assert load_config(stored({**config_fields(), "duress_pin": "SSSS"})).duress_pin == "SSSS"
 
 
 @pytest.mark.parametrize(
@@ -36,6 +43,11 @@ def test_a_good_configuration_is_read() -> None:
         ({"port": "1883"}, "port"),
         ({"tls": True, "server_hostname": ""}, "server_hostname"),
         ({"build_ms": -1}, "build_ms"),
+        ({"cancel_pin": "SSS"}, "cancel_pin is not 4 to 8 letters S and L"),
+        ({"cancel_pin": "SSSSSSSSS"}, "cancel_pin"),
+        ({"cancel_pin": "SLSX"}, "cancel_pin"),
+        ({"duress_pin": 4}, "duress_pin"),
+        ({"cancel_pin": "SLSL", "duress_pin": "SLSL"}, "the same"),
         ({"settings": []}, "settings"),
         ({"settings": {"volume": 3}}, "unknown setting volume"),
         ({"settings": {"version": 3}}, "unknown setting version"),

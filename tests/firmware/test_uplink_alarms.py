@@ -178,3 +178,16 @@ def test_an_alarm_that_storage_does_not_take_still_goes_out_and_is_repeated() ->
     copies = [payload for name, payload, _, _ in world.shore.published if name.endswith("/alarm")]
     assert len(copies) > 3
     assert set(copies) == {record}
+
+
+def test_a_push_of_alarm_begins_the_connection_that_its_hold_will_need() -> None:
+    world = World().run(1_000)
+    world.lose_link()
+    world.run(10)
+    assert len(world.board.network.links) == 1
+    world.uplink.hurry(world.now_ms)
+    world.run(500)
+    assert len(world.board.network.links) == 2
+    world.uplink.hurry(world.now_ms)
+    world.run(500)
+    assert len(world.board.network.links) == 2, "one that works is left alone"

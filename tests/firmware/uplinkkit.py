@@ -45,6 +45,9 @@ class Host:
     def on_alarm_sent(self, boot: int, counter: int, now_ms: int) -> None:
         self.sent.append((boot, counter))
 
+    def on_event_receipted(self, boot: int, counter: int) -> None:
+        """Nobody waits for it."""
+
     def on_command(self, kind: int, body: Any, now_ms: int) -> None:
         self.commands.append((kind, body))
 

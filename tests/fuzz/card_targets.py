@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lapel_device.alarm_control import LATCH_PATH, AlarmControl
 from lapel_device.clip_lane import END, HEADER, SEGMENTS, ClipLane
@@ -22,10 +22,11 @@ from lapel_device.keystore import MARK_BOOT, MARK_CLIP, KeyStore, KeyStoreFault,
 from lapel_device.settings import CONFIG_PATH, SETTINGS_PATH, ConfigError, Settings, load_config
 from lapel_device.spool import Spool
 from lapel_device.timekeeper import MAX_WALL_MS, Timekeeper
+from lapel_device.visit_control import VISIT_PATH, VisitControl
 from lapel_protocol.alarm import QUIET, RESOLVED
 from lapel_protocol.crypto import crc32, sha256
 from lapel_protocol.limits import CLIP_HEADER_BYTES, MAX_EVENT_RECORD_BYTES
-from lapel_protocol.orders import Credit, SettingsChange, decode_settings
+from lapel_protocol.orders import VISIT_OVERDUE, Credit, SettingsChange, decode_settings
 from lapel_protocol.report_decoders import decode_heartbeat, decode_hello
 from lapel_protocol.reports import Heartbeat, Hello
 from tests.firmware.boardkit import MemoryClock, MemoryIndicator
@@ -33,6 +34,10 @@ from tests.fuzz import genuine
 from tests.fuzz.card import Card, Flash
 from tests.fuzz.harness import READ, REFUSED, Built, Finding, target
 from tests.fuzz.mutation import PartMutator, framed, frames
+
+if TYPE_CHECKING:
+    from lapel_device.alarm_calls import AlarmCalls
+    from lapel_device.identity import Identity
 
 _BUILD_MS = 1_750_000_000_000
 
@@ -57,6 +62,9 @@ def good_config() -> dict[str, Any]:
         "tls": True,
         "server_hostname": "broker.example.org",
         "build_ms": _BUILD_MS,
+        "cancel_pin": "SLSS",
+        "duress_pin": "SLLSLLSL",
+        "tamper": True,
         "settings": {"heartbeat_s": 30, "silent": 1},
     }
 
@@ -86,9 +94,10 @@ def config(_scratch: Path) -> Built:
 
 @target("card/state", share=1, max_bytes=400)
 def state(_scratch: Path) -> Built:
-    """Settings, latched alarm, time and epoch ledger, each a small file with a CRC."""
+    """Settings, latched alarm, time, epoch ledger and visit, each a small file with a CRC."""
     twofold = [stem + copy for stem in (SETTINGS_PATH, LATCH_PATH) for copy in "01"]
-    paths = (*twofold, "/time.0", "/time.1", "/epochs.0", "/epochs.1")
+    visit_paths = (VISIT_PATH + "0", VISIT_PATH + "1")
+    paths = (*twofold, "/time.0", "/time.1", "/epochs.0", "/epochs.1", *visit_paths)
     flash = Flash()
     provision_sectors(flash, genuine.chain_key(0), bytes(32))
     store = KeyStore(flash)
@@ -108,6 +117,9 @@ def state(_scratch: Path) -> Built:
         alarm.keep()
         if read is (alarm.state in (QUIET, RESOLVED)):
             raise Spoilt("an alarm that is latched and is not")
+        visits = _visits(card)
+        if visits.number or visits.state > VISIT_OVERDUE:
+            raise Spoilt("a visit with a place that no gateway has spoken of")
         clock = MemoryClock()
         timekeeper = Timekeeper(clock, card, _BUILD_MS)
         timekeeper.boot(5)
@@ -135,10 +147,36 @@ def state(_scratch: Path) -> Built:
         (0x85, struct.pack(">Q", _BUILD_MS + 9)),
         (0x86, struct.pack(">III", 4, 0, 3) + entries),
         (0x87, struct.pack(">III", 5, 1, 2) + entries[1:]),
+        (0x88, struct.pack(">IBBHQQII", 12, 2, 0, 900, _BUILD_MS, _BUILD_MS, 0, 0)),
+        (0x89, struct.pack(">IBBHQQII", 0, 4, 1, 0, 1 << 63, 1, 2, 9)),
     ]
     hostile = [(0x87, struct.pack(">III", 0xFFFFFFFF, 0xFFFFFFFE, 1) + b"\x09"), (0x82, struct.pack(">IIB", 2, 9, 6))]
     seeds = [framed(good), *(framed([part]) for part in [*good, *hostile]), framed([(3, b"torn")])]
     return Built(one, seeds, PartMutator([body for _, body in [*good, *hostile]], 256))
+
+
+def _visits(card: Card) -> VisitControl:
+    """What the device makes of a visit's file: taken up, ticked, kept again."""
+    journal = cast("Journal", _Unanswered())
+    calls = cast("AlarmCalls", _Unanswered())
+    visits = VisitControl(Feedback(MemoryIndicator()), card, cast("Identity", None), journal, calls, _Unanswered())
+    visits.load(5)
+    visits.poll(_BUILD_MS, True, 10)
+    visits.keep()
+    return visits
+
+
+class _Unanswered:
+    """A journal in which every event still waits, and alarms that go nowhere."""
+
+    def row_of(self, boot: int, counter: int) -> int:
+        return 0
+
+    def send_low_battery(self, now_ms: int) -> None:
+        """Nobody hears it."""
+
+    def report(self, kind: int, payload: bytes, now_ms: int) -> None:
+        """Nobody hears it."""
 
 
 def _told(ledger: EpochLedger, next_epoch: int, alarm: AlarmControl) -> None:

@@ -12,6 +12,7 @@ from lapel_device.identity import Identity
 from lapel_device.journal import Journal
 from lapel_device.keystore import MARK_BOOT, KeyStore, provision_sectors
 from lapel_device.mqtt import MqttClient
+from lapel_device.nmea import Nmea
 from lapel_device.spool import Spool
 from lapel_device.timekeeper import Timekeeper
 from lapel_device.uplink import LinkConfig, Uplink
@@ -282,3 +283,41 @@ def link_keyed(_scratch: Path) -> Built:
     seeds = [framed([(4, welcome), (4, credit), (1, b"\0\x20"), (4, receipt)])]
     seeds += [framed([(4, welcome), (4, order)]) for order in every]
     return Built(one, seeds, PartMutator([welcome, credit, receipt, *every], 8))
+
+
+@target("device/nmea", max_bytes=300)
+def nmea_sentences(_scratch: Path) -> Built:
+    """A location receiver's line: what is read must not depend on pieces, and stays within the world."""
+
+    def state(receiver: Nmea) -> tuple[int, ...]:
+        return tuple(value for name, value in sorted(vars(receiver).items()) if not name.startswith("_"))
+
+    def checked(stream: bytes) -> bytes:
+        """The input's lines as bodies of sentences, each with its checksum."""
+        made = b""
+        for body in stream.split(b"\n"):
+            check = 0
+            for byte in body:
+                check ^= byte
+            made += b"$%s*%02X\r\n" % (body, check)
+        return made
+
+    def one(data: bytes) -> int:
+        if len(data) < 2:
+            return REFUSED
+        piece, stream = 1 + data[0] % 96, data[2:] if data[1] & 1 else checked(data[2:])
+        whole, pieces = Nmea(), Nmea()
+        whole.feed(stream, 5)
+        for at in range(0, len(stream), piece):
+            pieces.feed(stream[at : at + piece], 5)
+        if state(whole) != state(pieces):
+            raise Unfaithful(f"pieces of {piece} bytes are read in another way than the whole")
+        if abs(whole.latitude) > 900_000_000 or abs(whole.longitude) > 1_800_000_000:
+            raise Unfaithful("a place that is not in the world")
+        return READ if whole.accepted else REFUSED
+
+    fix = b"GNGGA,092725.00,4717.11399,N,00833.91590,E,1,08,1.01,499.6,M,48.0,M,,"
+    date = b"GPRMC,083559.00,A,4717.11437,N,00833.91522,E,0.004,77.52,091202,,,A"
+    lost = b"GNGGA,,,,,,0,00,99.99,,,,,,"
+    seeds = [bytes([7, 0]) + fix, bytes([95, 0]) + fix + b"\n" + date + b"\n" + lost, bytes([3, 1]) + checked(date)]
+    return Built(one, seeds)

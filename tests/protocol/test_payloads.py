@@ -80,6 +80,9 @@ def test_the_longest_lists_fit_their_records() -> None:
 def test_default_settings_are_ones_that_a_device_takes() -> None:
     defaults = SettingsChange()
     assert vars(decode_settings(defaults.encode())) == vars(defaults)
+    assert len(defaults.encode()) == 16, "a device that knows nothing of man-down reads them too"
+    defaults.man_down = 1
+    assert vars(decode_settings(defaults.encode())) == vars(defaults)
 
 
 @QUICK

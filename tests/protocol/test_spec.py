@@ -89,6 +89,7 @@ LAYOUTS = [
     ("8.6", "Field of alarm_ack", [*sizes_of(orders.AlarmAck.LAYOUT), "n"], 16),
     ("8.6", "Field of alarm_resolved", sizes_of(orders.AlarmResolved.LAYOUT), 9),
     ("8.7", "Field", sizes_of(orders.SettingsChange.LAYOUT), 16),
+    ("8.7", "Field of man_down", sizes_of(orders.SettingsChange.MAN_DOWN_LAYOUT), 8),
     ("8.8", "Field of stop_recording", [4], len(orders.StopRecording(0).encode())),
     ("8.8", "Field of unopenable", [4], len(orders.UnopenableNotice(0).encode())),
     ("8.8", "Field of visit_state", sizes_of(orders.VisitState.LAYOUT), 24),

@@ -1,11 +1,17 @@
 """Folding of integer constants: what changes, what must not, and that line numbers stay."""
 
 import ast
+import re
+from types import ModuleType
 
 import pytest
 
+from lapel_device import man_down
+from lapel_protocol import alarm, custody, recording
+from lapel_protocol.errors import BadTransition
+from lapel_protocol.machine import Machine
 from lapel_sim.build import board_sources
-from lapel_sim.fold import fold
+from lapel_sim.fold import fold, pack_table
 
 
 def folded(**files: str) -> dict[str, str]:
@@ -139,3 +145,37 @@ def test_every_board_source_is_still_python_with_the_same_number_of_lines() -> N
         assert text.count("\n") == sources[name].count("\n")
     before = sum(len(ast.parse(text).body) for text in sources.values())
     assert sum(not isinstance(node, ast.Pass) for text in made.values() for node in ast.parse(text).body) < before - 300
+
+
+@pytest.mark.parametrize("module", [alarm, recording, custody, man_down])
+def test_a_table_of_transitions_becomes_bytes_that_give_the_same_machine(module: ModuleType) -> None:
+    made = fold({name: path.read_text() for name, path in board_sources()})
+    line = re.search(r"^TRANSITIONS = (b.*)$", made[f"{module.__name__.replace('.', '/')}.py"], re.MULTILINE)
+    assert line is not None
+    packed = ast.literal_eval(line[1])
+    assert packed == pack_table(module.TRANSITIONS)
+    for state in range(12):
+        for event in range(16):
+            plain, small = Machine(module.TRANSITIONS, state), Machine(packed, state)
+            allowed = (state, event) in module.TRANSITIONS
+            assert small.allows(event) == plain.allows(event) == allowed
+            if allowed:
+                assert tuple(small.handle(event)) == tuple(plain.handle(event))
+                assert small.state == plain.state
+            else:
+                with pytest.raises(BadTransition):
+                    small.handle(event)
+                assert small.state == state
+
+
+def test_a_dictionary_that_is_no_table_of_transitions_stays() -> None:
+    text = "A = {}\nB = {(1, 2): 3}\nC = {(1, 2): (3, 4)}\nD = {(1, 2): (3, (f,))}\nE = {1: (3, ())}\n"
+    assert folded(one=text)["one"] == text
+
+
+def test_a_class_that_only_gateways_raise_is_left_out_and_its_base_stays() -> None:
+    made = fold({name: path.read_text() for name, path in board_sources()})
+    text = made["lapel_protocol/errors.py"]
+    assert "class Unopenable" not in text
+    assert "class EpochTooFar" not in text
+    assert "class Malformed(ProtocolError)" in text

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from lapel_device.settings import Config
 from lapel_sim.package import read_package
 from tests.tools.command import Lapel
 
@@ -126,3 +127,27 @@ def test_a_name_is_given_to_one_person_only(lapel: Lapel) -> None:
     assert lapel("user", "renew", "Ann Boyle").out.strip() != first
     assert lapel("user", "revoke", "Ann Boyle").status == 0
     assert lapel("user", "list", "--json").json[0]["revoked"] is not None
+
+
+def test_pins_and_tampering_are_provisioned_from_a_file_and_never_shown(lapel: Lapel, tmp_path: Path) -> None:
+    pins = tmp_path / "pins"
+    pins.write_text("cancel_pin = SLSS\n\nduress_pin=SLLSLLSL\n")
+    result = lapel("device", "provision", "camera 9", "--out", tmp_path / "nine", "--pins", pins, "--tamper")
+    assert result.status == 0
+    assert "SLSS" not in result.out + result.err
+    config = Config(json.loads((tmp_path / "nine" / "config.json").read_text()))
+    assert (config.cancel_pin, config.duress_pin, config.tamper) == ("SLSS", "SLLSLLSL", True)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["cancel_pin=SLS", "cancel_pin=slss", "pin=SLSS", "cancel_pin=SLSS\nduress_pin=SLSS", "SLSS"]
+)
+def test_pins_that_no_device_takes_are_refused_before_anything_is_entered(
+    lapel: Lapel, tmp_path: Path, wrong: str
+) -> None:
+    pins = tmp_path / "pins"
+    pins.write_text(wrong)
+    result = lapel("device", "provision", "camera 9", "--out", tmp_path / "nine", "--pins", pins)
+    assert result.status != 0
+    assert "SLS" not in result.err.replace("SLSS and", "")
+    assert not (tmp_path / "nine").exists()

@@ -23,7 +23,7 @@ from lapel_tools.console import (
     warn,
     when,
 )
-from lapel_tools.provisioning import provision_device
+from lapel_tools.provisioning import provision_device, read_pins
 from lapel_tools.site import Site
 
 app = typer.Typer(help="The devices of this gateway.", no_args_is_help=True)
@@ -39,13 +39,19 @@ def provision(
     ],
     person: Annotated[str, typer.Option(help="Who wears it.")] = "",
     setting: Annotated[list[str] | None, typer.Option(help="A device setting unlike its default: KEY=NUMBER.")] = None,
+    pins: Annotated[
+        Path | None,
+        typer.Option(help="File with lines cancel_pin=SLSS and duress_pin=SLLS: short and long pushes of RECORD."),
+    ] = None,
+    tamper: Annotated[bool, typer.Option(help="An opened case is an alarm, on boards that can tell.")] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Enter a new device and write everything it must be given to a folder (for the simulator's board)."""
     site = Site(config)
     settings = dict(_parse_setting(text) for text in setting or [])
-    package = provision_device(site, name, person, out, now_ms(), settings)
+    own: dict[str, str | bool] = {**(read_pins(pins) if pins else {}), **({"tamper": True} if tamper else {})}
+    package = provision_device(site, name, person, out, now_ms(), settings, own)
     copied = site.config.keys.copy_dir is not None
     if as_json:
         print_json({"device": package.device.hex(), "name": package.name, "package": str(out), "key_copied": copied})

@@ -5,8 +5,10 @@ A device counts as provisioned when its package is written. Whatever fails befor
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,13 +28,22 @@ from lapel_sim.package import write_key_sectors
 from lapel_tools.console import FAILED, CommandError
 from lapel_tools.site import Site
 
+PIN_NAMES = ("cancel_pin", "duress_pin")
+
 
 def provision_device(
-    site: Site, name: str, person: str, out: Path, at_ms: int, settings: Mapping[str, int] | None = None
+    site: Site,
+    name: str,
+    person: str,
+    out: Path,
+    at_ms: int,
+    settings: Mapping[str, int] | None = None,
+    own: Mapping[str, str | bool] | None = None,
 ) -> Package:
     """Enter a device called ``name`` and write its package to the new folder ``out``, key sectors included.
 
-    The package is for the simulator's board. Raises CommandError, RegistryError, KeyStoreError, PkiError.
+    ``own`` are fields of config.json that only this device has, ``read_pins`` and ``tamper``. The package is for the
+    simulator's board. Raises CommandError, RegistryError, KeyStoreError, PkiError.
     """
     if out.exists():
         raise CommandError(f"{out} exists: name a new folder")
@@ -47,6 +58,7 @@ def provision_device(
     package = site.registry.provision(
         name, person, site.organisation, host, broker.port, host, at_ms, at_ms, issue, wanted
     )
+    package = dataclasses.replace(package, config={**package.config, **(own or {})})
     try:
         _copy_key(site, package, at_ms)
         package.write(out)
@@ -57,6 +69,23 @@ def provision_device(
         where = error.filename or out
         raise CommandError(f"{where}: {error.strerror or error}; the device was not provisioned", FAILED) from None
     return package
+
+
+def read_pins(path: Path) -> dict[str, str]:
+    """The sequences in a file of lines like ``cancel_pin=SLSS``. Raises CommandError, which repeats none of them."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError):
+        raise CommandError(f"{path} cannot be read") from None
+    pins: dict[str, str] = {}
+    for line in filter(None, lines):
+        name, _, symbols = (part.strip() for part in line.partition("="))
+        if name not in PIN_NAMES or name in pins or not re.fullmatch("[SL]{4,8}", symbols):
+            raise CommandError(f"{path}: each line is cancel_pin= or duress_pin= and 4 to 8 letters S and L")
+        pins[name] = symbols
+    if len(set(pins.values())) != len(pins):
+        raise CommandError(f"{path}: cancel_pin and duress_pin are the same")
+    return pins
 
 
 def _policy(site: Site) -> dict[str, int]:

@@ -13,6 +13,7 @@ Rules that hold for every board:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Iterable
     from typing import Protocol
 
@@ -54,7 +55,12 @@ if TYPE_CHECKING:
 
     class Buttons(Protocol):
         def read(self) -> int:
-            """Return raw level bits, 1 = held: bit 0 RECORD, bit 1 ALARM. Not debounced."""
+            """Return raw level bits, 1 = held: bit 0 RECORD, bit 1 ALARM. Not debounced. Bit 3: the case is open, on
+            boards that can tell.
+
+            Bit 2 is set once for each time that ALARM was let go after ALARM_HOLD_MS (gestures.py) without a break,
+            also when nobody read the levels meanwhile: a board keeps it from the pin's edges (hold_latch.py).
+            """
             ...
 
     class Indicator(Protocol):
@@ -92,9 +98,47 @@ if TYPE_CHECKING:
             """Copy samples that are there now and return how many bytes (even; 0 = none yet). Never waits."""
             ...
 
+    class Gnss(Protocol):
+        """A receiver that writes NMEA sentences. Off until `start`."""
+
+        def start(self) -> None:
+            """Power up. Raises OSError when the receiver does not answer."""
+            ...
+
+        def stop(self) -> None:
+            """Power down and drop what was not read. Harmless when already stopped."""
+            ...
+
+        def readinto(self, buffer: "Writable") -> int:
+            """Copy bytes that are there now and return how many. Never waits."""
+            ...
+
     class Battery(Protocol):
         def read(self) -> "tuple[int, int]":
             """Return (charge in percent 0..100, estimated minutes left at the present load)."""
+            ...
+
+    class Accelerometer(Protocol):
+        """Three axes at a steady rate, collected by the sensor itself so that it is visited a few times a second."""
+
+        interval_ms: int  # between two samples; 20 is what man-down detection is made for
+        samples: array[int]  # signed 16 bit: x, y, z in mg of the latest burst, oldest first
+        behind: int  # samples newer than the latest burst that wait in the sensor
+        overruns: int  # bursts before which samples may be missing
+
+        def start(self) -> None:
+            """Power up and begin to collect. Raises OSError when the sensor does not answer."""
+            ...
+
+        def stop(self) -> None:
+            """Power down. Harmless when already stopped; raises OSError when the sensor does not answer."""
+            ...
+
+        def read(self) -> int:
+            """Put the oldest burst into `samples`; return how many samples it has, 0 = not a whole burst yet.
+
+            Never waits. Raises OSError when the sensor stops answering.
+            """
             ...
 
     class Sectors(Protocol):
@@ -228,6 +272,16 @@ if TYPE_CHECKING:
 
         @property
         def watchdog(self) -> Watchdog: ...
+
+        def accelerometer(self) -> "Accelerometer | None":
+            """Make the accelerometer, None when there is none. Asked only when a setting needs it: a driver that is
+            not used is not on the heap. Raises OSError when its bus does not work.
+            """
+            ...
+
+        def gnss(self) -> "Gnss | None":
+            """Return the receiver, None where there is none. Asked only when location is wanted."""
+            ...
 
         def entropy(self, size: int) -> bytes:
             """Return `size` bytes (1..64) of the best entropy there is. May be weak: keys also mix in a seeded pool."""

@@ -261,6 +261,57 @@ def _fixed() -> list[Case]:
     return cases
 
 
+MAN_DOWN = {
+    "man_down": 1,
+    "no_movement_min": 5,
+    "fall_dip_mg": 550,
+    "fall_impact_mg": 2_500,
+    "fall_turn_deg": 60,
+    "fall_still_s": 15,
+}
+MAN_DOWN_DEFAULTS = dict(zip(MAN_DOWN, (0, 0, 600, 2_000, 45, 10), strict=True))
+MAN_DOWN_EDGES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "man_down": ((0, 1), (2, _U8)),
+    "no_movement_min": ((0, 240), (241, _U8)),
+    "fall_dip_mg": ((200, 900), (199, 901, _U16)),
+    "fall_impact_mg": ((1_500, 6_000), (1_499, 6_001, _U16)),
+    "fall_turn_deg": ((0, 90), (91, _U8)),
+    "fall_still_s": ((5, 120), (4, 121)),
+}
+
+
+def settings(man_down: dict[str, int]) -> bytes:
+    """A settings payload with the part about man-down."""
+    return _pack("settings")[0] + struct.pack(">BBHHBB", *man_down.values())
+
+
+def _settings() -> list[Case]:
+    cases: list[Case] = []
+
+    def good(name: str, man_down: dict[str, int]) -> None:
+        fields: dict[str, Value] = {**LAYOUTS["settings"][1], **man_down}
+        cases.append(_case(name, "settings", "ok", settings(man_down), fields))
+
+    fields: dict[str, Value] = {**LAYOUTS["settings"][1], **MAN_DOWN_DEFAULTS}
+    cases.append(_case("man-down by default", "settings", "ok", _pack("settings")[0], fields))
+    good("with man-down", MAN_DOWN)
+    whole = settings(MAN_DOWN)
+    for name, payload in (
+        ("man-down written out although it is the default", settings(MAN_DOWN_DEFAULTS)),
+        ("man-down cut by one byte", whole[:-1]),
+        ("man-down followed by a byte", whole + b"\0"),
+        ("man-down without what goes before", whole[16:]),
+    ):
+        cases.append(_case(name, "settings", "malformed", payload))
+    for field, (accepted, refused) in MAN_DOWN_EDGES.items():
+        for value in accepted:
+            good(f"{field} {value}", {**MAN_DOWN, field: value})
+        for value in refused:
+            payload = settings({**MAN_DOWN, field: value})
+            cases.append(_case(f"{field} {value}", "settings", "malformed", payload))
+    return cases
+
+
 def hello(ledger: list[tuple[int, int]], count: int | None = None, **change: int) -> bytes:
     """A hello payload with an epoch ledger."""
     values = {**HELLO, **change}
@@ -428,4 +479,4 @@ COMMAND_SAMPLES = {
 
 def payload() -> Case:
     """The content of payload.json."""
-    return {"cases": _fixed() + _hellos() + _lists() + _tails()}
+    return {"cases": _fixed() + _settings() + _hellos() + _lists() + _tails()}

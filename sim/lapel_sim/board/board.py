@@ -46,6 +46,20 @@ class SimBoard:
         self.network: contract.Network = RoutedNetwork(wire, options)
         self.watchdog: contract.Watchdog = Watchdog(wire, clock)
 
+    def accelerometer(self) -> "contract.Accelerometer | None":
+        """The real driver on the world's bus."""
+        from lapel_device.boards.lis3dh import Lis3dh
+
+        from .bus import I2C
+
+        return Lis3dh(I2C(self._wire))
+
+    def gnss(self) -> "contract.Gnss | None":
+        """The world's receiver."""
+        from .gnss import Gnss
+
+        return Gnss(self._wire)
+
     def entropy(self, size: int) -> bytes:
         """The system's, unless the world gives its own so that a run can be repeated."""
         if not self._world_entropy:

@@ -35,6 +35,10 @@ RESET = 23
 FILE_NEXT = 24  # result = one of FILE_..., extra = size; payload out: path
 FILE_READ = 25  # payload out: next piece of the file to be written
 FILE_GIVE = 26  # payload in: next piece of a file that is read, or of a list of names; empty = end
+I2C_READ = 27  # index = address, a = register; payload out
+I2C_WRITE = 28  # index = address, a = register; payload in
+GNSS_POWER = 29  # index = on
+GNSS_READ = 30  # result = size; payload out: NMEA
 
 FILE_DONE = 0
 FILE_FORMAT = 1

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 from lapel_protocol.limits import TICKS_PERIOD
 
 from .fuse import Fuse
 from .network import MemoryNetwork
 from .storage import make_storage
+
+if TYPE_CHECKING:
+    from lapel_device.boards.contract import Accelerometer, Gnss
 
 SECTOR_BYTES = 4096
 
@@ -168,11 +172,19 @@ class MemoryBoard:
         self.camera = MemoryCamera()
         self.microphone = MemoryMicrophone()
         self.battery = MemoryBattery()
+        self.sensor: Accelerometer | None = None
+        self.receiver: Gnss | None = None
         self.sectors = MemorySectors(self.fuse)
         self.storage = make_storage(style, self.fuse, capacity_bytes)
         self.network = network
         self.watchdog = MemoryWatchdog()
         self.console: list[str] = []
+
+    def accelerometer(self) -> Accelerometer | None:
+        return self.sensor
+
+    def gnss(self) -> Gnss | None:
+        return self.receiver
 
     def entropy(self, size: int) -> bytes:
         return self._rng.randbytes(size)

@@ -14,6 +14,7 @@ from lapel_device.boards.vfs import VfsStorage
 from lapel_device.keystore import provision_sectors
 from lapel_device.matroska import MatroskaWriter
 from lapel_device.runtime import Runtime
+from lapel_protocol.orders import VisitState
 
 FRAME_BYTES = 16384
 SPEED = 8
@@ -21,6 +22,9 @@ SPEED = 8
 
 _RECORD = 1
 _ALARM = 2
+_VISIT_STATE = 12  # a board's code has no names of numbers
+_PLANNED = 1
+_OVERDUE = 4
 _WAITS_MS = (1000, 0, 2500, 0, 700, 0)  # at least so long before, beginning, in, ending, and after the clip
 _GIVE_UP_MS = 120000
 
@@ -95,7 +99,7 @@ class Buttons:
             return 0
         now_ms = runtime.now()
         waited = now_ms - self._since_ms > _WAITS_MS[self._step] and (self._step != 2 or self._camera.given > 5)
-        on = runtime._application.wants_camera
+        on = runtime.application.wants_camera
         if waited and (self._step in (0, 4) or on == (self._step in (1, 2))):
             self._step += 1
             self._since_ms = now_ms
@@ -164,6 +168,27 @@ class Sectors:
             self._data[index][offset + at] &= data[at]
 
 
+class Receiver:
+    """Says the same fix once a second."""
+
+    FIX = b"$GNGGA,092725.00,5128.67400,N,00000.09000,W,1,08,1.01,50.0,M,48.0,M,,*68\r\n"
+    started = 0
+    reads = 0
+
+    def start(self) -> None:
+        self.started += 1
+
+    def stop(self) -> None:
+        """Nobody looks."""
+
+    def readinto(self, buffer: memoryview) -> int:
+        self.reads += 1
+        if self.reads % 20:
+            return 0
+        buffer[: len(self.FIX)] = self.FIX
+        return len(self.FIX)
+
+
 class Network:
     def is_up(self) -> bool:
         return False
@@ -192,7 +217,14 @@ class Board:
         self.storage = VfsStorage(root)
         self.network = Network()
         self.watchdog = Watchdog()
+        self.receiver = Receiver()
         self._drawn = 0
+
+    def accelerometer(self) -> None:
+        """None is fitted."""
+
+    def gnss(self) -> Receiver:
+        return self.receiver
 
     def entropy(self, size: int) -> bytes:
         self._drawn += 1
@@ -250,7 +282,7 @@ def cut_up() -> "list[bytearray | None]":
 
 def raise_alarm(board: Board, application: Application) -> None:
     """An alarm for whose clip no seed is wrapped ahead, on a heap that stays cut up until a while after it."""
-    application._stage_ms = 60000
+    application.stage_ms = 60000
     samples = memoryview(bytearray(3200))
     whole = bytearray(WHOLE_BYTES)
     pieces = cut_up()
@@ -261,6 +293,29 @@ def raise_alarm(board: Board, application: Application) -> None:
     push(board, application, samples, 0, 4000, 12000)
     push(board, application, samples, _RECORD, 12000, 16000)
     tell(after=True, alarm=application.status().alarm, counter=application.status().alarm_counter)
+
+
+def visit(board: Board, application: Application) -> None:
+    """Everything that a visit brings, and a clip and an alarm within it."""
+    samples = memoryview(bytearray(640))
+    application.on_command(_VISIT_STATE, VisitState(12, _PLANNED, 900, 0, 0), 0)
+    heap("planned")
+    double_press(application, 1000)
+    tell(events=application.status().events_held)
+    push(board, application, samples, _RECORD, 2000, 6000)
+    heap("visited")
+    push(board, application, samples, _ALARM, 6000, 12000)
+    status = application.status()
+    tell(alarm=status.alarm, recording=status.recording, started=board.receiver.started, reads=board.receiver.reads)
+    application.on_command(_VISIT_STATE, VisitState(12, _OVERDUE, 900, 0, 0), 12000)
+    push(board, application, samples, _RECORD, 12000, 16000)
+
+
+def double_press(application: Application, now_ms: int) -> None:
+    """Two quick pushes of RECORD."""
+    for step in range(50):
+        application.sample_buttons(_RECORD if step % 12 < 5 and step < 20 else 0, now_ms + 20 * step)
+        application.poll(now_ms + 20 * step)
 
 
 class Nowhere:
@@ -285,7 +340,7 @@ def measure_writer(view: memoryview) -> None:
 
 
 def main() -> None:
-    """Arguments: the storage folder, CK_0 and P_0 in hex, and "hand", "alarm" or "runtime"."""
+    """Arguments: the storage folder, CK_0 and P_0 in hex, and "hand", "visit", "alarm" or "runtime"."""
     root, chain_key, pool, how = sys.argv[1:5]
     board = Board(root)
     provision_sectors(board.sectors, bytes.fromhex(chain_key), bytes.fromhex(pool))  # type: ignore[arg-type]
@@ -297,6 +352,10 @@ def main() -> None:
         application.boot(0)
         heap("booted")
         record(board, application)
+    elif how == "visit":
+        application.boot(0)
+        heap("booted")
+        visit(board, application)
     elif how == "alarm":
         application.boot(0)
         raise_alarm(board, application)

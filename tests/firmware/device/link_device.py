@@ -104,6 +104,9 @@ class Host:
     def on_alarm_sent(self, boot: int, counter: int, now_ms: int) -> None:
         self.sent += 1
 
+    def on_event_receipted(self, boot: int, counter: int) -> None:
+        """Nobody waits for it."""
+
     def on_command(self, kind: int, body: object, now_ms: int) -> None:
         """Nothing to do."""
 

@@ -1,0 +1,198 @@
+"""The parts that a device has only when they are wanted: man-down, sequences of RECORD, visits, location.
+
+Rules that hold here:
+
+- Each is imported when it is first wanted, so that a device without it has its heap for other things.
+- None of them stops an alarm: what fails, or finds no memory, is complained of and tried again.
+"""
+
+from lapel_protocol.clip import TRUST_GATEWAY
+
+from . import gestures
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from lapel_protocol.orders import VisitState
+
+    from .alarm_calls import AlarmCalls
+    from .alarm_control import AlarmControl
+    from .boards.contract import Board
+    from .feedback import Feedback
+    from .gestures import Gestures
+    from .identity import Identity
+    from .journal import Journal
+    from .location_watch import LocationWatch
+    from .motion_watch import MotionWatch
+    from .pin import PinEntry
+    from .settings import Config, Settings
+    from .uplink import Uplink
+    from .visit_control import VisitControl
+
+    class Host(Protocol):
+        """The application, as these parts see it."""
+
+        def report(self, kind: int, payload: bytes, now_ms: int) -> None: ...
+
+        def complain(self, what: str) -> None: ...
+
+        def on_man_down(self, now_ms: int) -> None: ...
+
+        def on_accelerometer_failed(self, now_ms: int) -> None: ...
+
+
+class OptionalParts:
+    """`visits` and the others are None while they are not wanted."""
+
+    def __init__(
+        self,
+        board: "Board",
+        display: "Feedback",
+        reader: "Gestures",
+        settings: "Settings",
+        identity: "Identity",
+        journal: "Journal",
+        uplink: "Uplink",
+        alarm: "AlarmControl",
+        calls: "AlarmCalls",
+        host: "Host",
+    ) -> None:
+        self._board = board
+        self._display = display
+        self._reader = reader
+        self._settings = settings
+        self._identity = identity
+        self._journal = journal
+        self._uplink = uplink
+        self._alarm = alarm
+        self._calls = calls
+        self._host = host
+        self.visits: VisitControl | None = None
+        self._pin: PinEntry | None = None
+        self._motion: MotionWatch | None = None
+        self._motion_part = b""
+        self._place: LocationWatch | None = None
+        self._no_gnss = False
+
+    def load(self, config: "Config", now_ms: int) -> None:
+        """What this device was provisioned with, and the visit that a restart interrupted."""
+        if config.cancel_pin or config.duress_pin:
+            from .pin import PinEntry
+
+            self._pin = PinEntry(config.cancel_pin, config.duress_pin, self._alarm, self._calls)
+        try:
+            sizes = [self._board.storage.size("/visit.0"), self._board.storage.size("/visit.1")]
+        except OSError:
+            return
+        if max(sizes) >= 0:
+            self._use_visits(now_ms)
+
+    def take(self, found: int, mask: int, now_ms: int) -> int:
+        """The gestures of a sample of the buttons; returns those that are left for others."""
+        motion = self._motion
+        if motion is not None:
+            motion.buttons(mask, now_ms)
+            if motion.swallows(now_ms):
+                found &= gestures.ALARM_HOLD
+        if self._pin is not None and self._alarm.latched:
+            found = self._pin.take(found, bool(mask), now_ms)
+        visits = self.visits
+        if visits is not None and found & (gestures.RECORD_DOUBLE | gestures.RECORD_DOUBLE_HOLD):
+            if found & gestures.RECORD_DOUBLE:
+                visits.double_press(self._wall_ms(now_ms), now_ms)
+            else:
+                visits.double_hold(now_ms)
+            found &= ~(gestures.RECORD_DOUBLE | gestures.RECORD_DOUBLE_HOLD)
+        return found
+
+    def poll(self, now_ms: int) -> None:
+        """Call every 10 to 20 ms."""
+        if self._motion is not None:
+            self._motion.poll(now_ms)
+        if self._place is not None:
+            self._place.poll(self.visits.number if self.visits is not None else 0, now_ms)
+
+    def housekeep(self, low_battery: bool, now_ms: int) -> None:
+        """Call once a second."""
+        try:
+            self._watch_motion()
+        except (OSError, MemoryError):
+            self._host.complain("the accelerometer cannot be used now")
+        if self.visits is not None:
+            self.visits.poll(self._wall_ms(now_ms), low_battery, now_ms)
+            try:
+                self.visits.keep()
+            except OSError:
+                self._host.complain("the visit cannot be kept")
+        try:
+            self._watch_place()
+        except MemoryError:
+            self._host.complain("no memory for location now")
+
+    def told_visit(self, visit: "VisitState", now_ms: int) -> None:
+        """The gateway's word about the visit."""
+        self._use_visits(now_ms)
+        if self.visits is not None:
+            self.visits.told(visit, now_ms)
+
+    def receipted(self, boot: int, counter: int) -> None:
+        """The gateway has this event."""
+        if self.visits is not None:
+            self.visits.receipted(boot, counter)
+
+    def _use_visits(self, now_ms: int) -> None:
+        if self.visits is not None:
+            return
+        try:
+            from .visit_control import VisitControl
+
+            storage = self._board.storage
+            visits = VisitControl(self._display, storage, self._identity, self._journal, self._calls, self._host)
+            visits.load(now_ms)
+        except MemoryError:
+            self._host.complain("no memory for visits now")
+            return
+        except OSError:
+            self._host.complain("the visit cannot be read")
+        self.visits = visits
+        self._reader.defer_single = True
+
+    def _wall_ms(self, now_ms: int) -> int:
+        """Unix milliseconds by the gateway's clock, 0 without it."""
+        wall_ms, trust = self._identity.time.wall(now_ms)
+        return wall_ms if trust == TRUST_GATEWAY else 0
+
+    def _watch_motion(self) -> None:
+        """Put the settings of man-down in force. Not in a warning, which nothing but the wearer may end."""
+        settings = self._settings.current
+        motion = self._motion
+        part = settings.man_down_part()
+        if part == self._motion_part or (motion is not None and motion.warning):
+            return
+        if motion is not None:
+            motion.stop()
+            self._motion = None
+        if settings.man_down or settings.no_movement_min:
+            sensor = self._board.accelerometer()
+            if sensor is None:
+                self._board.log("man-down is wanted, but there is no accelerometer")
+            else:
+                from .motion_watch import MotionWatch
+
+                self._motion = MotionWatch(sensor, settings, self._display, self._host)
+        self._motion_part = part
+
+    def _watch_place(self) -> None:
+        """Location begins and ends with a visit or an alarm."""
+        if not (self._alarm.latched or (self.visits is not None and self.visits.number)):
+            if self._place is not None:
+                self._place.stop()
+                self._place = None
+        elif self._place is None and not self._no_gnss:
+            receiver = self._board.gnss()
+            self._no_gnss = receiver is None
+            if receiver is not None:
+                from .location_watch import LocationWatch
+
+                self._place = LocationWatch(receiver, self._board, self._identity, self._uplink, self._alarm)
