@@ -15,7 +15,7 @@ from lapel_gateway.describe import utc
 from lapel_gateway.ledger.schema import alarm
 from lapel_gateway.own_alarms import GATEWAY_NAME, Concern, raise_own
 from lapel_gateway.visit_course import Visit
-from lapel_gateway.visit_detail import visit_detail, without_position
+from lapel_gateway.visit_detail import visit_detail
 
 _OPEN = sa.select(alarm.c.id, alarm.c.kind, alarm.c.acknowledged_ms).where(
     alarm.c.visit == sa.bindparam("of_visit"), alarm.c.boot.is_(None), alarm.c.resolved_ms.is_(None)
@@ -30,7 +30,7 @@ def raise_of_visit(
     rows = [row for row in connection.execute(_OPEN, {"of_visit": visit.id}) if row.kind == kind]
     told = [row.id for row in rows if row.acknowledged_ms is None]
     for identifier in told:
-        note_step(connection, identifier, "noted", GATEWAY_NAME, without_position(detail), now_ms)
+        note_step(connection, identifier, "noted", GATEWAY_NAME, what, now_ms)
     if not told:
         about = f"{visit.name}, again at {utc(now_ms)}" if rows else visit.name
         concern = Concern(visit.person, visit.team, visit.device, visit.id, facts.get("battery_percent"))

@@ -20,8 +20,11 @@ from lapel_gateway.risk_register import find_risks
 from lapel_gateway.visit_book import device_facts
 from lapel_gateway.visit_course import Visit
 
+AMBER = "visit_amber"
+"""The notice to wearer and buddy, by its kind."""
+
 POSITION = "last position "
-"""Begins the last part of a detail, so that it can be taken out again when positions are disposed of."""
+"""Begins a part of a detail that can be taken out again when positions are disposed of."""
 
 MAX_CHARACTERS = 1_500
 MAX_RISKS = 3

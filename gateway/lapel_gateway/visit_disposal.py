@@ -1,16 +1,17 @@
 """What is kept of visits is kept for as long as the settings say, and then it is gone.
 
 Rules that hold here
-- A visit goes with its log and positions once it ended long enough ago; positions go earlier.
+- A visit goes with its log and positions once it ended long enough ago; positions go earlier. Of its alarms, which are
+  kept for themselves, and of its notices no more stays than what had happened, and to whom.
 - Nothing goes that an open alarm is about. What an alarm held counts from when the alarm was resolved.
-- A position goes from the words of its alarms too, and from what was sent of them; deleted bytes are overwritten.
+- What goes, goes from what was sent too, and deleted bytes are overwritten.
 - Only how much went is remembered.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +21,8 @@ import structlog
 from lapel_gateway.config_visits import DAY_MS, VisitsSection
 from lapel_gateway.ledger import writing
 from lapel_gateway.ledger.outgoing import add_tallies
-from lapel_gateway.ledger.schema import OUTBOX_WAITING, alarm, outbox, position, visit, visit_log
-from lapel_gateway.visit_detail import POSITION, without_position
+from lapel_gateway.ledger.schema import OUTBOX_WAITING, alarm, notice, outbox, position, visit, visit_log
+from lapel_gateway.visit_detail import AMBER, without_position
 
 PORTION = 500
 """Of visits, of positions and of alarms' words in one transaction."""
@@ -50,6 +51,8 @@ def dispose(engine: sa.Engine, rules: VisitsSection, now_ms: int) -> Disposed:
         old = _old_visits(connection, now_ms - rules.keep_days * DAY_MS)
         gone = Disposed(len(old), _positions(connection, position_cut_ms, old))
         if old:
+            _words(connection, old, _gist)
+            _notices(connection, old)
             connection.execute(sa.update(alarm).where(alarm.c.visit.in_(old)).values(visit=None))
             connection.execute(sa.delete(visit_log).where(visit_log.c.visit.in_(old)))
             connection.execute(sa.delete(visit).where(visit.c.id.in_(old)))
@@ -88,27 +91,42 @@ def _positions(connection: sa.Connection, cut_ms: int, visits: list[int]) -> int
         .limit(PORTION)
     )
     old = {row.id: row.visit for row in connection.execute(query)}
-    _words(connection, {*old.values(), *visits} - {None})
+    _words(connection, {*old.values(), *visits} - {None}, without_position)
     gone = connection.execute(sa.delete(position).where(position.c.id.in_(list(old)))).rowcount if old else 0
     if visits:
         gone += connection.execute(sa.delete(position).where(position.c.visit.in_(visits))).rowcount
     return gone
 
 
-def _words(connection: sa.Connection, visits: Collection[int]) -> None:
-    """Take the positions out of the words of these visits' alarms, and out of what was sent of them."""
-    query = sa.select(alarm.c.id, alarm.c.detail).where(alarm.c.visit.in_(sorted(visits)))
-    for row in connection.execute(query).all() if visits else ():
-        if POSITION not in row.detail:
-            continue
-        plain = without_position(row.detail)
-        connection.execute(sa.update(alarm).where(alarm.c.id == row.id).values(detail=plain))
-        first, beyond = f"alarm-{row.id}-", f"alarm-{row.id}."
-        sent = sa.select(outbox.c.id, outbox.c.payload).where(
-            outbox.c.key >= first, outbox.c.key < beyond, outbox.c.state != OUTBOX_WAITING
-        )
-        for parcel in connection.execute(sent).all():
-            payload: dict[str, Any] = json.loads(parcel.payload)
-            payload["detail"] = without_position(str(payload.get("detail", "")))
-            text = json.dumps(payload, sort_keys=True)
-            connection.execute(sa.update(outbox).where(outbox.c.id == parcel.id).values(payload=text))
+def _words(connection: sa.Connection, visits: Collection[int], left: Callable[[str], str]) -> None:
+    """Leave no more of these visits in the words of their alarms, and in what was sent of them, than ``left`` does."""
+    own = sa.and_(alarm.c.visit.in_(sorted(visits)), alarm.c.boot.is_(None))
+    for row in connection.execute(sa.select(alarm.c.id, alarm.c.detail).where(own)).all() if visits else ():
+        if left(row.detail) != row.detail:
+            connection.execute(sa.update(alarm).where(alarm.c.id == row.id).values(detail=left(row.detail)))
+            _sent(connection, f"alarm-{row.id}", left)
+
+
+def _notices(connection: sa.Connection, visits: Collection[int]) -> None:
+    """Nothing stays of what wearers and buddies were told of these visits but that they were."""
+    names = [f"visit {number}" for number in visits]
+    connection.execute(sa.delete(notice).where(notice.c.kind == AMBER, notice.c.subject.in_(names)))
+    for number in visits:
+        _sent(connection, f"notice-{AMBER}-{number}", lambda _: "")
+
+
+def _sent(connection: sa.Connection, stem: str, left: Callable[[str], str]) -> None:
+    """The same for the outbox rows whose keys begin with ``stem`` and a dash, once they have left."""
+    query = sa.select(outbox.c.id, outbox.c.payload).where(
+        outbox.c.key >= f"{stem}-", outbox.c.key < f"{stem}.", outbox.c.state != OUTBOX_WAITING
+    )
+    for row in connection.execute(query).all():
+        payload: dict[str, Any] = json.loads(row.payload)
+        payload["detail"] = left(str(payload.get("detail", "")))
+        text = json.dumps(payload, sort_keys=True)
+        connection.execute(sa.update(outbox).where(outbox.c.id == row.id).values(payload=text))
+
+
+def _gist(detail: str) -> str:
+    """What had happened, without the visit."""
+    return detail.partition("; ")[0]

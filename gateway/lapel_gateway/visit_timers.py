@@ -44,7 +44,7 @@ from lapel_gateway.visit_course import (
     to_row,
     warning_ms,
 )
-from lapel_gateway.visit_detail import visit_detail
+from lapel_gateway.visit_detail import AMBER, visit_detail
 from lapel_gateway.visit_disposal import dispose
 from lapel_gateway.visit_orders import NO_VISIT, visit_order, visit_states
 from lapel_protocol.visit import ASK_CHECK_IN, OVERDUE, PLANNED, RAISE_CONTACT_LOST, RAISE_OVERDUE, STOP
@@ -185,7 +185,7 @@ def _ask(connection: sa.Connection, visit: Visit, rules: VisitsSection, reach: R
     people = [name for name in (visit.person, visit.buddy) if name]
     add_notice(
         connection,
-        "visit_amber",
+        AMBER,
         f"{visit.id}-{warning_ms(visit)}",
         visit.device or "",
         visit.name,

@@ -94,6 +94,31 @@ def test_a_position_goes_from_the_alarms_words_and_from_what_was_sent_and_from_t
     assert traces(day.pair.folder, HERE) == []
 
 
+def test_nothing_of_an_old_visit_is_left_but_that_there_was_an_alarm(day: Day) -> None:
+    number = day.start(10, place=SECRET_PLACE, purpose="Swordfish", risk="Swordfish", present="Swordfish")
+    day.pair.send(day.location(*HERE, visit=number))
+    day.pass_time(11, beats=True)
+    day.pair.escalate()
+    day.extend(10)
+    day.pass_time(11, beats=True)
+    day.end(number)
+    day.resolve()
+    with sqlite3.connect(day.pair.folder / "ledger.sqlite") as connection:
+        connection.execute("UPDATE outbox SET state = 'done'")
+    connection.close()
+    dispose(day.pair.engine, RULES, day.now_ms + 91 * DAY_MS)
+    alarm = day.pair.row("alarm", "kind = :kind", kind=VISIT_OVERDUE)
+    assert (alarm["detail"], alarm["person"], alarm["visit"]) == ("a visit is overdue", "Zoë Quinn", None)
+    assert day.pair.count("notice", "kind = 'visit_amber'") == 0
+    day.pair.stop()
+    checkpoint = sqlite3.connect(day.pair.folder / "ledger.sqlite")
+    checkpoint.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    checkpoint.close()
+    kept = b"".join(path.read_bytes() for path in day.pair.folder.rglob("*") if path.is_file())
+    assert SECRET_PLACE.encode() not in kept
+    assert b"Swordfish" not in kept
+
+
 def test_the_watch_disposes_by_itself(day: Day) -> None:
     day.end(visit_with_position(day))
     day.pass_time(1)
