@@ -29,7 +29,7 @@ import structlog
 
 from bench.report import Report
 from lapel_device.gestures import ALARM_HOLD_MS
-from lapel_gateway.alarms import resolve
+from lapel_gateway.alarms.core import resolve
 from lapel_gateway.brokers.mosquitto import find_mosquitto
 from lapel_gateway.ledger.schema import alarm as alarms
 from lapel_gateway.ledger.schema import clip as clips

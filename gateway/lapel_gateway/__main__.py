@@ -10,11 +10,11 @@ from pathlib import Path
 from lapel_gateway import log, service, supervise
 from lapel_gateway.brokers import BrokerError
 from lapel_gateway.channels.secret_file import SecretError
-from lapel_gateway.config import ROLES, ConfigError, load_config
 from lapel_gateway.keystore import KeyStoreError
 from lapel_gateway.ledger import LedgerError
 from lapel_gateway.pki import PkiError
 from lapel_gateway.service import ServiceError
+from lapel_gateway.settings.config import ROLES, ConfigError, load_config
 
 USAGE = 2
 BACKGROUND = 5

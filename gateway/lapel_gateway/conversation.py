@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from lapel_gateway.alarm_book import ShownAlarms
-from lapel_gateway.alarm_kinds import CLIP_MISSING
-from lapel_gateway.config_visits import DEFAULT_RULES, VisitsSection
+from lapel_gateway.alarms.book import ShownAlarms
+from lapel_gateway.alarms.kinds import CLIP_MISSING
+from lapel_gateway.alarms.own import Concern, raise_own
 from lapel_gateway.credit import Windows
 from lapel_gateway.downlink import Order, changing_order
 from lapel_gateway.ledger.clips import held_lately, open_progress
@@ -29,11 +29,11 @@ from lapel_gateway.ledger.devices import Desk, Desks
 from lapel_gateway.ledger.epochs import account, missing_clips
 from lapel_gateway.ledger.outgoing import add_notice
 from lapel_gateway.ledger.schema import EPOCH_LOST
-from lapel_gateway.own_alarms import Concern, raise_own
 from lapel_gateway.receipts import receipts_of
+from lapel_gateway.settings.visits import DEFAULT_RULES, VisitsSection
 from lapel_gateway.verify import Trust
-from lapel_gateway.visit_beats import note_beats
-from lapel_gateway.visit_orders import visit_order, visit_states
+from lapel_gateway.visits.beats import note_beats
+from lapel_gateway.visits.orders import visit_order, visit_states
 from lapel_protocol.command import CREDIT, SETTINGS, WELCOME
 from lapel_protocol.errors import ProtocolError, UnsupportedVersion
 from lapel_protocol.event import Event

@@ -24,18 +24,18 @@ from collections.abc import Callable, Sequence
 import sqlalchemy as sa
 import structlog
 
+from lapel_gateway.alarms.escalator import Escalator
 from lapel_gateway.assembly import Assembler, ClipFiles, Views, mark_delivered
-from lapel_gateway.channel_setup import answering_channels, build_channels, links_of, reach_of
 from lapel_gateway.channels.contract import Channel, DeliveryError, Parcel, Supervised
 from lapel_gateway.channels.directory import DirectoryChannel
-from lapel_gateway.config import Config
-from lapel_gateway.config_policies import find_zone, policies_of
+from lapel_gateway.channels.setup import answering_channels, build_channels, links_of, reach_of
 from lapel_gateway.disk_watch import DiskWatch
-from lapel_gateway.escalator import Escalator
 from lapel_gateway.keystore import OrganisationKey
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_FORWARD
 from lapel_gateway.outbox import DELIVERED, RETRY, SKIPPED, Follow, Outbox, Outcome, RetryPolicy
 from lapel_gateway.registry import Registry
+from lapel_gateway.settings.config import Config
+from lapel_gateway.settings.policies import find_zone, policies_of
 from lapel_gateway.unseal import KeyRing, keys_from_registry
 from lapel_gateway.vault import Vault
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lapel_gateway.alarm_kinds import kind_name
+from lapel_gateway.alarms.kinds import kind_name
 from lapel_protocol import names
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from lapel_gateway.config_visits import MINUTE_MS
 from lapel_gateway.describe import Row, moment
 from lapel_gateway.people import Person
-from lapel_gateway.risk_register import Risk
+from lapel_gateway.settings.visits import MINUTE_MS
+from lapel_gateway.visits.risk_register import Risk
 
 
 def visit_words(row: Row) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from lapel_gateway.alarm_kinds import DISK_LOW
+from lapel_gateway.alarms.kinds import DISK_LOW
+from lapel_gateway.alarms.own import note_again, raise_own
 from lapel_gateway.ledger import writing
-from lapel_gateway.own_alarms import note_again, raise_own
 
 ENOUGH = 1.1
 """So much of the bound has to be free again before a disk counts as mended."""

@@ -18,7 +18,6 @@ import structlog
 from lapel_gateway import steps
 from lapel_gateway.arrivals import Arrival, prepare
 from lapel_gateway.batch import Batch, ClipKey, Notice
-from lapel_gateway.config_visits import DEFAULT_RULES, VisitsSection
 from lapel_gateway.conversation import Entropy, converse, credit_orders
 from lapel_gateway.credit import ALARM_WINDOW_BYTES, WINDOW_BYTES, CreditBook
 from lapel_gateway.custody import Custody, VaultDamaged
@@ -44,6 +43,7 @@ from lapel_gateway.log import Repeats, printable
 from lapel_gateway.receipts import receipts_of
 from lapel_gateway.recovery import rebuild, stored_payloads, tail_is_sound
 from lapel_gateway.registry import Registry
+from lapel_gateway.settings.visits import DEFAULT_RULES, VisitsSection
 from lapel_gateway.tracks import ClipTrack
 from lapel_gateway.unknown import UnknownEpochs
 from lapel_gateway.vault import Vault, VaultFull

@@ -9,19 +9,19 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from lapel_gateway.alarm_book import enter_alarm, enter_event
+from lapel_gateway.alarms.book import enter_alarm, enter_event
 from lapel_gateway.batch import Batch, Notice
-from lapel_gateway.config_visits import VisitsSection
 from lapel_gateway.downlink import Order
 from lapel_gateway.keystore import OrganisationKey
 from lapel_gateway.ledger.devices import Desks
 from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.schema import EPOCH_BOOT, event, stored
 from lapel_gateway.ledger.visits import tell_again
-from lapel_gateway.positions import REFUSED, keep_position
+from lapel_gateway.settings.visits import VisitsSection
 from lapel_gateway.verify import Trust, Verifier
-from lapel_gateway.visit_events import take_visit_note
-from lapel_gateway.visit_orders import NO_VISIT, visit_order
+from lapel_gateway.visits.events import take_visit_note
+from lapel_gateway.visits.orders import NO_VISIT, visit_order
+from lapel_gateway.visits.positions import REFUSED, keep_position
 from lapel_protocol.command import EVENT_RECEIPT
 from lapel_protocol.errors import Malformed, ProtocolError, Replayed
 from lapel_protocol.event import ALARM_KINDS, CLIP_CUT, HEARTBEAT, HELLO, LOCATION, PROBE, VISIT, Event

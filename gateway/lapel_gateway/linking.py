@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from lapel_gateway.alarm_book import alarm_id
+from lapel_gateway.alarms.book import alarm_id
 from lapel_gateway.batch import Batch, Notice
 from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.schema import (

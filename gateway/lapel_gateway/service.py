@@ -29,20 +29,20 @@ from typing import IO, Any, NamedTuple, Protocol
 import sqlalchemy as sa
 import structlog
 
-from lapel_gateway.alarms import AlarmCore
+from lapel_gateway.alarms.core import AlarmCore
 from lapel_gateway.arrivals import Arrival
 from lapel_gateway.brokers import Broker, BrokerError, make_broker
 from lapel_gateway.brokers.mosquitto import raise_open_files
-from lapel_gateway.config import Config, Role
 from lapel_gateway.downlink import Outcome
 from lapel_gateway.ingest import IngestCore, Message, Sync
 from lapel_gateway.keystore import KeyStore, OrganisationKey
 from lapel_gateway.ledger import open_ledger
 from lapel_gateway.log import Repeats, printable
 from lapel_gateway.registry import Registry
+from lapel_gateway.settings.config import Config, Role
 from lapel_gateway.transport import BrokerLink, Delivery, Link, make_link
 from lapel_gateway.vault import Vault, VaultFull
-from lapel_gateway.visit_timers import VisitWatch
+from lapel_gateway.visits.timers import VisitWatch
 from lapel_protocol.topics import LANE_ALARM, LANE_CLIP, LANE_EVENT
 
 LANES = {"alarms": (LANE_ALARM,), "events": (LANE_EVENT,), "ingest": (LANE_CLIP,)}
@@ -418,7 +418,7 @@ class Gateway:
     def _build(self, role: str) -> RunningRole:
         config = self._config
         if role == "alarms":
-            from lapel_gateway.channel_setup import personal_reach
+            from lapel_gateway.channels.setup import personal_reach
 
             notice_ms = config.alarms.unverified_notice_s * 1000
             core = AlarmCore(self.engine, self.registry, notice_window_ms=notice_ms)

@@ -25,7 +25,7 @@ from types import TracebackType
 
 import structlog
 
-from lapel_gateway.config import Role
+from lapel_gateway.settings.config import Role
 
 APART: tuple[Role, ...] = ("alarms", "deliver")
 """Roles that get a process of their own where the main process plays others too."""

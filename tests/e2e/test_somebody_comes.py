@@ -21,9 +21,9 @@ import sqlalchemy as sa
 from siadc09 import message
 
 from lapel_gateway import users
-from lapel_gateway.config import ROLES
 from lapel_gateway.ledger.schema import alarm, alarm_log
 from lapel_gateway.service import Gateway
+from lapel_gateway.settings.config import ROLES
 from lapel_sim.hardware import PICO_W
 from lapel_sim.provision import provision
 from lapel_sim.world import World

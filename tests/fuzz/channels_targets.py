@@ -6,7 +6,8 @@ from pathlib import Path
 
 import atheris
 
-from lapel_gateway.ack_links import AckLinks, Claim, LinkRefused
+from lapel_gateway.alarms.ack_links import AckLinks, Claim, LinkRefused
+from lapel_gateway.alarms.policies import Plan
 from lapel_gateway.channels.mailbox import parse_mailbox
 from lapel_gateway.channels.secret_file import SecretError, read_lines, read_login
 from lapel_gateway.channels.sia_dc09.frame import (
@@ -22,7 +23,6 @@ from lapel_gateway.channels.sia_dc09.frame import (
     read_answer,
 )
 from lapel_gateway.keystore import KeyStoreError
-from lapel_gateway.policies import Plan
 from tests.fuzz.harness import READ, REFUSED, Built, Finding, forged, target
 
 _SENDER = Sender("1234AB", "56", "7")

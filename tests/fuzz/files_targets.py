@@ -26,11 +26,11 @@ from lapel_gateway.assembly import MATROSKA, ORIGINAL
 from lapel_gateway.channels.secret_file import SecretError
 from lapel_gateway.channels.sia_dc09.key import load_key
 from lapel_gateway.channels.webhook import _retry_after_ms, load_secret
-from lapel_gateway.config import ConfigError, load_config
-from lapel_gateway.config_template import render_template
 from lapel_gateway.doubts import MARK_NAME, read_mark
 from lapel_gateway.export import ASSOCIATED_DATA, MANIFEST, STREAM, export_clip
 from lapel_gateway.keystore import KeyStore, KeyStoreError, OrganisationKey
+from lapel_gateway.settings.config import ConfigError, load_config
+from lapel_gateway.settings.template import render_template
 from lapel_gateway.tink import KeysetError, keyset_json, read_keyset
 from lapel_gateway.unseal import KeyRing, check, read_header, unseal
 from lapel_protocol.errors import ProtocolError

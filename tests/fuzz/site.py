@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from lapel_gateway.alarms import AlarmCore
+from lapel_gateway.alarms.core import AlarmCore
 from lapel_gateway.ingest import IngestCore
 from lapel_gateway.keystore import KeyStore
 from lapel_gateway.ledger import fresh_ledger, open_ledger

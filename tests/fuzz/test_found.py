@@ -15,9 +15,9 @@ from lapel_device.settings import CONFIG_PATH, load_config
 from lapel_device.settings import ConfigError as DeviceConfigError
 from lapel_gateway import media
 from lapel_gateway.channels.webhook import _retry_after_ms
-from lapel_gateway.config import ConfigError
-from lapel_gateway.config import load_config as load_gateway_config
 from lapel_gateway.keystore import KeyStoreError, OrganisationKey
+from lapel_gateway.settings.config import ConfigError
+from lapel_gateway.settings.config import load_config as load_gateway_config
 from lapel_gateway.tink import KeysetError, read_keyset
 from lapel_protocol.crypto import crc32
 from lapel_protocol.event import ALARM_RAISED, Event, seal_event

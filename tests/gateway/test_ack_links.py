@@ -21,18 +21,19 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lapel_gateway import alarms, users
-from lapel_gateway.ack_links import AckLinks, Claim, LinkRefused
-from lapel_gateway.channel_setup import Links, ack_links, build_channels, links_of, reach_of
+from lapel_gateway import users
+from lapel_gateway.alarms import core as alarms
+from lapel_gateway.alarms.ack_links import AckLinks, Claim, LinkRefused
 from lapel_gateway.channels.contract import Parcel
-from lapel_gateway.config import Config, ConfigError, GatewaySection, WebSection, load_config
-from lapel_gateway.config_channels import SmtpSection
-from lapel_gateway.config_check import check_config
+from lapel_gateway.channels.setup import Links, ack_links, build_channels, links_of, reach_of
 from lapel_gateway.keystore import KeyStoreError
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_NOTICE
 from lapel_gateway.ledger.schema import alarm as alarm_table
 from lapel_gateway.outbox import Outbox, RetryPolicy
+from lapel_gateway.settings.channels import SmtpSection
+from lapel_gateway.settings.check import check_config
+from lapel_gateway.settings.config import Config, ConfigError, GatewaySection, WebSection, load_config
 from lapel_gateway.web.server import WebRole, build_role
 from tests.gateway.ledgers import new_ledger
 from tests.gateway.mail import PostOffice, relay

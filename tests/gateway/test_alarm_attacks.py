@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from lapel_gateway.alarms import NOTICE_WINDOW_MS, NOTICES_IN_WINDOW, TALLY_MS
+from lapel_gateway.alarms.core import NOTICE_WINDOW_MS, NOTICES_IN_WINDOW, TALLY_MS
 from lapel_protocol.event import ALARM_CANCELLED, ALARM_RAISED, RECORDING_NOTE
 from lapel_protocol.limits import MAX_EVENT_RECORD_BYTES
 from lapel_protocol.topics import topic

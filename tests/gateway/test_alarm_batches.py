@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lapel_gateway import alarms
+from lapel_gateway.alarms import core as alarms
 from lapel_gateway.verify import FREE_STEPS
 from lapel_protocol.command import ALARM_RECEIPT
 from lapel_protocol.event import ALARM_RAISED, Event, seal_event

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import capture_logs
 
-from lapel_gateway import alarms, steps
-from lapel_gateway.alarms import AlarmError
-from lapel_gateway.cap import cap_messages
+from lapel_gateway import steps
+from lapel_gateway.alarms import core as alarms
+from lapel_gateway.alarms.cap import cap_messages
+from lapel_gateway.alarms.core import AlarmError
 from lapel_gateway.channels.contract import Parcel
 from lapel_gateway.channels.message import message_of
 from lapel_gateway.channels.sia_dc09.events import DEFAULT_CODES, event_of

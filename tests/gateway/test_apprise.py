@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from apprise import Apprise
 
-from lapel_gateway.channel_setup import Links, apprise_channel, build_channels
 from lapel_gateway.channels.apprise import MAX_HUNG, AppriseChannel
 from lapel_gateway.channels.contract import DeliveryError, Parcel
 from lapel_gateway.channels.secret_file import SecretError
-from lapel_gateway.config import Config
-from lapel_gateway.config_channels import AppriseSection
-from lapel_gateway.config_check import check_config
+from lapel_gateway.channels.setup import Links, apprise_channel, build_channels
 from lapel_gateway.deliver import DeliverRole
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_NOTICE
 from lapel_gateway.outbox import Outbox, RetryPolicy
+from lapel_gateway.settings.channels import AppriseSection
+from lapel_gateway.settings.check import check_config
+from lapel_gateway.settings.config import Config
 from tests.gateway.ledgers import new_ledger, queue
 from tests.waiting import wait_until
 

@@ -18,10 +18,10 @@ import pytest
 from lapel_gateway import service
 from lapel_gateway.brokers.broker import BrokerError, accepts_connections
 from lapel_gateway.brokers.mosquitto import MosquittoProcess
-from lapel_gateway.config import BrokerSection, Config, GatewaySection, KeysSection
 from lapel_gateway.keystore import KeyStore
 from lapel_gateway.pki import Pki, create_organisation_key
 from lapel_gateway.service import Gateway
+from lapel_gateway.settings.config import BrokerSection, Config, GatewaySection, KeysSection
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.needs("mosquitto")

@@ -11,8 +11,8 @@ import pytest
 
 from lapel_gateway.brokers import GATEWAY_CONNECTIONS, BrokerError, make_broker
 from lapel_gateway.brokers.mosquitto import MosquittoProcess
-from lapel_gateway.config import Config, load_config
-from lapel_gateway.config_template import write_template
+from lapel_gateway.settings.config import Config, load_config
+from lapel_gateway.settings.template import write_template
 from lapel_protocol.topics import topic
 from tests.gateway.mqtt import connected
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lapel_gateway.cap import CapError, CapMessage, cap_messages
+from lapel_gateway.alarms.cap import CapError, CapMessage, cap_messages
 from lapel_gateway.describe import alarm_words, moment
 from lapel_gateway.ledger.schema import alarm as alarm_table
 from lapel_protocol.names import ALARM_KIND_NAMES

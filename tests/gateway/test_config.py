@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lapel_gateway.config import ROLES, Config, ConfigError, find_config, load_config
-from lapel_gateway.config_template import render_template, write_template
+from lapel_gateway.settings.config import ROLES, Config, ConfigError, find_config, load_config
+from lapel_gateway.settings.template import render_template, write_template
 
 
 @pytest.fixture(autouse=True)

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from lapel_gateway.config import Config, load_config
-from lapel_gateway.config_check import Finding, check_config
-from lapel_gateway.config_template import write_template
 from lapel_gateway.keystore import KeyStore
 from lapel_gateway.loopback import is_loopback
 from lapel_gateway.pki import create_organisation_key
+from lapel_gateway.settings.check import Finding, check_config
+from lapel_gateway.settings.config import Config, load_config
+from lapel_gateway.settings.template import write_template
 
 SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lapel_gateway.config import ConfigError, load_config
-from lapel_gateway.config_policies import find_zone, policies_of
-from lapel_gateway.policies import Hours, Policy, Step
+from lapel_gateway.alarms.policies import Hours, Policy, Step
+from lapel_gateway.settings.config import ConfigError, load_config
+from lapel_gateway.settings.policies import find_zone, policies_of
 
 
 def loaded(folder: Path, text: str) -> Path:

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from lapel_gateway import alarms
-from lapel_gateway.alarms import AlarmCore
+from lapel_gateway.alarms import core as alarms
+from lapel_gateway.alarms.core import AlarmCore
 from lapel_gateway.channels.secret_file import SecretError
-from lapel_gateway.config import Config, DeliverSection, ForwardSection, GatewaySection
-from lapel_gateway.config_channels import WebhookSection
 from lapel_gateway.deliver import VIEWS_FOLDER, DeliverRole, build_role
 from lapel_gateway.ingest import IngestCore
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import alarm as alarm_table
 from lapel_gateway.ledger.schema import clip as clips
+from lapel_gateway.settings.channels import WebhookSection
+from lapel_gateway.settings.config import Config, DeliverSection, ForwardSection, GatewaySection
 from lapel_protocol.clip import TRUST_GATEWAY
 from lapel_protocol.event import ALARM_RAISED, Event, seal_event
 from lapel_protocol.reports import ALARM_PANIC, AlarmRaised

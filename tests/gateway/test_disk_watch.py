@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lapel_gateway.alarm_kinds import DISK_LOW
+from lapel_gateway.alarms.kinds import DISK_LOW
 from lapel_gateway.disk_watch import DiskWatch, free_bytes
 from tests.support.pair import DevicePair
 

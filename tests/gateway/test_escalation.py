@@ -8,17 +8,17 @@ from collections import Counter
 import pytest
 import sqlalchemy as sa
 
-from lapel_gateway import alarms
-from lapel_gateway.alarm_kinds import CENTRE_SILENT, DELIVERY_FAILED
-from lapel_gateway.alarms import OwnAlarm
+from lapel_gateway.alarms import core as alarms
+from lapel_gateway.alarms.core import OwnAlarm
+from lapel_gateway.alarms.escalator import Escalator
+from lapel_gateway.alarms.kinds import CENTRE_SILENT, DELIVERY_FAILED
+from lapel_gateway.alarms.own import Concern, raise_own
+from lapel_gateway.alarms.policies import EVERYONE, Policies, Policy, Reach, Step
 from lapel_gateway.channels.contract import DeliveryError, NothingToSend, Parcel
 from lapel_gateway.deliver import make_outbox
-from lapel_gateway.escalator import Escalator
 from lapel_gateway.ledger import writing
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, escalation
 from lapel_gateway.outbox import Outbox, RetryPolicy
-from lapel_gateway.own_alarms import Concern, raise_own
-from lapel_gateway.policies import EVERYONE, Policies, Policy, Reach, Step
 from tests.support.pair import DevicePair
 
 RETRY = RetryPolicy(first_ms=1_000, max_ms=60_000, jitter=0)

@@ -17,14 +17,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from lapel_gateway import alarms, steps
+from lapel_gateway import steps
+from lapel_gateway.alarms import core as alarms
+from lapel_gateway.alarms.escalator import Escalator
+from lapel_gateway.alarms.policies import Policies, Policy, Reach, Step
 from lapel_gateway.channels.contract import DeliveryError, Parcel
 from lapel_gateway.deliver import make_outbox
-from lapel_gateway.escalator import Escalator
 from lapel_gateway.ledger import open_ledger
 from lapel_gateway.ledger.schema import OUTBOX_ALARM
 from lapel_gateway.outbox import RetryPolicy
-from lapel_gateway.policies import Policies, Policy, Reach, Step
 from tests.support.pair import DevicePair
 
 CHANNELS = ("one", "two", "three")

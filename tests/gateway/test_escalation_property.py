@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from lapel_gateway import alarms, steps
-from lapel_gateway.alarms import OwnAlarm
+from lapel_gateway import steps
+from lapel_gateway.alarms import core as alarms
+from lapel_gateway.alarms.core import OwnAlarm
 from lapel_gateway.channels.contract import DeliveryError
 from tests.gateway.test_escalation import Desk
 from tests.support.pair import DevicePair, Killed

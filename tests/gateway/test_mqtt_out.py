@@ -18,16 +18,16 @@ import pytest
 from lapel_gateway.brokers.broker import accepts_connections
 from lapel_gateway.brokers.embedded import EmbeddedBroker
 from lapel_gateway.brokers.mosquitto import find_mosquitto
-from lapel_gateway.channel_setup import Links, build_channels, mqtt_target
 from lapel_gateway.channels.contract import DeliveryError, Parcel
 from lapel_gateway.channels.mqtt import MqttChannel
 from lapel_gateway.channels.secret_file import SecretError
-from lapel_gateway.config import Config, ConfigError, load_config
-from lapel_gateway.config_channels import MqttOutSection
+from lapel_gateway.channels.setup import Links, build_channels, mqtt_target
 from lapel_gateway.deliver import DeliverRole
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_NOTICE
 from lapel_gateway.outbox import Outbox, RetryPolicy
 from lapel_gateway.pki import Pki, TlsFiles
+from lapel_gateway.settings.channels import MqttOutSection
+from lapel_gateway.settings.config import Config, ConfigError, load_config
 from tests.gateway.ledgers import new_ledger, queue
 from tests.gateway.mqtt import connected
 from tests.waiting import wait_until

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lapel_gateway.policies import BUILT_IN, DAYS, EVERYONE, Hours, Plan, Policies, Policy, Reach, Step
+from lapel_gateway.alarms.policies import BUILT_IN, DAYS, EVERYONE, Hours, Plan, Policies, Policy, Reach, Step
 
 LONDON = ZoneInfo("Europe/London")
 FIRST, SECOND = Step(("webhook:a",), 60_000), Step(("person:Ann Archer", "sia:north"), 120_000)

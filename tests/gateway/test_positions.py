@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from lapel_gateway.positions import REFUSED
+from lapel_gateway.visits.positions import REFUSED
 from lapel_protocol.event import peek_event
 from lapel_protocol.opening import open_event
 from tests.gateway.visiting import MINUTE_MS, Day

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lapel_gateway import alarms
+from lapel_gateway.alarms import core as alarms
 from lapel_gateway.describe import alarm_words
 from lapel_gateway.unknown import ASK_AGAIN_MS, ASKED_AT_ONCE, MOST_REMEMBERED, TIMES_ASKED, UnknownEpochs
 from lapel_gateway.vault import Vault

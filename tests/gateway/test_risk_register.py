@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lapel_gateway import risk_register
-from lapel_gateway.config_visits import DAY_MS
 from lapel_gateway.ledger import reading
-from lapel_gateway.risk_register import RiskError, about_key, place_key
+from lapel_gateway.settings.visits import DAY_MS
+from lapel_gateway.visits import risk_register
+from lapel_gateway.visits.risk_register import RiskError, about_key, place_key
 from tests.gateway.ledgers import new_ledger
 
 NOW_MS = 1_790_000_000_000

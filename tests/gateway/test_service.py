@@ -17,18 +17,20 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from lapel_gateway import alarms, service, visits
+from lapel_gateway import service
+from lapel_gateway.alarms import core as alarms
 from lapel_gateway.arrivals import Arrival
-from lapel_gateway.config import Config, GatewaySection, WebSection
-from lapel_gateway.config_visits import DEFAULT_RULES
 from lapel_gateway.downlink import Outcome
 from lapel_gateway.keystore import KeyStore, KeyStoreError
 from lapel_gateway.ledger import fresh_ledger, open_ledger
 from lapel_gateway.pki import create_organisation_key
 from lapel_gateway.service import AlarmsRole, Gateway, IngestRole, ServiceError
+from lapel_gateway.settings.config import Config, GatewaySection, WebSection
+from lapel_gateway.settings.visits import DEFAULT_RULES
 from lapel_gateway.transport import Delivery
-from lapel_gateway.visit_timers import VisitWatch
-from lapel_gateway.visits import Wanted
+from lapel_gateway.visits import plans as visits
+from lapel_gateway.visits.plans import Wanted
+from lapel_gateway.visits.timers import VisitWatch
 from lapel_gateway.web.server import WebError
 from lapel_protocol.command import ALARM_ACK, ALARM_RECEIPT, CREDIT, RECEIPT, WELCOME
 from lapel_protocol.topics import topic
@@ -402,7 +404,7 @@ def test_a_signal_ends_the_program_cleanly_with_the_batch_in_hand(config: Config
     fresh_ledger(config.ledger_file)
     program = (
         "import sys\nfrom pathlib import Path\nfrom lapel_gateway import log, service\n"
-        "from lapel_gateway.config import Config\nlog.configure(json_lines=True)\n"
+        "from lapel_gateway.settings.config import Config\nlog.configure(json_lines=True)\n"
         f"config = Config.model_validate_json({config.model_dump_json()!r})\n"
         "sys.exit(service.run(config, ready=lambda _: print('ready', flush=True)))\n"
     )

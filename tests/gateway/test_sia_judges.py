@@ -16,20 +16,20 @@ from pysiaalarm.sync.client import SIAClient
 from pysiaalarm.utils.counter import Counter
 from siadc09 import message
 
-from lapel_gateway import alarms
-from lapel_gateway.alarm_book import get_alarm
-from lapel_gateway.alarm_kinds import CENTRE_SILENT
+from lapel_gateway.alarms import core as alarms
+from lapel_gateway.alarms.book import get_alarm
+from lapel_gateway.alarms.escalator import Escalator
+from lapel_gateway.alarms.kinds import CENTRE_SILENT
 from lapel_gateway.channels.contract import DeliveryError, Parcel
 from lapel_gateway.channels.sia_dc09 import link
 from lapel_gateway.channels.sia_dc09.build import build_channel
 from lapel_gateway.channels.sia_dc09.channel import SiaChannel
 from lapel_gateway.channels.sia_dc09.events import KINDS
-from lapel_gateway.config import Config, DeliverSection, GatewaySection
-from lapel_gateway.config_sia import SiaReceiverSection
 from lapel_gateway.deliver import DeliverRole, build_role
-from lapel_gateway.escalator import Escalator
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, alarm, alarm_log
+from lapel_gateway.settings.config import Config, DeliverSection, GatewaySection
+from lapel_gateway.settings.sia import SiaReceiverSection
 from tests.gateway.centre import Receiver
 from tests.gateway.ledgers import new_ledger, rows
 from tests.gateway.sealed import NOW_MS, Site

@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from lapel_gateway.channel_setup import Links, build_channels, mail_relay
 from lapel_gateway.channels.contract import DeliveryError, Parcel
 from lapel_gateway.channels.mailbox import MAX_CHANNEL_NAME, parse_mailbox, target_channel
 from lapel_gateway.channels.secret_file import SecretError
+from lapel_gateway.channels.setup import Links, build_channels, mail_relay
 from lapel_gateway.channels.smtp import Relay, SmtpChannel, tls_context
-from lapel_gateway.config import Config, ConfigError, load_config
-from lapel_gateway.config_channels import SmtpSection
 from lapel_gateway.deliver import DeliverRole
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_NOTICE
 from lapel_gateway.outbox import Outbox, RetryPolicy
+from lapel_gateway.settings.channels import SmtpSection
+from lapel_gateway.settings.config import Config, ConfigError, load_config
 from tests.gateway.ledgers import attempts, new_ledger, queue, rows
 from tests.gateway.mail import NOW_MS, Certified, PostOffice, certified, knows, relay
 

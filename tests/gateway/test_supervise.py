@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from lapel_gateway import supervise
-from lapel_gateway.config_template import write_template
 from lapel_gateway.keystore import KeyStore
 from lapel_gateway.pki import create_organisation_key
+from lapel_gateway.settings.template import write_template
 
 WAIT_S = 30.0
 

@@ -7,9 +7,9 @@ import sqlite3
 
 import pytest
 
-from lapel_gateway.alarm_kinds import VISIT_OVERDUE
-from lapel_gateway.config_visits import VisitsSection
-from lapel_gateway.visit_disposal import dispose
+from lapel_gateway.alarms.kinds import VISIT_OVERDUE
+from lapel_gateway.settings.visits import VisitsSection
+from lapel_gateway.visits.disposal import dispose
 from tests.gateway.test_positions import HERE, traces
 from tests.gateway.visiting import DAY_MS, MINUTE_MS, Day
 from tests.support.pair import DevicePair

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from lapel_gateway import visits
-from lapel_gateway.visit_events import FUTURE, LATE, LATE_MS, PLACE_NOT_SAID, UNKNOWN, UNTIMED
-from lapel_gateway.visit_timers import VisitWatch
+from lapel_gateway.visits import plans as visits
+from lapel_gateway.visits.events import FUTURE, LATE, LATE_MS, PLACE_NOT_SAID, UNKNOWN, UNTIMED
+from lapel_gateway.visits.timers import VisitWatch
 from lapel_protocol.clip import TRUST_GATEWAY, TRUST_RTC
 from lapel_protocol.command import EVENT_RECEIPT
 from lapel_protocol.event import VISIT, Event, seal_event

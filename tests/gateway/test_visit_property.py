@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from lapel_gateway import alarms, visits
-from lapel_gateway.alarm_kinds import VISIT_OVERDUE
-from lapel_gateway.visit_course import LOOK_MS, RUNNING_NAMES, deadline_ms, from_row
-from lapel_gateway.visits import VisitError
+from lapel_gateway.alarms import core as alarms
+from lapel_gateway.alarms.kinds import VISIT_OVERDUE
+from lapel_gateway.visits import plans as visits
+from lapel_gateway.visits.course import LOOK_MS, RUNNING_NAMES, deadline_ms, from_row
+from lapel_gateway.visits.plans import VisitError
 from lapel_protocol.reports import VISIT_CHECK_IN, VISIT_END, VISIT_EXTEND, VISIT_START
 from tests.gateway.visiting import DAY_MS, MINUTE_MS, SAM, ZOE, Day
 from tests.support.device import Message

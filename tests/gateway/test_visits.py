@@ -11,16 +11,19 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from lapel_gateway import alarms, people, risk_register, steps, visits
-from lapel_gateway.alarm_kinds import VISIT_OVERDUE
-from lapel_gateway.alarms import OwnAlarm
+from lapel_gateway import people, steps
+from lapel_gateway.alarms import core as alarms
+from lapel_gateway.alarms.core import OwnAlarm
+from lapel_gateway.alarms.kinds import VISIT_OVERDUE
+from lapel_gateway.alarms.policies import Reach
 from lapel_gateway.channels.message import MAX_DETAIL
-from lapel_gateway.config_visits import VisitsSection
-from lapel_gateway.policies import Reach
-from lapel_gateway.visit_alarms import raise_of_visit
-from lapel_gateway.visit_course import Visit
-from lapel_gateway.visit_timers import PORTION, VisitWatch
-from lapel_gateway.visits import VisitError, Wanted
+from lapel_gateway.settings.visits import VisitsSection
+from lapel_gateway.visits import plans as visits
+from lapel_gateway.visits import risk_register
+from lapel_gateway.visits.alarms import raise_of_visit
+from lapel_gateway.visits.course import Visit
+from lapel_gateway.visits.plans import VisitError, Wanted
+from lapel_gateway.visits.timers import PORTION, VisitWatch
 from lapel_protocol.orders import VISIT_ACTIVE, VISIT_AMBER, VISIT_NONE, VISIT_PLANNED
 from lapel_protocol.orders import VISIT_OVERDUE as SHOWN_OVERDUE
 from lapel_protocol.reports import VISIT_CHECK_IN, VISIT_START
@@ -619,7 +622,7 @@ def test_a_visit_that_cannot_be_looked_at_keeps_no_other_from_being_overdue(
         if visit.person == ZOE:
             raise KeyError("broken")
 
-    monkeypatch.setattr("lapel_gateway.visit_timers.raise_of_visit", fail)
+    monkeypatch.setattr("lapel_gateway.visits.timers.raise_of_visit", fail)
     with capture_logs() as logged:
         nobody.pass_time(11)
     assert nobody.raised() == [("visit_overdue", "Bo Chen")]

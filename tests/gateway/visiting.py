@@ -6,13 +6,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lapel_gateway import alarms, visits
-from lapel_gateway.alarm_kinds import kind_name
-from lapel_gateway.config_visits import DAY_MS, DEFAULT_RULES, MINUTE_MS, VisitsSection
+from lapel_gateway.alarms import core as alarms
+from lapel_gateway.alarms.kinds import kind_name
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import visit as visit_table
-from lapel_gateway.visit_timers import VisitWatch
-from lapel_gateway.visits import Wanted
+from lapel_gateway.settings.visits import DAY_MS, DEFAULT_RULES, MINUTE_MS, VisitsSection
+from lapel_gateway.visits import plans as visits
+from lapel_gateway.visits.plans import Wanted
+from lapel_gateway.visits.timers import VisitWatch
 from lapel_protocol.command import VISIT_STATE
 from lapel_protocol.event import LOCATION, VISIT
 from lapel_protocol.orders import VisitState

@@ -14,7 +14,7 @@ from typing import Any
 
 from lapel_device.application import Application
 from lapel_device.keystore import provision_sectors
-from lapel_gateway import alarms
+from lapel_gateway.alarms import core as alarms
 from lapel_gateway.keystore import OrganisationKey
 from lapel_gateway.registry import Package
 from lapel_protocol import alarm as alarm_states

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lapel_gateway.alarms import acknowledge, resolve
+from lapel_gateway.alarms.core import acknowledge, resolve
 from lapel_gateway.ledger.schema import alarm, clip, device
 from lapel_gateway.service import Gateway
 from lapel_sim.provision import provision

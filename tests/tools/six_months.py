@@ -15,14 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lapel_gateway import alarms
-from lapel_gateway.alarm_kinds import CONTACT_LOST, VISIT_OVERDUE
-from lapel_gateway.alarms import OwnAlarm
+from lapel_gateway.alarms import core as alarms
+from lapel_gateway.alarms.core import OwnAlarm
+from lapel_gateway.alarms.kinds import CONTACT_LOST, VISIT_OVERDUE
+from lapel_gateway.alarms.own import Concern, raise_own
+from lapel_gateway.alarms.policies import Policies, Policy, Step
 from lapel_gateway.channels.contract import DeliveryError, Parcel
 from lapel_gateway.ledger import writing
-from lapel_gateway.own_alarms import Concern, raise_own
 from lapel_gateway.people import set_person
-from lapel_gateway.policies import Policies, Policy, Step
 from lapel_protocol import alarm as protocol_alarm
 from lapel_protocol.event import ALARM_RAISED, Event, seal_event
 from lapel_protocol.names import ALARM_KIND_NAMES, TRUST_NAMES

@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 from cryptography.hazmat.primitives import serialization
 
+from lapel_gateway.alarms.escalations import begin
 from lapel_gateway.assembly import Views
-from lapel_gateway.escalations import begin
 from lapel_gateway.ledger import fresh_ledger, open_ledger, reading, writing
 from lapel_gateway.ledger.schema import alarm as alarms
 from lapel_gateway.web.server import WebRole

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from lapel_gateway.alarm_book import note_step
-from lapel_gateway.alarm_kinds import DISK_LOW, VISIT_OVERDUE
+from lapel_gateway.alarms.book import note_step
+from lapel_gateway.alarms.kinds import DISK_LOW, VISIT_OVERDUE
 from lapel_gateway.assembly import Views
-from lapel_gateway.config_policies import find_zone
 from lapel_gateway.ledger import fresh_ledger, open_ledger, writing
 from lapel_gateway.ledger.schema import alarm as alarms
+from lapel_gateway.settings.policies import find_zone
 from lapel_gateway.web.server import WebRole
 from lapel_protocol.clip import TRUST_GATEWAY, TRUST_NONE
 from lapel_protocol.reports import ALARM_MAN_DOWN, ALARM_PANIC

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 import typer
 
-from lapel_gateway.cap import CapError, cap_messages
+from lapel_gateway.alarms.cap import CapError, cap_messages
 from lapel_gateway.describe import alarm_words
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import alarm as alarms

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 import typer
 
-from lapel_gateway.config import ConfigError, find_config, load_config
+from lapel_gateway.settings.config import ConfigError, find_config, load_config
 from lapel_tools.console import FAILED, NOT_FOUND, UNREACHABLE, USAGE, CommandError, warn
 
 TOKEN_VARIABLE = "LAPEL_TOKEN"

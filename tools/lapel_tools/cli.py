@@ -17,12 +17,12 @@ import typer
 from lapel_gateway import log
 from lapel_gateway.brokers import BrokerError
 from lapel_gateway.channels.secret_file import SecretError
-from lapel_gateway.config import ConfigError
 from lapel_gateway.keystore import KeyStoreError
 from lapel_gateway.ledger import LedgerError
 from lapel_gateway.pki import PkiError
 from lapel_gateway.registry import RegistryError
 from lapel_gateway.service import ServiceError
+from lapel_gateway.settings.config import ConfigError
 from lapel_gateway.users import UserError
 from lapel_gateway.web.server import WebError
 from lapel_tools import (

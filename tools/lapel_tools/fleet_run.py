@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lapel_gateway import alarms as gateway_alarms
+from lapel_gateway.alarms import core as gateway_alarms
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import alarm
 from lapel_gateway.registry import Package

@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 import typer
 
 from lapel_gateway import log, service, supervise
-from lapel_gateway.channel_setup import reach_of
-from lapel_gateway.config import DEFAULT_NAME, ROLES, ConfigError, Role, load_config
-from lapel_gateway.config_check import check_config
-from lapel_gateway.config_template import write_template
+from lapel_gateway.channels.setup import reach_of
 from lapel_gateway.doubts import remove_mark
 from lapel_gateway.keystore import KeyStore, OrganisationKey
 from lapel_gateway.pki import Pki, create_organisation_key
+from lapel_gateway.settings.check import check_config
+from lapel_gateway.settings.config import DEFAULT_NAME, ROLES, ConfigError, Role, load_config
+from lapel_gateway.settings.template import write_template
 from lapel_tools.console import FAILED, CommandError, ConfigOption, JsonOption, print_json, print_table, warn
 from lapel_tools.site import Site
 

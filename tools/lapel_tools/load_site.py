@@ -23,7 +23,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from lapel_gateway.brokers import GATEWAY_CONNECTIONS
 from lapel_gateway.brokers.mosquitto import MosquittoProcess, raise_open_files
-from lapel_gateway.config_template import write_template
 from lapel_gateway.keystore import KeyStore
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.clips import UNFINISHED
@@ -32,6 +31,7 @@ from lapel_gateway.ledger.schema import clip as clips
 from lapel_gateway.ledger.schema import device as devices
 from lapel_gateway.pki import DeviceIdentity, Pki, TlsFiles, create_organisation_key
 from lapel_gateway.registry import Package
+from lapel_gateway.settings.template import write_template
 from lapel_tools.console import FAILED, CommandError, now_ms
 from lapel_tools.demo.installation import free_port
 from lapel_tools.processes import Usage, tree, usage

@@ -15,11 +15,11 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from lapel_gateway.config_policies import find_zone
+from lapel_gateway.alarms.period import PeriodError, parse_period
+from lapel_gateway.alarms.response import UnknownTeam, read_report
+from lapel_gateway.alarms.response_words import response_words, unknown_team_words
 from lapel_gateway.ledger import reading
-from lapel_gateway.period import PeriodError, parse_period
-from lapel_gateway.response import UnknownTeam, read_report
-from lapel_gateway.response_words import response_words, unknown_team_words
+from lapel_gateway.settings.policies import find_zone
 from lapel_tools.api import Api, TokenFileOption, UrlOption, read_token
 from lapel_tools.console import (
     NOT_FOUND,

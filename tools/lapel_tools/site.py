@@ -8,11 +8,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from lapel_gateway.config import Config, find_config, load_config
 from lapel_gateway.keystore import KeyStore, OrganisationKey
 from lapel_gateway.ledger import open_ledger
 from lapel_gateway.pki import Pki
 from lapel_gateway.registry import Registry
+from lapel_gateway.settings.config import Config, find_config, load_config
 
 _ledgers = contextlib.ExitStack()
 

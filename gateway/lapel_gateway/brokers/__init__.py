@@ -5,8 +5,8 @@ from __future__ import annotations
 from lapel_gateway.brokers.broker import GATEWAY_CONNECTIONS, Broker, BrokerAccess, BrokerError
 from lapel_gateway.brokers.embedded import EmbeddedBroker
 from lapel_gateway.brokers.mosquitto import MosquittoProcess
-from lapel_gateway.config import Config
 from lapel_gateway.pki import ROLE_PREFIX, Pki, TlsFiles
+from lapel_gateway.settings.config import Config
 
 __all__ = ["GATEWAY_CONNECTIONS", "Broker", "BrokerAccess", "BrokerError", "make_broker", "server_names"]
 

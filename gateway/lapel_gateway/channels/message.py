@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
-from lapel_gateway.alarm_kinds import TECHNICAL_NAMES
+from lapel_gateway.alarms.kinds import TECHNICAL_NAMES
 from lapel_gateway.channels.contract import Parcel
 from lapel_gateway.ledger.schema import DEVICE_LOST, DEVICE_RETIRED, OUTBOX_ALARM
 from lapel_gateway.log import printable

@@ -237,7 +237,7 @@ alarm = Table(
     Column("device", DeviceName, ForeignKey("device.device")),  # NULL = of the gateway itself
     Column("boot", BigInteger),  # NULL where no device's record raised it
     Column("counter", BigInteger),
-    Column("kind", Integer, nullable=False),  # alarm_kinds.py
+    Column("kind", Integer, nullable=False),  # alarms/kinds.py
     Column("about", Text, nullable=False),  # what a gateway's own alarm is about (a channel, a clip, a folder); else ""
     Column("detail", Text, nullable=False),  # what is wrong and what to do, of a gateway's own alarm; else ""
     Column("test", Boolean, nullable=False),  # a drill

@@ -24,10 +24,12 @@ import structlog
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 
-from lapel_gateway import ack_links, alarms, users
-from lapel_gateway.ack_links import ACK_PATH, AckLinks, Claim, LinkRefused
-from lapel_gateway.alarm_book import get_alarm
-from lapel_gateway.alarm_kinds import kind_name
+from lapel_gateway import users
+from lapel_gateway.alarms import ack_links
+from lapel_gateway.alarms import core as alarms
+from lapel_gateway.alarms.ack_links import ACK_PATH, AckLinks, Claim, LinkRefused
+from lapel_gateway.alarms.book import get_alarm
+from lapel_gateway.alarms.kinds import kind_name
 from lapel_gateway.channels.message import is_test, kind_text, moment_text
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.outgoing import add_tallies

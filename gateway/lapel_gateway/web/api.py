@@ -21,15 +21,16 @@ from fastapi import FastAPI, Query
 from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from lapel_gateway import alarms, describe
-from lapel_gateway.ack_links import AckLinks
+from lapel_gateway import describe
+from lapel_gateway.alarms import core as alarms
+from lapel_gateway.alarms.ack_links import AckLinks
 from lapel_gateway.assembly import MATROSKA, MP4, VTT, Views
-from lapel_gateway.config_visits import DEFAULT_RULES, VisitsSection
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import alarm as alarm_table
 from lapel_gateway.ledger.schema import alarm_log, delivery, escalation, outbox
 from lapel_gateway.ledger.schema import clip as clip_table
 from lapel_gateway.ledger.schema import device as device_table
+from lapel_gateway.settings.visits import DEFAULT_RULES, VisitsSection
 from lapel_gateway.web import ack_pages, problems, reports_api, visits_api
 from lapel_gateway.web.access import User
 from lapel_gateway.web.ack_pages import AckPages

@@ -12,13 +12,13 @@ import sqlalchemy as sa
 import structlog
 import uvicorn
 
-from lapel_gateway.ack_links import AckLinks
+from lapel_gateway.alarms.ack_links import AckLinks
 from lapel_gateway.assembly import Views
-from lapel_gateway.channel_setup import ack_links
-from lapel_gateway.config import Config
-from lapel_gateway.config_policies import find_zone
-from lapel_gateway.config_visits import DEFAULT_RULES, VisitsSection
+from lapel_gateway.channels.setup import ack_links
 from lapel_gateway.deliver import VIEWS_FOLDER, wall_ms
+from lapel_gateway.settings.config import Config
+from lapel_gateway.settings.policies import find_zone
+from lapel_gateway.settings.visits import DEFAULT_RULES, VisitsSection
 from lapel_gateway.web.api import build_app
 
 MAX_HEAD_BYTES = 16_384

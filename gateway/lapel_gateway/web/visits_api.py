@@ -16,8 +16,7 @@ import structlog
 from fastapi import FastAPI, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from lapel_gateway import people, risk_register, visits
-from lapel_gateway.config_visits import VisitsSection
+from lapel_gateway import people
 from lapel_gateway.describe import log_words
 from lapel_gateway.describe_visits import person_words, position_words, risk_words, visit_words
 from lapel_gateway.ledger import reading
@@ -26,9 +25,12 @@ from lapel_gateway.ledger.schema import visit as visit_table
 from lapel_gateway.ledger.visits import RUNNING
 from lapel_gateway.local_times import LocalTimeError, parse_moment
 from lapel_gateway.people import PersonError
-from lapel_gateway.risk_register import RiskError
-from lapel_gateway.visit_book import NoSuchVisit, NotNow, VisitError
-from lapel_gateway.visits import Wanted
+from lapel_gateway.settings.visits import VisitsSection
+from lapel_gateway.visits import plans as visits
+from lapel_gateway.visits import risk_register
+from lapel_gateway.visits.book import NoSuchVisit, NotNow, VisitError
+from lapel_gateway.visits.plans import Wanted
+from lapel_gateway.visits.risk_register import RiskError
 from lapel_gateway.web.access import User
 from lapel_gateway.web.problems import Problem
 

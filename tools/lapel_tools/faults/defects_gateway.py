@@ -8,9 +8,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lapel_gateway import alarms, custody, escalations, escalator, outbox, vault
-from lapel_gateway.alarm_book import ShownAlarms
-from lapel_gateway.alarms import AlarmCore
+from lapel_gateway import custody, outbox, vault
+from lapel_gateway.alarms import core as alarms
+from lapel_gateway.alarms import escalations, escalator
+from lapel_gateway.alarms.book import ShownAlarms
+from lapel_gateway.alarms.core import AlarmCore
 from lapel_gateway.credit import CreditBook, Windows
 from lapel_gateway.custody import Custody
 from lapel_gateway.downlink import Outcome

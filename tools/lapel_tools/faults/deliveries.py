@@ -13,14 +13,14 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from lapel_gateway.alarms.escalator import Escalator
+from lapel_gateway.alarms.policies import EVERYONE, Policies, Policy, Reach, Step
 from lapel_gateway.assembly import MP4, Assembler, Copies, Views
 from lapel_gateway.channels.contract import Channel, DeliveryError, Parcel
 from lapel_gateway.deliver import make_outbox
-from lapel_gateway.escalator import Escalator
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_FORWARD, OUTBOX_NOTICE
 from lapel_gateway.media import Survey
 from lapel_gateway.outbox import RETRY, Outcome, RetryPolicy
-from lapel_gateway.policies import EVERYONE, Policies, Policy, Reach, Step
 from lapel_gateway.unseal import KeyRing
 from lapel_gateway.vault import Vault
 from lapel_gateway.viewcopy import ViewCopy

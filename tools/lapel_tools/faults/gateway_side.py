@@ -14,8 +14,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from lapel_gateway import alarms, steps
-from lapel_gateway.alarms import AlarmCore
+from lapel_gateway import steps
+from lapel_gateway.alarms import core as alarms
+from lapel_gateway.alarms.core import AlarmCore
 from lapel_gateway.assembly import Views
 from lapel_gateway.downlink import Outcome
 from lapel_gateway.ingest import IngestCore

@@ -25,8 +25,8 @@ import httpx
 from lapel_gateway import users
 from lapel_gateway.brokers import server_names
 from lapel_gateway.brokers.mosquitto import MosquittoProcess, find_mosquitto
-from lapel_gateway.config import ROLES
 from lapel_gateway.pki import ROLE_PREFIX
+from lapel_gateway.settings.config import ROLES
 from lapel_tools.console import CommandError, now_ms
 from lapel_tools.demo.installation import free_port
 from lapel_tools.gateway_commands import init

@@ -8,7 +8,7 @@ from lapel_gateway.channels.sia_dc09.channel import Centre, SecretKey, SiaChanne
 from lapel_gateway.channels.sia_dc09.frame import Sender
 from lapel_gateway.channels.sia_dc09.key import load_key
 from lapel_gateway.channels.sia_dc09.link import Address
-from lapel_gateway.config_sia import SiaReceiverSection
+from lapel_gateway.settings.sia import SiaReceiverSection
 
 FOLDER = "sia"
 """Below the gateway's data_dir: the sequence numbers of each centre."""

@@ -110,7 +110,7 @@ def event_of(
     zones: Mapping[str, int],
     extended: Collection[str],
 ) -> Event | None:
-    """The event for what happened to an alarm (`alarm_book.tell`), None when the centre is told nothing of it.
+    """The event for what happened to an alarm (`alarms.book.tell`), None when the centre is told nothing of it.
 
     ``zones`` gives devices zones of their own. ``extended`` says which extended data the centre takes: ``time`` when it
     happened, ``location`` where, if the payload says it (``location``: ``latitude`` and ``longitude`` in degrees).

@@ -17,17 +17,18 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 import structlog
 
-from lapel_gateway import escalations, steps
-from lapel_gateway.alarm_book import AGAIN, RAISED, alarm_payload, note_step
-from lapel_gateway.alarm_kinds import CENTRE_SILENT, DELIVERY_FAILED, kind_name
-from lapel_gateway.alarms import answer, notifying
+from lapel_gateway import steps
+from lapel_gateway.alarms import escalations
+from lapel_gateway.alarms.book import AGAIN, RAISED, alarm_payload, note_step
+from lapel_gateway.alarms.core import answer, notifying
+from lapel_gateway.alarms.kinds import CENTRE_SILENT, DELIVERY_FAILED, kind_name
+from lapel_gateway.alarms.own import note_again, raise_own
+from lapel_gateway.alarms.policies import Plan, Policies, Reach
 from lapel_gateway.channels.contract import Parcel
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.outgoing import add_row
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_WAITING, alarm, delivery, escalation, outbox
-from lapel_gateway.own_alarms import note_again, raise_own
-from lapel_gateway.policies import Plan, Policies, Reach
 
 AHEAD_MS = 1_000
 """A step that was taken later than this after now was taken before the clock was set back."""

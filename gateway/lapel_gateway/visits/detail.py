@@ -11,14 +11,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lapel_gateway.config_visits import MINUTE_MS
 from lapel_gateway.describe import utc
 from lapel_gateway.ledger.schema import position
 from lapel_gateway.log import printable
 from lapel_gateway.people import find_person
-from lapel_gateway.risk_register import find_risks
-from lapel_gateway.visit_book import device_facts
-from lapel_gateway.visit_course import Visit
+from lapel_gateway.settings.visits import MINUTE_MS
+from lapel_gateway.visits.book import device_facts
+from lapel_gateway.visits.course import Visit
+from lapel_gateway.visits.risk_register import find_risks
 
 AMBER = "visit_amber"
 """The notice to wearer and buddy, by its kind."""

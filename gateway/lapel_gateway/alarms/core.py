@@ -16,8 +16,9 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 
-from lapel_gateway import escalations, steps
-from lapel_gateway.alarm_book import (
+from lapel_gateway import steps
+from lapel_gateway.alarms import escalations
+from lapel_gateway.alarms.book import (
     RESOLVED,
     AlarmError,
     answers,

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from lapel_gateway import risk_register, steps
-from lapel_gateway.config_visits import DAY_MS, HOUR_MS, MINUTE_MS, VisitsSection
+from lapel_gateway import steps
 from lapel_gateway.ledger import writing
 from lapel_gateway.ledger.visits import running_visit
 from lapel_gateway.people import team_of
-from lapel_gateway.risk_register import Risk
-from lapel_gateway.visit_alarms import note_in_alarms
-from lapel_gateway.visit_book import (
+from lapel_gateway.settings.visits import DAY_MS, HOUR_MS, MINUTE_MS, VisitsSection
+from lapel_gateway.visits import risk_register
+from lapel_gateway.visits.alarms import note_in_alarms
+from lapel_gateway.visits.book import (
     NotNow,
     VisitError,
     enter_visit,
@@ -31,7 +31,8 @@ from lapel_gateway.visit_book import (
     watch_device,
     worn_by,
 )
-from lapel_gateway.visit_course import Visit, begin, cancel, check_in, extend, finish
+from lapel_gateway.visits.course import Visit, begin, cancel, check_in, extend, finish
+from lapel_gateway.visits.risk_register import Risk
 from lapel_protocol.limits import MAX_VISIT_MINUTES
 from lapel_protocol.names import VISIT_STATE_NAMES
 from lapel_protocol.visit import CANCELLED, ENDED, PLANNED

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from lapel_gateway.config import Config, ConfigError, repeated_section
-from lapel_gateway.config_section import Section
+from lapel_gateway.settings.config import Config, ConfigError, repeated_section
+from lapel_gateway.settings.section import Section
 
 _HEAD = """\
 # Lapel gateway. Every setting is shown with its default; lines that start with `#` and a name are unset.

@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from lapel_gateway.alarms.policies import EVERYONE, PERSON_PREFIX
 from lapel_gateway.brokers.mosquitto import find_mosquitto
-from lapel_gateway.channel_setup import Links, apprise_channel, mail_relay, mqtt_target, reach_of
 from lapel_gateway.channels.secret_file import SecretError
+from lapel_gateway.channels.setup import Links, apprise_channel, mail_relay, mqtt_target, reach_of
 from lapel_gateway.channels.sia_dc09.key import load_key
 from lapel_gateway.channels.webhook import load_secret
-from lapel_gateway.config import Config
-from lapel_gateway.config_channels import AppriseSection, MqttOutSection, SmtpSection, WebhookSection
-from lapel_gateway.config_sia import SiaReceiverSection
 from lapel_gateway.keystore import KeyStore, KeyStoreError, OrganisationKey
 from lapel_gateway.loopback import is_loopback
-from lapel_gateway.policies import EVERYONE, PERSON_PREFIX
+from lapel_gateway.settings.channels import AppriseSection, MqttOutSection, SmtpSection, WebhookSection
+from lapel_gateway.settings.config import Config
+from lapel_gateway.settings.sia import SiaReceiverSection
 
 
 @dataclass(frozen=True)

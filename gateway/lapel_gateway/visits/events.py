@@ -2,7 +2,7 @@
 
 Rules that hold here
 - What a device says counts from when it said so, if its clock can be believed. What arrives late changes no time to
-  come: see `visit_course`.
+  come: see `course`.
 - A start is believed in doubt, because it only makes people look; an end is not, because it lets them stop.
 - What is refused is counted by its reason. It stays in the ledger as an event, and its device gets its receipt.
 """
@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from lapel_gateway.alarm_book import DEVICE_NAME
-from lapel_gateway.config_visits import MINUTE_MS, VisitsSection
+from lapel_gateway.alarms.book import DEVICE_NAME
 from lapel_gateway.ledger.visits import running_visit
 from lapel_gateway.people import team_of, wearer_of
+from lapel_gateway.settings.visits import MINUTE_MS, VisitsSection
 from lapel_gateway.verify import Trust
-from lapel_gateway.visit_alarms import note_in_alarms
-from lapel_gateway.visit_book import (
+from lapel_gateway.visits.alarms import note_in_alarms
+from lapel_gateway.visits.book import (
     NoSuchVisit,
     enter_visit,
     get_visit,
@@ -25,7 +25,7 @@ from lapel_gateway.visit_book import (
     save_visit,
     watch_device,
 )
-from lapel_gateway.visit_course import LONGEST_MS, Visit, begin, check_in, extend, finish
+from lapel_gateway.visits.course import LONGEST_MS, Visit, begin, check_in, extend, finish
 from lapel_protocol.clip import TRUST_GATEWAY, TRUST_NTP
 from lapel_protocol.event import Event
 from lapel_protocol.reports import VISIT_CHECK_IN, VISIT_END, VISIT_START, VisitNote

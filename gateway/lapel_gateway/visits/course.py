@@ -18,7 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lapel_gateway.config_visits import VisitsSection
+from lapel_gateway.settings.visits import VisitsSection
 from lapel_protocol import visit as protocol_visit
 from lapel_protocol.machine import Machine
 from lapel_protocol.names import VISIT_STATE_NAMES

@@ -11,10 +11,10 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from lapel_gateway.config_visits import MINUTE_MS
 from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.schema import alarm, position, visit
 from lapel_gateway.ledger.visits import RUNNING
+from lapel_gateway.settings.visits import MINUTE_MS
 from lapel_gateway.verify import Trust
 from lapel_protocol.clip import TRUST_GATEWAY, TRUST_NTP
 from lapel_protocol.event import Event

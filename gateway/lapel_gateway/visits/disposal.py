@@ -18,11 +18,11 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 
-from lapel_gateway.config_visits import DAY_MS, VisitsSection
 from lapel_gateway.ledger import writing
 from lapel_gateway.ledger.outgoing import add_tallies
 from lapel_gateway.ledger.schema import OUTBOX_WAITING, alarm, notice, outbox, position, visit, visit_log
-from lapel_gateway.visit_detail import AMBER, without_position
+from lapel_gateway.settings.visits import DAY_MS, VisitsSection
+from lapel_gateway.visits.detail import AMBER, without_position
 
 PORTION = 500
 """Of visits, of positions and of alarms' words in one transaction."""

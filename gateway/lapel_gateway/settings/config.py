@@ -18,12 +18,12 @@ from typing import Any, Literal, get_args
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from lapel_gateway.config_channels import AppriseSection, MqttOutSection, SmtpSection, WebhookSection
-from lapel_gateway.config_faults import Explanation
-from lapel_gateway.config_policies import PolicySection, find_zone
-from lapel_gateway.config_section import Port, Section, Text
-from lapel_gateway.config_sia import SiaReceiverSection
-from lapel_gateway.config_visits import VisitsSection
+from lapel_gateway.settings.channels import AppriseSection, MqttOutSection, SmtpSection, WebhookSection
+from lapel_gateway.settings.faults import Explanation
+from lapel_gateway.settings.policies import PolicySection, find_zone
+from lapel_gateway.settings.section import Port, Section, Text
+from lapel_gateway.settings.sia import SiaReceiverSection
+from lapel_gateway.settings.visits import VisitsSection
 
 DEFAULT_NAME = "lapel.toml"
 SYSTEM_PATH = Path("/etc/lapel") / DEFAULT_NAME

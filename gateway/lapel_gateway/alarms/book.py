@@ -18,8 +18,8 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.dialects.sqlite import insert
 
-from lapel_gateway import escalations
-from lapel_gateway.alarm_kinds import UNKNOWN, kind_name
+from lapel_gateway.alarms import escalations
+from lapel_gateway.alarms.kinds import UNKNOWN, kind_name
 from lapel_gateway.downlink import Order
 from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.outgoing import add_row, add_tallies

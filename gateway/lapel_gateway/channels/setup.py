@@ -10,7 +10,8 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
-from lapel_gateway.ack_links import ACK_PATH, AckLinks
+from lapel_gateway.alarms.ack_links import ACK_PATH, AckLinks
+from lapel_gateway.alarms.policies import Reach
 from lapel_gateway.channels.contract import Channel, Parcel
 from lapel_gateway.channels.mailbox import Mailbox, parse_mailbox, target_channel
 from lapel_gateway.channels.message import LinkFor, no_link
@@ -19,10 +20,9 @@ from lapel_gateway.channels.secret_file import SecretError, read_lines, read_log
 from lapel_gateway.channels.sia_dc09.build import build_channel
 from lapel_gateway.channels.smtp import Relay, SmtpChannel, tls_context
 from lapel_gateway.channels.webhook import WebhookChannel, load_secret
-from lapel_gateway.config import Config
-from lapel_gateway.config_channels import AppriseSection, MqttOutSection, SmtpSection, WebhookSection
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_NOTICE
-from lapel_gateway.policies import Reach
+from lapel_gateway.settings.channels import AppriseSection, MqttOutSection, SmtpSection, WebhookSection
+from lapel_gateway.settings.config import Config
 from lapel_protocol.limits import MAX_NAME_BYTES
 
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from lapel_gateway.config_visits import DAY_MS
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.schema import risk as risks
+from lapel_gateway.settings.visits import DAY_MS
 
 MAX_PLACE_CHARACTERS = 200
 MAX_ABOUT_CHARACTERS = 80

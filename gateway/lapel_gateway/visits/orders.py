@@ -9,12 +9,12 @@ from collections.abc import Collection
 
 import sqlalchemy as sa
 
-from lapel_gateway.config_visits import DAY_MS
 from lapel_gateway.downlink import Order, changing_order
 from lapel_gateway.ledger.devices import Desk
 from lapel_gateway.ledger.schema import stored
 from lapel_gateway.ledger.visits import visits_to_tell
-from lapel_gateway.visit_course import RUNNING, Visit, from_row
+from lapel_gateway.settings.visits import DAY_MS
+from lapel_gateway.visits.course import RUNNING, Visit, from_row
 from lapel_protocol.command import VISIT_STATE
 from lapel_protocol.orders import VISIT_NONE, VisitState
 from lapel_protocol.visit import PLANNED

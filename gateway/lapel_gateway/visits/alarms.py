@@ -10,12 +10,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lapel_gateway.alarm_book import note_step
+from lapel_gateway.alarms.book import note_step
+from lapel_gateway.alarms.own import GATEWAY_NAME, Concern, raise_own
 from lapel_gateway.describe import utc
 from lapel_gateway.ledger.schema import alarm
-from lapel_gateway.own_alarms import GATEWAY_NAME, Concern, raise_own
-from lapel_gateway.visit_course import Visit
-from lapel_gateway.visit_detail import visit_detail
+from lapel_gateway.visits.course import Visit
+from lapel_gateway.visits.detail import visit_detail
 
 _OPEN = sa.select(alarm.c.id, alarm.c.kind, alarm.c.acknowledged_ms).where(
     alarm.c.visit == sa.bindparam("of_visit"), alarm.c.boot.is_(None), alarm.c.resolved_ms.is_(None)

@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from lapel_gateway.channels.mailbox import parse_mailbox
-from lapel_gateway.config_section import Name, Port, Section, Text
 from lapel_gateway.loopback import is_loopback
+from lapel_gateway.settings.section import Name, Port, Section, Text
 
 
 class WebhookSection(Section):

@@ -11,7 +11,7 @@ from annotated_types import Ge, Le
 from pydantic import Field, StringConstraints, model_validator
 
 from lapel_gateway.channels.sia_dc09.events import CODE_FORM, DEFAULT_CODES, KINDS, MAX_AREA, MAX_ZONE, EventCodes
-from lapel_gateway.config_section import Name, Port, Section, Text
+from lapel_gateway.settings.section import Name, Port, Section, Text
 
 _ToUpper = StringConstraints(to_upper=True, pattern=r"^[0-9A-Fa-f]*$")
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 import structlog
 
-from lapel_gateway import escalations
-from lapel_gateway.alarm_book import note_step
-from lapel_gateway.alarm_kinds import kind_name
+from lapel_gateway.alarms import escalations
+from lapel_gateway.alarms.book import note_step
+from lapel_gateway.alarms.kinds import kind_name
 from lapel_gateway.ledger.schema import DEVICE_ACTIVE, alarm
 from lapel_protocol import alarm as protocol_alarm
 from lapel_protocol.names import ALARM_STATE_NAMES, TRUST_NAMES
@@ -47,7 +47,7 @@ NOBODY = Concern()
 def raise_own(
     connection: sa.Connection, kind: int, about: str, detail: str, now_ms: int, concern: Concern = NOBODY
 ) -> str | None:
-    """Raise an alarm of this kind (`alarm_kinds`) about something; returns its id, None while one of it is open.
+    """Raise an alarm of this kind (`kinds`) about something; returns its id, None while one of it is open.
 
     ``about`` names the thing for ever in one way (a channel, "visit 12"); ``detail`` tells people what is wrong and
     what to do.

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from lapel_gateway.config_visits import MINUTE_MS, VisitsSection
 from lapel_gateway.ledger.visits import visits_of_devices, write_beats
+from lapel_gateway.settings.visits import MINUTE_MS, VisitsSection
 from lapel_gateway.verify import Trust
-from lapel_gateway.visit_course import LOOK_MS
+from lapel_gateway.visits.course import LOOK_MS
 from lapel_protocol.reports import Heartbeat
 
 

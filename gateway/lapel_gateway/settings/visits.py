@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from lapel_gateway.config_section import Section
+from lapel_gateway.settings.section import Section
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS

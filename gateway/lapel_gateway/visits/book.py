@@ -15,12 +15,12 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 
-from lapel_gateway.config_visits import VisitsSection
 from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.schema import DEVICE_ACTIVE, visit_log
 from lapel_gateway.ledger.schema import device as devices
 from lapel_gateway.ledger.schema import visit as visits
-from lapel_gateway.visit_course import Visit, from_row, set_timer, to_row
+from lapel_gateway.settings.visits import VisitsSection
+from lapel_gateway.visits.course import Visit, from_row, set_timer, to_row
 from lapel_protocol.names import VISIT_STATE_NAMES
 from lapel_protocol.orders import SettingsChange
 

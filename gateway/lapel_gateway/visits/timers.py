@@ -17,21 +17,21 @@ import sqlalchemy as sa
 import structlog
 
 from lapel_gateway import steps
-from lapel_gateway.alarm_kinds import CONTACT_LOST, VISIT_LOW_BATTERY, VISIT_OVERDUE
-from lapel_gateway.config_visits import MINUTE_MS, VisitsSection
+from lapel_gateway.alarms.kinds import CONTACT_LOST, VISIT_LOW_BATTERY, VISIT_OVERDUE
+from lapel_gateway.alarms.policies import PERSON_PREFIX, Reach
 from lapel_gateway.downlink import seal_order
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.devices import Desks
 from lapel_gateway.ledger.outgoing import add_notice
 from lapel_gateway.ledger.schema import alarm
 from lapel_gateway.ledger.visits import anything_waits, due_visits, postpone, take_untold
-from lapel_gateway.policies import PERSON_PREFIX, Reach
 from lapel_gateway.registry import Registry
+from lapel_gateway.settings.visits import MINUTE_MS, VisitsSection
 from lapel_gateway.verify import Verifier
-from lapel_gateway.visit_alarms import note_in_alarms, raise_of_visit
-from lapel_gateway.visit_beats import battery_is_low
-from lapel_gateway.visit_book import note_visit, save_visit, watch_device
-from lapel_gateway.visit_course import (
+from lapel_gateway.visits.alarms import note_in_alarms, raise_of_visit
+from lapel_gateway.visits.beats import battery_is_low
+from lapel_gateway.visits.book import note_visit, save_visit, watch_device
+from lapel_gateway.visits.course import (
     CLOCK_SLACK_MS,
     GATEWAY_NAME,
     LOOK_MS,
@@ -44,9 +44,9 @@ from lapel_gateway.visit_course import (
     to_row,
     warning_ms,
 )
-from lapel_gateway.visit_detail import AMBER, visit_detail
-from lapel_gateway.visit_disposal import dispose
-from lapel_gateway.visit_orders import NO_VISIT, visit_order, visit_states
+from lapel_gateway.visits.detail import AMBER, visit_detail
+from lapel_gateway.visits.disposal import dispose
+from lapel_gateway.visits.orders import NO_VISIT, visit_order, visit_states
 from lapel_protocol.visit import ASK_CHECK_IN, OVERDUE, PLANNED, RAISE_CONTACT_LOST, RAISE_OVERDUE, STOP
 
 PORTION = 16

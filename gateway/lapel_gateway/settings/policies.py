@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from annotated_types import Ge, Le, Len
 from pydantic import Field, field_validator, model_validator
 
-from lapel_gateway.alarm_kinds import KIND_NAMES
-from lapel_gateway.config_section import Name, Section, Text
-from lapel_gateway.policies import DAYS, Hours, Policies, Policy, Step
+from lapel_gateway.alarms.kinds import KIND_NAMES
+from lapel_gateway.alarms.policies import DAYS, Hours, Policies, Policy, Step
+from lapel_gateway.settings.section import Name, Section, Text
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 

@@ -1,0 +1,1 @@
+"""Alarms: entered, told of step by step, answered by humans, reported on."""
