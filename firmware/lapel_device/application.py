@@ -172,7 +172,7 @@ class Application:
         self._housekeeping_ms = now_ms
         self._apply_settings()
         self._latch_again(now_ms)
-        self._parts.load(config, now_ms)
+        self._parts.begin(config, now_ms)
         self._ready = True
         board.log("boot %d of %s" % (epoch.number, config.device.hex()))
 

@@ -75,7 +75,7 @@ class OptionalParts:
         self._place: LocationWatch | None = None
         self._no_gnss = False
 
-    def load(self, config: "Config", now_ms: int) -> None:
+    def begin(self, config: "Config", now_ms: int) -> None:
         """What this device was provisioned with, and the visit that a restart interrupted."""
         if config.cancel_pin or config.duress_pin:
             from .pin import PinEntry

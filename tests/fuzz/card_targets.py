@@ -19,7 +19,7 @@ from lapel_device.epochs import EpochLedger
 from lapel_device.feedback import Feedback
 from lapel_device.journal import Journal
 from lapel_device.keystore import MARK_BOOT, MARK_CLIP, KeyStore, KeyStoreFault, KeyStoreLost, provision_sectors
-from lapel_device.settings import CONFIG_PATH, SETTINGS_PATH, ConfigError, Settings, load_config
+from lapel_device.settings import CONFIG_PATH, SETTINGS_PATH, ConfigError, Settings, load_config, load_tls
 from lapel_device.spool import Spool
 from lapel_device.timekeeper import MAX_WALL_MS, Timekeeper
 from lapel_device.visit_control import VISIT_PATH, VisitControl
@@ -71,14 +71,16 @@ def good_config() -> dict[str, Any]:
 
 @target("card/config", share=1, max_bytes=4200, kib=1024)
 def config(_scratch: Path) -> Built:
-    """/config.json."""
+    """/config.json, and beside it certificates and key of any length."""
     modulus = genuine.organisation().modulus.hex().encode()
 
     def one(data: bytes) -> int:
         # The modulus is long for a mutation to keep: a short word stands for it.
         content = data.replace(b"MODULUS", modulus)
         try:
-            found = load_config(Card({CONFIG_PATH: content}))
+            card = Card({CONFIG_PATH: content} | dict.fromkeys(("/tls/ca.der", "/tls/cert.der", "/tls/key.der"), data))
+            found = load_config(card)
+            load_tls(found, card)
         except ConfigError:
             return REFUSED
         decode_settings(found.settings.encode())

@@ -39,6 +39,7 @@ from lapel_sim.package import CONFIG_NAME, SECTORS_NAME, BadPackage, read_packag
 from lapel_tools.api import read_token
 from lapel_tools.console import CommandError
 from lapel_tools.evidence import NotAnExport, verify_export
+from lapel_tools.provisioning import read_pins
 from tests.fuzz import genuine
 from tests.fuzz.card_targets import good_config
 from tests.fuzz.harness import READ, REFUSED, Built, Finding, forged, target
@@ -305,6 +306,10 @@ def secrets(scratch: Path) -> Built:
     def read_raw_key() -> None:
         load_key(path, "raw")
 
+    def read_sequences() -> None:
+        if not read_pins(path):
+            raise CommandError("no sequences")
+
     (scratch / MARK_NAME).symlink_to(path.name)
     readers: list[Callable[[], None]] = [
         read_master,
@@ -314,6 +319,7 @@ def secrets(scratch: Path) -> Built:
         read_vault_mark,
         read_hex_key,
         read_raw_key,
+        read_sequences,
     ]
 
     def one(data: bytes) -> int:
@@ -340,6 +346,8 @@ def secrets(scratch: Path) -> Built:
         b"\4" + bytes(24),
         b"\5" + b"ab" * 24,
         b"\6" + bytes(24),
+        b"\7cancel_pin = SLSS\nduress_pin=SLLSLLSL\n",
+        b"\7cancel_pin=SLSX",
     ]
     return Built(one, seeds)
 
