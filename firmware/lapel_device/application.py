@@ -164,6 +164,7 @@ class Application:
             self,
         )
         self._tamper = config.tamper
+        self._gestures.drills = config.drills
         self._probed = False
         self.stage_ms = 0
         self._storage_complained = False

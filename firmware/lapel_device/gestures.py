@@ -6,8 +6,8 @@ Rules that hold here:
   and letting go afterwards means nothing. So one push is one gesture, never two.
 - A double press is a gesture of its own. Only while `defer_single` is set (visits are in use, where it means
   "check in") does a single press wait to see whether a second follows, and is a second push that is held its own.
-- Both buttons pushed together and held are a drill. Where that ends early, what was long enough for a hold of ALARM
-  is one.
+- Both buttons pushed together and held are a drill where `drills` is set, and else a hold of ALARM like any. Where a
+  drill ends early, what was long enough for a hold of ALARM is one.
 - Beside all this, every push of RECORD that is let go before its hold is told of as short or long.
 - Gestures are bits, because two buttons can complete theirs in the same sample.
 - Times are milliseconds that never wrap. A sample that comes late delays a gesture; a hold needs a sample
@@ -80,6 +80,7 @@ class Gestures:
 
     def __init__(self) -> None:
         self.defer_single = False
+        self.drills = False  # by default two buttons that are squeezed in fright are a real alarm
         self._debouncer = Debouncer(2)
         self._record_down_ms = -1
         self._record_held = False
@@ -100,7 +101,8 @@ class Gestures:
     def _drill(self, down: int, now_ms: int) -> int:
         apart_ms = self._record_down_ms - self._alarm_down_ms
         self._together = (
-            down & (RECORD_BUTTON | ALARM_BUTTON) == RECORD_BUTTON | ALARM_BUTTON
+            self.drills
+            and down & (RECORD_BUTTON | ALARM_BUTTON) == RECORD_BUTTON | ALARM_BUTTON
             and not self._alarm_held
             and -TOGETHER_MS < apart_ms < TOGETHER_MS
         )

@@ -52,7 +52,7 @@ class Config:
     """/config.json, checked: `device` 8 bytes, `modulus` 384, `key_id` 8, `build_ms` Unix milliseconds.
 
     `cancel_pin`, `duress_pin`: short and long pushes of RECORD like "SLSS", empty = off. `tamper`: whether an opened
-    case is an alarm.
+    case is an alarm. `drills`: whether both buttons together are a drill, rather than an alarm.
     """
 
     def __init__(self, fields: "dict[str, object]") -> None:
@@ -71,6 +71,7 @@ class Config:
         if not good:
             raise ConfigError("org_modulus is not the key that key_id names")
         self.tamper = bool(fields.get("tamper", False))
+        self.drills = bool(fields.get("drills", False))
         self.cancel_pin = _pin(fields, "cancel_pin")
         self.duress_pin = _pin(fields, "duress_pin")
         if self.cancel_pin and self.cancel_pin == self.duress_pin:

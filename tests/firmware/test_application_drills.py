@@ -31,7 +31,7 @@ def with_pins(connected: bool = True) -> DevicePair:
 
 
 def test_a_drill_goes_the_whole_way_says_that_it_is_one_and_records_nothing() -> None:
-    pair = DevicePair().run(3000).hold_drill().run(1000)
+    pair = DevicePair(DeskBoard(drills=True)).run(3000).hold_drill().run(1000)
     [drill] = raised(pair)
     assert (drill.kind, drill.flags, drill.clip) == (ALARM_PANIC, ALARM_TEST, 0)
     assert pair.app.status().alarm == alarm.RECEIVED
@@ -42,8 +42,16 @@ def test_a_drill_goes_the_whole_way_says_that_it_is_one_and_records_nothing() ->
     assert not pair.captured
 
 
+def test_both_buttons_squeezed_are_a_real_alarm_on_a_device_that_was_not_provisioned_for_drills() -> None:
+    pair = DevicePair().run(3000).hold_drill().run(1000)
+    [real] = raised(pair)
+    assert (real.kind, real.flags) == (ALARM_PANIC, 0)
+    assert pair.app.status().recording == recording.RECORDING
+    assert not pair.shows(feedback.ALARM_TEST)
+
+
 def test_a_real_alarm_is_raised_and_recorded_although_a_drill_is_latched() -> None:
-    pair = DevicePair().run(3000).hold_drill().run(500).hold_alarm().run(1000)
+    pair = DevicePair(DeskBoard(drills=True)).run(3000).hold_drill().run(500).hold_alarm().run(1000)
     drill, real = raised(pair)
     assert (drill.flags, real.flags, real.kind) == (ALARM_TEST, 0, ALARM_PANIC)
     assert not pair.shows(feedback.ALARM_TEST)
@@ -54,19 +62,19 @@ def test_a_real_alarm_is_raised_and_recorded_although_a_drill_is_latched() -> No
 
 
 def test_a_drill_never_takes_the_place_of_an_alarm_nor_of_another_drill() -> None:
-    pair = DevicePair().run(3000).hold_alarm().run(500)
+    pair = DevicePair(DeskBoard(drills=True)).run(3000).hold_alarm().run(500)
     before = pair.app.status().alarm_counter
     pair.hold_drill().run(1000)
     assert [found.flags for found in raised(pair)] == [0]
     assert pair.app.status().alarm_counter == before
     assert not pair.shows(feedback.ALARM_TEST)
-    pair = DevicePair().run(3000).hold_drill().hold_drill().run(500)
+    pair = DevicePair(DeskBoard(drills=True)).run(3000).hold_drill().hold_drill().run(500)
     assert [found.flags for found in raised(pair)] == [ALARM_TEST]
 
 
 def test_a_drill_that_a_power_cut_overtook_still_makes_way_for_a_real_alarm() -> None:
     for kept_ms in (0, 3000):
-        pair = DevicePair(connected=False).run(3000).hold_drill().run(kept_ms)
+        pair = DevicePair(DeskBoard(drills=True), connected=False).run(3000).hold_drill().run(kept_ms)
         pair.power_cut()
         pair.run(500).hold_alarm().run(500)
         pair.link(True)

@@ -27,6 +27,7 @@ class Hands:
 
     def __init__(self, start_ms: int = 1000) -> None:
         self.gestures = gestures.Gestures()
+        self.gestures.drills = True
         self.now_ms = start_ms
         self.seen: list[tuple[int, int]] = []
         self.lengths = ""

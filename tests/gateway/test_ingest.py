@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from lapel_gateway import steps
+from lapel_gateway.alarms.kinds import CLIP_MISSING
 from lapel_protocol.command import EVENT_RECEIPT, RECEIPT, UNOPENABLE, WANT
 from lapel_protocol.event import PROBE, RECORDING_NOTE, VISIT
 from lapel_protocol.limits import MAX_SEGMENTS
@@ -324,7 +325,8 @@ def test_a_lost_clip_is_told_of_and_what_is_here_of_it_is_kept(pair: DevicePair)
     pair.send(clip.message(clip.header_record + clip.segments[0] + clip.segments[1] + clip.segments[3]))
     pair.one.ledger = [(epoch, EPOCH_LOST if epoch == clip.clip else what) for epoch, what in pair.one.ledger]
     pair.greet()
-    assert pair.row("notice")["kind"] == "clip_lost"
+    own = pair.row("alarm")
+    assert (own["kind"], own["about"], own["device"]) == (CLIP_MISSING, f"{pair.one.name}-{clip.clip}", pair.one.name)
     row = pair.row("clip")
     assert (row["state"], row["settled_by"], row["contiguous"]) == ("held", "lost", 2)
     assert pair.vault_file(pair.one, clip.clip) == clip.header_record + b"".join(clip.segments[:2])

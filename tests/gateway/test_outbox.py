@@ -399,7 +399,7 @@ def test_a_fault_in_what_follows_a_delivery_stops_neither_thread(engine: sa.Engi
     queue(engine, OUTBOX_ALARM, "a2", "alarm 2", {}, NOW_MS)
 
     assert arrived.wait(10)
-    assert role.stop()
+    assert role.stop(60)
     assert {row["state"] for row in rows(engine, "north")} == {"waiting"}
 
 

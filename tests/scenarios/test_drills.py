@@ -23,12 +23,14 @@ def site(tmp_path: Path, free_port: int) -> Iterator[GatewaySite]:
 
 
 def worn(world: World, site: GatewaySite) -> SimDevice:
-    """A device that was provisioned with sequences for cancel and duress."""
+    """A device that was provisioned for drills, and with sequences for cancel and duress."""
     device = world.add_device("camera", "pico_w")
     folder = site.folder / "packages" / "camera"
     site.package("camera", folder)
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "cancel_pin": "SLSS", "duress_pin": "SLLS"}))
+    (folder / "config.json").write_text(
+        json.dumps({**config, "cancel_pin": "SLSS", "duress_pin": "SLLS", "drills": True})
+    )
     provision(device, folder)
     device.power_on()
     device.wait_shown("idle")

@@ -38,8 +38,8 @@ def replay(journal: Iterable[Line]) -> tuple[list[Alarm], list[int]]:
         elif what == "raised":
             one.update(received=at, team=team[line["person"]], kind=line["kind"], press="none")
             one.update(person=line["person"], drill=line["drill"])
-        elif what == "cancelled":
-            one["cancelled"] = at
+        elif what == "cancelled" and "ending" not in one:
+            one["cancelled"] = at  # of an alarm that is over a cancel says nothing
         elif what == "rang":
             one.setdefault("notified", (at, line["channel"]))
         elif what in ("dead", "silent") and (what, line["channel"]) not in wrong:

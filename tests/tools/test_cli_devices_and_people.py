@@ -132,11 +132,14 @@ def test_a_name_is_given_to_one_person_only(lapel: Lapel) -> None:
 def test_pins_and_tampering_are_provisioned_from_a_file_and_never_shown(lapel: Lapel, tmp_path: Path) -> None:
     pins = tmp_path / "pins"
     pins.write_text("cancel_pin = SLSS\n\nduress_pin=SLLSLLSL\n")
-    result = lapel("device", "provision", "camera 9", "--out", tmp_path / "nine", "--pins", pins, "--tamper")
+    result = lapel(
+        "device", "provision", "camera 9", "--out", tmp_path / "nine", "--pins", pins, "--tamper", "--drills"
+    )
     assert result.status == 0
     assert "SLSS" not in result.out + result.err
     config = Config(json.loads((tmp_path / "nine" / "config.json").read_text()))
     assert (config.cancel_pin, config.duress_pin, config.tamper) == ("SLSS", "SLLSLLSL", True)
+    assert config.drills
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,9 @@ def provision(
         typer.Option(help="File with lines cancel_pin=SLSS and duress_pin=SLLS: short and long pushes of RECORD."),
     ] = None,
     tamper: Annotated[bool, typer.Option(help="An opened case is an alarm, on boards that can tell.")] = False,
+    drills: Annotated[
+        bool, typer.Option(help="Both buttons held together raise a drill; otherwise they raise a real alarm.")
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -51,6 +54,7 @@ def provision(
     site = Site(config)
     settings = dict(_parse_setting(text) for text in setting or [])
     own: dict[str, str | bool] = {**(read_pins(pins) if pins else {}), **({"tamper": True} if tamper else {})}
+    own |= {"drills": True} if drills else {}
     package = provision_device(site, name, person, out, now_ms(), settings, own)
     copied = site.config.keys.copy_dir is not None
     if as_json:

@@ -42,8 +42,8 @@ def provision_device(
 ) -> Package:
     """Enter a device called ``name`` and write its package to the new folder ``out``, key sectors included.
 
-    ``own`` are fields of config.json that only this device has, ``read_pins`` and ``tamper``. The package is for the
-    simulator's board. Raises CommandError, RegistryError, KeyStoreError, PkiError.
+    ``own`` are fields of config.json that only this device has, ``read_pins``, ``tamper`` and ``drills``. The package
+    is for the simulator's board. Raises CommandError, RegistryError, KeyStoreError, PkiError.
     """
     if out.exists():
         raise CommandError(f"{out} exists: name a new folder")

@@ -175,7 +175,8 @@ def _house(key: str) -> str:
 
 
 def _plain(text: str) -> str:
-    folded = unicodedata.normalize("NFKD", text.casefold())
+    # Compatibility forms first: a letter of mathematics has no lower case before it is a letter.
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     kept = "".join(" " if not c.isalnum() else c for c in folded if not unicodedata.combining(c) and c not in "'’")
     return " ".join(kept.split())
 
