@@ -15,7 +15,7 @@ from lapel_gateway.visits import plans as visits
 from lapel_gateway.visits.plans import Wanted
 from lapel_gateway.visits.timers import VisitWatch
 from lapel_protocol.command import VISIT_STATE
-from lapel_protocol.event import LOCATION, VISIT
+from lapel_protocol.event import HEARTBEAT, LOCATION, VISIT
 from lapel_protocol.orders import VisitState
 from lapel_protocol.reports import Heartbeat, Location, VisitNote
 from tests.support.device import Message, TrueDevice
@@ -158,8 +158,6 @@ class Day:
         return self.pair.count("notice", "kind = 'visit_amber'")
 
     def _weak_beat(self, percent: int, minutes: int) -> Message:
-        from lapel_protocol.event import HEARTBEAT
-
         beat = Heartbeat()
         beat.challenge = self.pair.one.challenge
         beat.battery_percent, beat.battery_minutes = percent, minutes
