@@ -26,11 +26,11 @@ _TOLD = (
         sa.or_(
             RUNNING,
             sa.and_(visit.c.state == "planned", visit.c.planned_ms < sa.bindparam("until_ms")),
-            sa.and_(visit.c.state.in_(("ended", "cancelled")), visit.c.ended_ms > sa.bindparam("since_ms")),
         ),
     )
     .order_by(visit.c.device, visit.c.id)
 )
+_WITH_VISITS = sa.select(visit.c.device).where(visit.c.device.in_(sa.bindparam("names", expanding=True))).distinct()
 _WAITING = Direct(
     sa.select(visit.c.id)
     .where(
@@ -79,12 +79,14 @@ def visits_of_devices(connection: sa.Connection, names: Collection[str]) -> dict
     return {row["device"]: row for row in rows}
 
 
-def visits_to_tell(
-    connection: sa.Connection, names: Collection[str], until_ms: int, since_ms: int
-) -> list[sa.RowMapping]:
-    """What these devices may have to show: visits that run, plans before ``until_ms``, ends after ``since_ms``."""
-    values = {"names": sorted(names), "until_ms": until_ms, "since_ms": since_ms}
-    return list(connection.execute(_TOLD, values).mappings())
+def visits_to_tell(connection: sa.Connection, names: Collection[str], until_ms: int) -> list[sa.RowMapping]:
+    """What these devices may have to show: visits that run, and plans before ``until_ms``."""
+    return list(connection.execute(_TOLD, {"names": sorted(names), "until_ms": until_ms}).mappings())
+
+
+def devices_with_visits(connection: sa.Connection, names: Collection[str]) -> set[str]:
+    """Those of these devices that are, were or will be in a visit that the ledger still has."""
+    return set(connection.execute(_WITH_VISITS, {"names": sorted(names)}).scalars())
 
 
 def anything_waits(connection: sa.Connection, now_ms: int, ahead_ms: int) -> bool:
