@@ -256,6 +256,17 @@ def test_a_plan_is_begun_by_a_person_and_shown_on_the_device_before(day: Day) ->
         visits.start(day.pair.engine, number, ZOE, day.now_ms, day.rules)
 
 
+def test_a_plan_for_later_is_shown_on_the_device_a_day_before_whoever_wears_it_then(day: Day) -> None:
+    number = day.start(45, person="Bo Chen", planned_ms=day.now_ms + 3 * DAY_MS)
+    day.poll()
+    assert (day.shown, day.visit()["device"]) == ([], None)
+    day.pair.registry.assign(day.pair.one.name, "Bo Chen")
+    day.pass_time(2 * 24 * 60 - 1)
+    assert day.shown == []
+    day.pass_time(2)
+    assert [(shown.visit, shown.state) for shown in day.shown] == [(number, VISIT_PLANNED)]
+
+
 def test_a_plan_that_nobody_began_is_cancelled_after_a_day(day: Day) -> None:
     day.start(planned_ms=day.now_ms + 60 * MINUTE_MS)
     day.pass_time(60 + 24 * 60 - 1)

@@ -30,6 +30,9 @@ RUNNING_NAMES = tuple(VISIT_STATE_NAMES[state] for state in RUNNING)
 LOOK_MS = 60_000
 """How often a visit that runs is looked at, even if nothing of it is due; all of them at the same time."""
 
+PLAN_AHEAD_MS = 24 * 3_600_000
+"""So long before it begins a plan is shown on its person's device."""
+
 LONGEST_MS = 24 * 3_600_000
 """No deadline is further away: whoever stays longer says so."""
 
@@ -181,7 +184,8 @@ def set_timer(visit: Visit, now_ms: int, rules: VisitsSection) -> None:
     """Work out when it has to be looked at again."""
     visit.set_ms = now_ms
     if visit.state == PLANNED:
-        visit.next_at_ms = _known(visit.planned_ms) + rules.plan_keep_ms
+        tell_ms = _known(visit.planned_ms) - PLAN_AHEAD_MS
+        visit.next_at_ms = tell_ms if tell_ms > now_ms else _known(visit.planned_ms) + rules.plan_keep_ms
     elif visit.runs:
         due = [(now_ms // LOOK_MS + 1) * LOOK_MS]
         if visit.state == ACTIVE:

@@ -14,14 +14,10 @@ from lapel_gateway.downlink import Order, changing_order
 from lapel_gateway.ledger.devices import Desk
 from lapel_gateway.ledger.schema import stored
 from lapel_gateway.ledger.visits import devices_with_visits, visits_to_tell
-from lapel_gateway.settings.visits import DAY_MS
-from lapel_gateway.visits.course import RUNNING, Visit, from_row
+from lapel_gateway.visits.course import PLAN_AHEAD_MS, RUNNING, Visit, from_row
 from lapel_protocol.command import VISIT_STATE
 from lapel_protocol.orders import VISIT_NONE, VisitState
 from lapel_protocol.visit import PLANNED
-
-PLAN_AHEAD_MS = DAY_MS
-"""A plan is told so long before it begins."""
 
 NO_VISIT = VisitState(0, VISIT_NONE, 0, 0, 0)
 
@@ -32,7 +28,7 @@ def visit_states(connection: sa.Connection, names: Collection[str], now_ms: int)
     if not states:
         return {}
     best: dict[str, Visit] = {}
-    for row in visits_to_tell(connection, states, now_ms + PLAN_AHEAD_MS):
+    for row in visits_to_tell(connection, states, now_ms + PLAN_AHEAD_MS + 1):
         visit = from_row(row)
         if row["device"] not in best or _rank(visit) > _rank(best[row["device"]]):
             best[row["device"]] = visit

@@ -30,7 +30,7 @@ from lapel_gateway.settings.visits import MINUTE_MS, VisitsSection
 from lapel_gateway.verify import Verifier
 from lapel_gateway.visits.alarms import note_in_alarms, raise_of_visit
 from lapel_gateway.visits.beats import battery_is_low
-from lapel_gateway.visits.book import note_visit, save_visit, watch_device
+from lapel_gateway.visits.book import note_visit, save_visit, watch_device, worn_by
 from lapel_gateway.visits.course import (
     CLOCK_SLACK_MS,
     GATEWAY_NAME,
@@ -150,7 +150,9 @@ def _look(connection: sa.Connection, visit: Visit, rules: VisitsSection, reach: 
             note_visit(connection, visit, "cancelled", GATEWAY_NAME, "nobody began it", now_ms)
     if before == OVERDUE:
         _end_answered(connection, visit, now_ms)
-    if visit.state != before or moved_ms:
+    if visit.state == PLANNED:
+        visit.device = worn_by(connection, visit.person)
+    if visit.state != before or visit.state == PLANNED or moved_ms:
         visit.untold = visit.device is not None
     save_visit(connection, visit, rules, now_ms, was)
 
