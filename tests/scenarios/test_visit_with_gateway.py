@@ -1,0 +1,83 @@
+"""A visit between the real firmware and the real gateway: planned at a desk, begun, checked into and ended by two presses."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lapel_gateway.ledger.schema import position, visit, visit_log
+from lapel_gateway.settings.visits import VisitsSection
+from lapel_gateway.visits import plans
+from lapel_gateway.visits.plans import Wanted
+from lapel_sim.device import SimDevice
+from lapel_sim.hardware import PICO_W
+from lapel_sim.world import World
+
+from .site import GatewaySite, wall_ms
+
+PLACE = (51.4779, -0.0015)
+RULES = VisitsSection()
+WAIT_S = 90.0
+
+
+@pytest.fixture
+def site(tmp_path: Path, free_port: int) -> Iterator[GatewaySite]:
+    """A gateway on the embedded broker."""
+    made = GatewaySite(tmp_path / "gateway", free_port)
+    yield made
+    made.stop()
+
+
+def only(site: GatewaySite) -> dict[str, Any]:
+    [row] = site.rows(visit)
+    return row
+
+
+def steps(site: GatewaySite) -> list[tuple[str, str]]:
+    return [(row["step"], row["who"]) for row in site.rows(visit_log)]
+
+
+def press_twice(device: SimDevice, second_ms: int = 120) -> None:
+    device.hold("RECORD", 120)
+    device.hold("RECORD", second_ms)
+
+
+def test_a_planned_visit_is_begun_checked_into_and_ended_by_its_wearers_presses(
+    world: World, site: GatewaySite
+) -> None:
+    device = world.add_device("camera", PICO_W)
+    site.provision(world, "camera")
+    device.gnss.position = PLACE
+    device.power_on()
+    device.wait_shown("idle")
+    world.wait_until(lambda: site.device("camera")["boot"] is not None, what="a hello")
+    now_ms = wall_ms()
+    wanted = Wanted(
+        "wearer of camera", "4 High Street", "a boiler", buddy="Ann", expected_min=1, planned_ms=now_ms + 60_000
+    )
+    plans.plan(site.site.engine, wanted, "Ann", now_ms, RULES)
+    world.wait_until(lambda: not only(site)["untold"], WAIT_S, "the device to be told of the plan")
+    assert device.gnss.starts == 0, "a plan is no visit"
+
+    press_twice(device)
+    world.wait_until(lambda: only(site)["state"] == "active", WAIT_S, "the start at the gateway")
+    world.wait_until(lambda: site.rows(position), WAIT_S, "a position")
+    assert {row["visit"] for row in site.rows(position)} == {only(site)["id"]}
+    assert abs(site.rows(position)[0]["latitude_e7"] - PLACE[0] * 1e7) < 3
+
+    device.wait_shown("visit amber", WAIT_S)
+    assert only(site)["state"] == "amber"
+    press_twice(device)
+    world.wait_until(lambda: ("checked in", "device") in steps(site), WAIT_S, "the check-in at the gateway")
+    assert only(site)["state"] == "active"
+
+    press_twice(device, 1700)
+    world.wait_until(lambda: only(site)["state"] == "ended", WAIT_S, "the end at the gateway")
+    world.wait_until(lambda: not device.gnss.on, WAIT_S, "the receiver to be off")
+    assert [step for step, _ in steps(site) if step in ("planned", "started", "ended")] == [
+        "planned",
+        "started",
+        "ended",
+    ]
+    assert site.alarms() == []
