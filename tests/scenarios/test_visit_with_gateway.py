@@ -1,4 +1,4 @@
-"""A visit between the real firmware and the real gateway: planned at a desk, begun and ended by its wearer's presses."""
+"""A visit between the real firmware and the real gateway: planned at a desk, begun and ended by its wearer."""
 
 from collections.abc import Iterator
 from pathlib import Path
