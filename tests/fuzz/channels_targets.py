@@ -7,6 +7,7 @@ from pathlib import Path
 import atheris
 
 from lapel_gateway.alarms.ack_links import AckLinks, Claim, LinkRefused
+from lapel_gateway.alarms.period import PeriodError, parse_period
 from lapel_gateway.alarms.policies import Plan
 from lapel_gateway.channels.mailbox import parse_mailbox
 from lapel_gateway.channels.secret_file import SecretError, read_lines, read_login
@@ -23,6 +24,7 @@ from lapel_gateway.channels.sia_dc09.frame import (
     read_answer,
 )
 from lapel_gateway.keystore import KeyStoreError
+from lapel_gateway.local_times import LocalTimeError, parse_moment
 from tests.fuzz.harness import READ, REFUSED, Built, Finding, forged, target
 
 _SENDER = Sender("1234AB", "56", "7")
@@ -152,7 +154,22 @@ def texts(scratch: Path) -> Built:
             return False
         return found.stage(0).delay_ms is not None
 
-    readers = (mailbox, secret, plan)
+    def times(data: bytes) -> bool:
+        first, _, second = data.decode("utf-8", "replace").partition("|")
+        read = 0
+        for reader in (
+            lambda: parse_moment(first, second),
+            lambda: parse_period(first, second or None, None, _AT_S * 1000),
+        ):
+            try:
+                reader()
+                read += 1
+            except (LocalTimeError, PeriodError) as error:
+                if not str(error).isprintable():
+                    raise Misread("an error that repeats what came") from error
+        return bool(read)
+
+    readers = (mailbox, secret, plan, times)
 
     def one(data: bytes) -> int:
         return READ if data and readers[data[0] % len(readers)](data[1:]) else REFUSED
@@ -160,4 +177,7 @@ def texts(scratch: Path) -> Built:
     kept = Plan("day", (), 0, 300_000).to_json().encode()
     seeds = [b"\0Ann Archer <ann@example.org>", b"\0ann@example.org", b'\0"A" <a@b>', b"\1user\npassword\n"]
     seeds += [b"\1" + b"ab" * 32, b"\1json://user:token@host/\n# words\n", b"\1\xff\xfe", b"\2" + kept, b"\2[]", b""]
+    seeds += [
+        b"\3" + text for text in (b"2026-03-29T14:30|Europe/London", b"2026-03-01|2026-03-31", b"2026-10-25T01:30Z|x")
+    ]
     return Built(one, seeds)

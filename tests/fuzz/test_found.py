@@ -71,7 +71,9 @@ def test_an_alarm_of_a_device_whose_clock_has_gone_wild_is_raised(make_site: Cal
     outcome = site.alarms.handle(ALARM_TOPIC, seal_event(genuine.keys(genuine.BOOT), alarm), NOW_MS)
 
     assert len(outcome.downlinks) > 0
-    assert site.live.execute("select state, raised_wall_ms from alarm").fetchall() == [("received", (1 << 63) - 1)]
+    assert site.live.execute("select state, raised_wall_ms from alarm where boot is not null").fetchall() == [
+        ("received", (1 << 63) - 1)
+    ]
     site.close()
 
 
