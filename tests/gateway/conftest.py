@@ -5,8 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from tests.support.pair import DevicePair
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_are_by_default() -> None:
+    """Whatever another ring's tests have made of the log of this process."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture
