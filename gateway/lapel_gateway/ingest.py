@@ -27,6 +27,7 @@ from lapel_gateway.journal import take_event, write_events
 from lapel_gateway.keystore import OrganisationKey
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.clips import (
+    cut_records,
     load_tracks,
     mark_receipted,
     recoverable_clips,
@@ -142,6 +143,8 @@ class IngestCore:
             doubts = Doubts(connection, self._vault, everything)
             damaged = doubts.lost(connection)
             unfinished = unfinished_clips(connection)
+        if not doubts.paired:
+            self._keep_cuts_again()
         damaged += [key for key in unfinished if not self._sound(key)]
         for key in damaged:
             downlinks += self._rebuild(key, now_ms).downlinks
@@ -165,6 +168,15 @@ class IngestCore:
         except (OSError, VaultFull) as error:
             _log.warning("the vault's files are not synced: the next start puts them back", reason=str(error))
         self._vault.close()
+
+    def _keep_cuts_again(self) -> None:
+        """Put back beside clips what settled them, where the vault is a copy from before that."""
+        with reading(self._engine) as connection:
+            settled = cut_records(connection)
+        for name, clip, record in settled:
+            if self._vault.cut(name, clip) != record:
+                self._vault.keep_cut(name, clip, record)
+        self._vault.sync()
 
     def _refuse_strange(self, arrivals: Sequence[Arrival], now_ms: int) -> None:
         """Count messages whose topic is none."""

@@ -8,6 +8,7 @@ import pytest
 
 from lapel_gateway.alarms import core as alarms
 from lapel_gateway.describe import alarm_words
+from lapel_gateway.doubts import remove_mark
 from lapel_gateway.unknown import ASK_AGAIN_MS, ASKED_AT_ONCE, MOST_REMEMBERED, TIMES_ASKED, UnknownEpochs
 from lapel_gateway.vault import Vault
 from lapel_gateway.verify import Trust
@@ -188,3 +189,19 @@ def test_what_is_remembered_of_one_device_is_bounded() -> None:
     for number in range(100, MOST_REMEMBERED + 100):
         unknown.forget(trust.name, number)
     assert unknown.orders(trust, 0) == []
+
+
+def test_what_settled_a_cut_clip_is_put_back_beside_it_where_the_vault_is_older_than_that(pair: DevicePair) -> None:
+    clip = pair.one.record(3)
+    pair.send(*clip.messages(end=False))
+    cut = pair.one.cut(clip, 3)
+    pair.send(cut)
+    beside = pair.vault.path(pair.one.name, clip.clip).with_suffix(".cut")
+    sealed = beside.read_bytes()
+    assert sealed == cut[1]
+    pair.stop()
+    beside.unlink()
+    remove_mark(pair.folder / "vault")
+    pair.start()
+    assert beside.read_bytes() == sealed
+    assert pair.row("clip")["state"] == "held"

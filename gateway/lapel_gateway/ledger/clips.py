@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from lapel_gateway.ledger.direct import Direct
-from lapel_gateway.ledger.schema import EPOCH_LOST, OPENING_UNOPENABLE, epoch, stored
+from lapel_gateway.ledger.schema import EPOCH_LOST, OPENING_UNOPENABLE, SETTLED_BY_CUT, epoch, event, stored
 from lapel_gateway.ledger.schema import clip as clips
 from lapel_gateway.tracks import ClipTrack, decode_extents
 from lapel_protocol import SUITE_TINK_4KB, custody
@@ -280,3 +280,11 @@ def _values(track: ClipTrack) -> dict[str, Any]:
             frames_dropped=end.dropped,
         )
     return values
+
+
+def cut_records(connection: sa.Connection) -> list[tuple[str, int, bytes]]:
+    """(device, clip, sealed event) of every clip that a device's word about a cut has settled."""
+    named = (event.c.device == clips.c.device, event.c.boot == clips.c.cut_boot, event.c.counter == clips.c.cut_counter)
+    query = sa.select(clips.c.device, clips.c.clip, event.c.record).join(event, sa.and_(*named))
+    rows = connection.execute(query.where(clips.c.settled_by == SETTLED_BY_CUT).order_by(clips.c.device, clips.c.clip))
+    return [(row.device, row.clip, bytes(row.record)) for row in rows]
