@@ -218,8 +218,10 @@ class DeliverRole:
             self.outbox.settle(parcel, outcome, self._now_ms())
         except sa.exc.SQLAlchemyError:
             raise
-        except Exception:  # noqa: BLE001 - its row stays claimed, and comes up again after the next start
+        except Exception:  # noqa: BLE001 - a row that was delivered stays claimed, and comes up again after the next start
             _log.exception("settling a delivery failed unexpectedly", channel=parcel.channel, subject=parcel.subject)
+            if outcome.outcome not in (DELIVERED, SKIPPED):
+                self.outbox.try_again(parcel, outcome, self._now_ms())
 
     def _look_at_disks(self) -> None:
         if self._watch is None or time.monotonic() < self._watch_at:

@@ -253,6 +253,11 @@ class Outbox:
         """Write down what an attempt came to, and when the next one is due. Harmless to repeat for a delivered row."""
         self.settle_all([(parcel, outcome)], now_ms)
 
+    def try_again(self, parcel: Parcel, outcome: Outcome, now_ms: int) -> None:
+        """As `settle` of an attempt that failed, where what else follows from that is at fault."""
+        with writing(self._engine) as connection:
+            self._put_off(connection, parcel, outcome, now_ms)
+
     def settle_all(self, attempts: Sequence[tuple[Parcel, Outcome]], now_ms: int) -> None:
         """As `settle`, for several attempts in one commit: all of them, or none."""
         with writing(self._engine) as connection:
@@ -280,10 +285,15 @@ class Outbox:
             if outcome.outcome == DELIVERED:
                 self._follow(connection, parcel, now_ms)
         else:
-            wait_ms = self._wait_ms(attempts, outcome)
-            _AGAIN.run(connection, {**change, "at_ms": now_ms + wait_ms, "why": detail})
+            self._put_off(connection, parcel, outcome, now_ms)
         if outcome.outcome != DELIVERED and self._failed is not None:
             self._failed(connection, parcel, "" if outcome.outcome == SKIPPED else detail, now_ms)
+
+    def _put_off(self, connection: sa.Connection, parcel: Parcel, outcome: Outcome, now_ms: int) -> None:
+        attempts = parcel.attempts + 1
+        due_ms = now_ms + self._wait_ms(attempts, outcome)
+        change = {"of_id": parcel.id, "waiting": OUTBOX_WAITING, "made": attempts, "at_ms": due_ms}
+        _AGAIN.run(connection, {**change, "why": outcome.detail[:MAX_ERROR_CHARACTERS]})
 
     def _anything_due(self, now_ms: int, names: list[str]) -> bool:
         """A look without the write lock: most calls find nothing."""

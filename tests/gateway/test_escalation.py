@@ -310,3 +310,41 @@ def test_everyone_is_the_policy_where_none_is_configured(pair: DevicePair, raise
     desk.run()
     assert sorted(desk.calls()) == [("one", "raised"), ("three", "raised"), ("two", "raised")]
     assert EVERYONE in Policies([], 1).plan_for("", "panic", 0).stage(0).targets
+
+
+@pytest.mark.parametrize("plan", ["nonsense", '{"policy": "p", "steps": [], "repeat": 0, "everyone_ms": 0}'])
+def test_a_plan_that_cannot_be_read_is_chosen_anew_and_keeps_no_other_alarm_waiting(
+    desk: Desk, raised: str, plan: str
+) -> None:
+    desk.run()
+    with writing(desk.pair.engine) as connection:
+        connection.execute(sa.update(escalation).values(plan=plan))
+    desk.pair.raise_alarm(desk.pair.one.alarm())
+    desk.run(30_000)
+    assert desk.calls()[1:] == [
+        ("one", "raised"),
+        ("two", "raised"),
+        ("three", "raised"),
+        ("two", "raised"),
+        ("three", "raised"),
+    ]
+
+
+def test_an_alarm_whose_step_meets_an_error_keeps_no_other_waiting_and_is_tried_again(
+    desk: Desk, raised: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.pair.raise_alarm(desk.pair.one.alarm())
+    other = str(desk.pair.rows("alarm")[-1]["id"])
+    take = Escalator._take
+
+    def faulty(escalator: Escalator, connection: sa.Connection, identifier: str, now_ms: int) -> None:
+        if identifier == raised:
+            raise RuntimeError("a bug")
+        take(escalator, connection, identifier, now_ms)
+
+    monkeypatch.setattr(Escalator, "_take", faulty)
+    desk.run()
+    assert [parcel.subject for parcel in desk.lines["one"].got] == [other]
+    monkeypatch.undo()
+    desk.run(10_000)
+    assert [parcel.subject for parcel in desk.lines["one"].got] == [other, raised]

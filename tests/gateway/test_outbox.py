@@ -403,6 +403,22 @@ def test_a_fault_in_what_follows_a_delivery_stops_neither_thread(engine: sa.Engi
     assert {row["state"] for row in rows(engine, "north")} == {"waiting"}
 
 
+def test_a_fault_in_what_follows_a_failure_does_not_keep_it_from_being_tried_again(engine: sa.Engine) -> None:
+    clock = [NOW_MS]
+    north = Recorder("north", failures=1)
+
+    def faulty(connection: sa.Connection, parcel: Parcel, why: str, now_ms: int) -> None:
+        raise RuntimeError("a bug")
+
+    role = DeliverRole(Outbox(engine, [north], POLICY, lambda: 0.0, {}, faulty), now_ms=lambda: clock[0])
+    role.start()
+    queue(engine, OUTBOX_ALARM, "a1", "alarm 1", {}, NOW_MS)
+    wait_until(lambda: [row["attempts"] for row in rows(engine, "north")] == [1], 20.0)
+    clock[0] += POLICY.first_ms
+    wait_until(lambda: [row["state"] for row in rows(engine, "north")] == ["done"], 20.0)
+    assert role.stop(60)
+
+
 def test_a_restarted_role_takes_up_what_was_under_way(engine: sa.Engine, role: Callable[..., DeliverRole]) -> None:
     arrived = threading.Event()
     queue(engine, OUTBOX_ALARM, "a1", "alarm 1", {}, NOW_MS)

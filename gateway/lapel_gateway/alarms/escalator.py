@@ -7,12 +7,15 @@ Rules that hold here
 - A channel that has not yet delivered one step is not given the next beside it: it is still trying.
 - A channel that fails is an alarm by itself.
 - A clock that was set back makes steps early, never late.
+- An alarm whose step cannot be taken keeps no other waiting, and is tried again; a plan that cannot be read is chosen
+  anew.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import sqlalchemy as sa
 import structlog
@@ -38,6 +41,9 @@ PORTION = 16
 
 ESCALATOR = "escalation"
 """Who took a step, in the alarm's log."""
+
+AGAIN_MS = 10_000
+"""Until a step that met an error of this program is tried again."""
 
 MAX_DETAIL = 500
 
@@ -100,7 +106,7 @@ class Escalator:
             with writing(self._engine) as connection:
                 due = [identifier for (identifier,) in _DUE.all(connection, _now(now_ms, PORTION))]
                 for identifier in due:
-                    self._take(connection, identifier, now_ms)
+                    self._take_alone(connection, identifier, now_ms)
                 steps.reach("escalation.written")
             steps.reach("escalation.taken")
             taken += len(due)
@@ -134,7 +140,8 @@ class Escalator:
         if state is None or state.next_at_ms is None or state.next_at_ms <= now_ms or not state.taken:
             return
         number = state.taken - 1
-        if Plan.from_json(state.plan).stage(number).catch_all:
+        row = connection.execute(_ROW, {"of_id": parcel.subject}).one()
+        if self._plan(state, row, now_ms).stage(number).catch_all:
             return
         keys = escalations.key_range(f"{escalations.step_stem(parcel.subject)}{number}@")
         rows = connection.execute(_OF_STEP, keys).all()
@@ -159,12 +166,30 @@ class Escalator:
         with reading(self._engine) as connection:
             return bool(_DUE.all(connection, _now(now_ms, 1)))
 
+    def _take_alone(self, connection: sa.Connection, identifier: str, now_ms: int) -> None:
+        try:
+            with connection.begin_nested():
+                self._take(connection, identifier, now_ms)
+        except sa.exc.SQLAlchemyError:
+            raise
+        except Exception:  # noqa: BLE001 - were it raised, this alarm would keep every other from being told
+            _log.exception("an escalation step failed and is tried again", id=identifier, again_in_s=AGAIN_MS // 1000)
+            later = sa.update(escalation).where(escalation.c.alarm_id == identifier)
+            connection.execute(later.values(taken_ms=now_ms, next_at_ms=now_ms + AGAIN_MS))
+
+    def _plan(self, state: sa.Row[Any], row: sa.Row[Any], now_ms: int) -> Plan:
+        """The alarm's plan; chosen now where it has none yet, or none that can be read."""
+        try:
+            if state.plan:
+                return Plan.from_json(state.plan)
+        except ValueError:
+            _log.error("the plan of an alarm cannot be read and is chosen anew", id=row.id)
+        return self._policies.plan_for(row.team, kind_name(row.kind), now_ms)
+
     def _take(self, connection: sa.Connection, identifier: str, now_ms: int) -> None:
         state = connection.execute(_STATE, {"of_id": identifier}).one()
         row = connection.execute(_ROW, {"of_id": identifier}).one()
-        plan = (
-            Plan.from_json(state.plan) if state.plan else self._policies.plan_for(row.team, kind_name(row.kind), now_ms)
-        )
+        plan = self._plan(state, row, now_ms)
         stage = plan.stage(state.taken)
         without = row.about if row.kind in (DELIVERY_FAILED, CENTRE_SILENT) else ""
         channels = self._reach.channels(stage.targets, without)

@@ -82,7 +82,10 @@ class Plan:
         try:
             found = json.loads(text)
             steps = tuple(Step(tuple(map(str, targets)), int(delay_ms)) for targets, delay_ms in found["steps"])
-            return Plan(str(found["policy"]), steps, int(found["repeat"]), int(found["everyone_ms"]))
+            plan = Plan(str(found["policy"]), steps, int(found["repeat"]), int(found["everyone_ms"]))
+            if plan.everyone_ms <= 0 or plan.repeat < 0 or any(step.delay_ms < 0 for step in steps):
+                raise ValueError("not a plan that lets time pass")
+            return plan
         except (KeyError, TypeError) as error:
             raise ValueError("not a plan") from error
 
