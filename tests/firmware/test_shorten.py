@@ -3,9 +3,9 @@
 import ast
 import re
 
+from lapel_build.fold import fold
+from lapel_build.shorten import shorten
 from lapel_sim.build import board_sources
-from lapel_sim.fold import fold
-from lapel_sim.shorten import shorten
 
 CLASS = """\
 class {name}:
