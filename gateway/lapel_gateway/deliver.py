@@ -10,7 +10,6 @@ Rules that hold here
 - A kill at any moment loses nothing: what was claimed is claimed again after the restart.
 - A channel that is supervised has a second thread, which tests its link and delays no parcel. That the link fails is an
   alarm of the gateway's own, and that it works again is written into it.
-- An error is logged when it appears or changes, and its end when it goes; not at every attempt in between.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from lapel_gateway.alarms.escalator import Escalator
 from lapel_gateway.assembly import Assembler, ClipFiles, Views, mark_delivered
 from lapel_gateway.channels.contract import Channel, DeliveryError, Parcel, Supervised
 from lapel_gateway.channels.directory import DirectoryChannel
+from lapel_gateway.channels.health import LINK, HealthBook
 from lapel_gateway.channels.setup import answering_channels, build_channels, links_of, reach_of
 from lapel_gateway.disk_watch import DiskWatch
 from lapel_gateway.keystore import OrganisationKey
@@ -118,7 +118,7 @@ class DeliverRole:
         self._work: dict[str, queue.SimpleQueue[Parcel | None]] = {
             name: queue.SimpleQueue() for name in outbox.channels
         }
-        self._last_error: dict[str, str] = {}
+        self._health = HealthBook(outbox.engine, outbox.channels, now_ms)
         # Daemons: a channel that hangs must not keep the process from ending, and a kill loses nothing.
         self._workers = [
             threading.Thread(target=self._deliver, args=(name,), name=f"deliver {name}", daemon=True)
@@ -155,14 +155,14 @@ class DeliverRole:
         if not self._dispatcher.is_alive():
             try:
                 self._settle()
+                self._health.write()
             except sa.exc.SQLAlchemyError as error:
-                self._report("ledger", _first_line(error))
+                self._health.report("ledger", _first_line(error))
         return not any(thread.is_alive() for thread in (*self._workers, self._dispatcher))
 
     def health(self) -> dict[str, str]:
-        """What is wrong now, "" for nothing: by channel, ``<channel> link`` where a link is tested, and ``ledger``."""
-        with self._lock:
-            return dict(self._last_error)
+        """What is wrong now, as `HealthBook.errors`."""
+        return self._health.errors()
 
     def _dispatch(self) -> None:
         while not self._stopping:
@@ -179,9 +179,10 @@ class DeliverRole:
                     with self._lock:
                         self._held[parcel.channel] += 1
                     self._work[parcel.channel].put(parcel)
-                self._report("ledger", "")
+                self._health.write()
+                self._health.report("ledger", "")
             except sa.exc.SQLAlchemyError as error:
-                self._report("ledger", _first_line(error))
+                self._health.report("ledger", _first_line(error))
                 wait_s = LEDGER_WAIT_S
             except Exception:  # noqa: BLE001 - were this thread to end, no alarm would leave any more
                 _log.exception("giving out deliveries failed unexpectedly and is tried again")
@@ -229,9 +230,9 @@ class DeliverRole:
         self._watch_at = time.monotonic() + WATCH_S
         try:
             self._watch.look(self._now_ms())
-            self._report("disk", "")
+            self._health.report("disk", "")
         except OSError as error:
-            self._report("disk", error.strerror or str(error), "looking at its room")
+            self._health.report("disk", error.strerror or str(error), trouble="looking at its room")
 
     def _deliver(self, channel: str) -> None:
         while (parcel := self._work[channel].get()) is not None:
@@ -256,7 +257,7 @@ class DeliverRole:
             except Exception as failure:  # noqa: BLE001 - were this thread to end, the link would be tested no more
                 _log.exception("a link test failed unexpectedly", channel=channel.name)
                 error = f"internal error: {type(failure).__name__}"
-            self._report(f"{channel.name} link", error, "link test")
+            self._health.report(channel.name, error, LINK, "link test")
             if told != bool(error) and self._noted(channel.name, error):
                 told = bool(error)
             self._ended.wait(channel.supervision_s)
@@ -268,7 +269,7 @@ class DeliverRole:
             if self._escalator is not None:
                 self._escalator.link(channel, error, self._now_ms())
         except sa.exc.SQLAlchemyError as trouble:
-            self._report("ledger", _first_line(trouble))
+            self._health.report("ledger", _first_line(trouble))
             return False
         return True
 
@@ -291,17 +292,7 @@ class DeliverRole:
             attempts = parcel.attempts + 1
             _log.info("delivered", channel=parcel.channel, subject=parcel.subject, attempts=attempts, took_ms=took_ms)
         if outcome.outcome != SKIPPED:
-            self._report(parcel.channel, outcome.detail, subject=parcel.subject)
-
-    def _report(self, what: str, error: str, trouble: str = "delivery", **context: str) -> None:
-        """Log an error once, when it appears or changes, and once when it is over."""
-        with self._lock:
-            before = self._last_error.get(what, "")
-            self._last_error[what] = error
-        if error and error != before:
-            _log.warning(f"{trouble} is failing and is tried again", channel=what, error=error, **context)
-        elif before and not error:
-            _log.info(f"{trouble} works again", channel=what)
+            self._health.report(parcel.channel, outcome.detail, subject=parcel.subject)
 
 
 def _first_line(error: Exception) -> str:

@@ -177,7 +177,7 @@ class Outbox:
     ) -> None:
         """``chance`` gives numbers in [0, 1); ``follow`` says, by kind, what follows a delivery, ``failed`` what
         follows an attempt that came to none."""
-        self._engine = engine
+        self.engine = engine
         self.channels = {channel.name: channel for channel in channels}
         if len(self.channels) != len(channels):
             raise ValueError("two channels have the same name")
@@ -189,7 +189,7 @@ class Outbox:
     def release(self) -> int:
         """Free what a dead process of this role had claimed; returns how many rows. Call once, before claiming."""
         claimed = sa.update(outbox).where(outbox.c.state == OUTBOX_WAITING, outbox.c.leased_until_ms > 0)
-        with writing(self._engine) as connection:
+        with writing(self.engine) as connection:
             # Not NULL: that a row was claimed before stays known, because it may have been delivered then.
             return connection.execute(claimed.values(leased_until_ms=0)).rowcount
 
@@ -198,7 +198,7 @@ class Outbox:
         waiting = sa.select(outbox.c.channel, sa.func.count()).where(
             outbox.c.state == OUTBOX_WAITING, outbox.c.channel != "", outbox.c.channel.not_in(list(self.channels))
         )
-        with reading(self._engine) as connection:
+        with reading(self.engine) as connection:
             return {row[0]: row[1] for row in connection.execute(waiting.group_by(outbox.c.channel))}
 
     def next_due_ms(self) -> int | None:
@@ -208,7 +208,7 @@ class Outbox:
             sa.func.coalesce(outbox.c.leased_until_ms, 0) == 0,
             outbox.c.channel.in_(["", *self.channels]),
         )
-        with reading(self._engine) as connection:
+        with reading(self.engine) as connection:
             due: int | None = connection.execute(waiting).scalar_one()
             return due
 
@@ -225,7 +225,7 @@ class Outbox:
         parcels: list[Parcel] = []
         more = True
         while more:
-            with writing(self._engine) as connection:
+            with writing(self.engine) as connection:
                 more = self._fan_out(connection, now_ms)
                 if not more:
                     for name in names:
@@ -235,7 +235,7 @@ class Outbox:
 
     def wanted(self, parcel: Parcel) -> bool:
         """Whether a claimed parcel is still to be delivered: its alarm may have been answered since."""
-        with reading(self._engine) as connection:
+        with reading(self.engine) as connection:
             return bool(_STILL.all(connection, {"of_id": parcel.id, "waiting": OUTBOX_WAITING}))
 
     def attempt(self, parcel: Parcel, now_ms: int) -> Outcome:
@@ -255,12 +255,12 @@ class Outbox:
 
     def try_again(self, parcel: Parcel, outcome: Outcome, now_ms: int) -> None:
         """As `settle` of an attempt that failed, where what else follows from that is at fault."""
-        with writing(self._engine) as connection:
+        with writing(self.engine) as connection:
             self._put_off(connection, parcel, outcome, now_ms)
 
     def settle_all(self, attempts: Sequence[tuple[Parcel, Outcome]], now_ms: int) -> None:
         """As `settle`, for several attempts in one commit: all of them, or none."""
-        with writing(self._engine) as connection:
+        with writing(self.engine) as connection:
             for parcel, outcome in attempts:
                 self._settle(connection, parcel, outcome, now_ms)
         steps.reach("outbox.settled")
@@ -297,7 +297,7 @@ class Outbox:
 
     def _anything_due(self, now_ms: int, names: list[str]) -> bool:
         """A look without the write lock: most calls find nothing."""
-        with reading(self._engine) as connection:
+        with reading(self.engine) as connection:
             return any(self._next_rows(connection, name, now_ms, 1) for name in ("", *names))
 
     def _fan_out(self, connection: sa.Connection, now_ms: int) -> bool:

@@ -34,6 +34,7 @@ from lapel_gateway.outbox import Outbox, RetryPolicy
 from lapel_gateway.settings.channels import SmtpSection
 from lapel_gateway.settings.check import check_config
 from lapel_gateway.settings.config import Config, ConfigError, GatewaySection, WebSection, load_config
+from lapel_gateway.web.installed import Installed
 from lapel_gateway.web.server import WebRole, build_role
 from tests.gateway.ledgers import new_ledger
 from tests.gateway.mail import PostOffice, relay
@@ -166,7 +167,7 @@ def pages(tmp_path: Path) -> Iterator[Pages]:
         site = Site(tmp_path, engine)
         for name in ("Ann Archer", "Ben", "Zoë Quinn"):
             users.add_user(engine, name, NOW_MS)
-        role = WebRole(engine, site.views, "127.0.0.1", 0, lambda: clock[0], links)
+        role = WebRole(engine, site.views, "127.0.0.1", 0, lambda: clock[0], Installed(links))
         role.start()
         with httpx.Client(base_url=role.url, trust_env=False, timeout=30) as client:
             alarm = Desk(site, client, {}, {}).raise_alarm()

@@ -16,6 +16,9 @@ import sqlalchemy as sa
 from lapel_gateway.ledger import LedgerError, fresh_ledger, ledger_path, open_ledger, opening, reading, writing
 from lapel_gateway.ledger.schema import SCHEMA_REVISION, metadata, user
 
+NEXT = f"{int(SCHEMA_REVISION) + 1:04d}"
+"""The revision that comes after the present one."""
+
 
 def pragma(engine: sa.Engine, name: str) -> object:
     with engine.connect() as connection:
@@ -168,14 +171,14 @@ def test_an_older_schema_is_copied_before_it_is_upgraded(tmp_path: Path, monkeyp
     add_user(engine, "Zoë")
     engine.dispose()
     scripts = _migrations_with_a_second(tmp_path)
-    monkeypatch.setattr(opening, "SCHEMA_REVISION", "0004")
+    monkeypatch.setattr(opening, "SCHEMA_REVISION", NEXT)
     monkeypatch.setattr(opening, "__file__", str(scripts / "opening.py"))
     for _ in range(2):
         engine = open_ledger(path)
         with engine.connect() as connection:
             assert connection.exec_driver_sql("SELECT shoe_size FROM user").all() == [(None,)]
         engine.dispose()
-    copies = list(tmp_path.glob("ledger.sqlite.before-0004*"))
+    copies = list(tmp_path.glob(f"ledger.sqlite.before-{NEXT}*"))
     assert len(copies) == 1
     kept = sqlite3.connect(copies[0])
     assert kept.execute("SELECT version_num FROM alembic_version").fetchall() == [(SCHEMA_REVISION,)]
@@ -188,7 +191,7 @@ def test_an_upgrade_that_fails_is_undone(tmp_path: Path, monkeypatch: pytest.Mon
     fresh_ledger(path)
     scripts = _migrations_with_a_second(tmp_path, then="op.execute('SELECT nonsense FROM nowhere')")
     with monkeypatch.context() as patch:
-        patch.setattr(opening, "SCHEMA_REVISION", "0004")
+        patch.setattr(opening, "SCHEMA_REVISION", NEXT)
         patch.setattr(opening, "__file__", str(scripts / "opening.py"))
         with pytest.raises(LedgerError, match=r"failed and was undone.*nowhere"):
             open_ledger(path)
@@ -207,9 +210,9 @@ def _migrations_with_a_second(folder: Path, then: str = "pass") -> Path:
     (target / "env.py").write_text((source / "env.py").read_text())
     for script in (source / "versions").glob("0*.py"):
         (target / "versions" / script.name).write_text(script.read_text())
-    (target / "versions" / "0004_shoes.py").write_text(
+    (target / "versions" / f"{NEXT}_shoes.py").write_text(
         "import sqlalchemy as sa\nfrom alembic import op\n\n"
-        "revision = '0004'\ndown_revision = '0003'\nbranch_labels = depends_on = None\n\n\n"
+        f"revision = '{NEXT}'\ndown_revision = '{SCHEMA_REVISION}'\nbranch_labels = depends_on = None\n\n\n"
         "def upgrade() -> None:\n"
         f"    op.add_column('user', sa.Column('shoe_size', sa.Integer()))\n    {then}\n"
     )

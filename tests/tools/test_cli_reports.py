@@ -17,6 +17,7 @@ from lapel_gateway.assembly import Views
 from lapel_gateway.ledger import fresh_ledger, open_ledger, writing
 from lapel_gateway.ledger.schema import alarm as alarms
 from lapel_gateway.settings.policies import find_zone
+from lapel_gateway.web.installed import Installed
 from lapel_gateway.web.server import WebRole
 from lapel_protocol.clip import TRUST_GATEWAY, TRUST_NONE
 from lapel_protocol.reports import ALARM_MAN_DOWN, ALARM_PANIC
@@ -198,7 +199,7 @@ def test_with_a_token_the_gateway_answers_with_the_same_words(
     monkeypatch.setenv("LAPEL_WEB__PORT", str(free_port))
     monkeypatch.setenv("LAPEL_TOKEN", lapel("user", "add", "Ann Boyle").out.strip())
     views = Views(lapel.folder / "data" / "views")
-    role = WebRole(engine, views, "127.0.0.1", free_port, zone=find_zone("Europe/London"))
+    role = WebRole(engine, views, "127.0.0.1", free_port, installed=Installed(zone=find_zone("Europe/London")))
     role.start()
     try:
         assert report(lapel, "--team", "housing") == of_ledger

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from lapel_gateway import users
+from lapel_gateway.channels.health import HealthBook
+from lapel_gateway.ledger import open_ledger
 from tests.tools.command import Lapel
 
 
@@ -38,11 +40,27 @@ def test_the_channels_of_a_policy_are_listed_with_whom_they_reach(bare: Lapel) -
             "to = ['Ann Archer <ann@example.org>', 'desk@example.org']\n"
         )
     listed = bare("gateway", "channels", "--json")
-    assert listed.json == [
-        {"channel": "smtp:duty:ann@example.org", "person": "Ann Archer"},
-        {"channel": "smtp:duty:desk@example.org", "person": None},
+    assert [(words["channel"], words["person"], words["state"]) for words in listed.json] == [
+        ("smtp:duty:ann@example.org", "Ann Archer", "unused"),
+        ("smtp:duty:desk@example.org", None, "unused"),
     ]
     assert "Ann Archer" in bare("gateway", "channels").out
+
+
+def test_a_channel_that_fails_is_listed_with_since_when_and_why(bare: Lapel) -> None:
+    bare("gateway", "init")
+    with (bare.folder / "lapel.toml").open("a") as file:
+        file.write(
+            "[[smtp]]\nname = 'duty'\nhost = 'mail.example.org'\nsender = 'a@b.example'\nto = ['desk@example.org']\n"
+        )
+    engine = open_ledger(bare.folder / "data" / "ledger.sqlite")
+    book = HealthBook(engine, ["smtp:duty:desk@example.org"], lambda: 1_760_000_000_000)
+    book.report("smtp:duty:desk@example.org", "the relay refused the login: check login_file")
+    book.write()
+    engine.dispose()
+    shown = bare("gateway", "channels").out
+    assert "failing" in shown
+    assert "delivery since 2025-10-09 08:53:20: the relay refused the login: check login_file" in shown
 
 
 def test_init_again_replaces_nothing(lapel: Lapel) -> None:

@@ -8,14 +8,16 @@ from typing import Annotated, Any, Literal
 import typer
 
 from lapel_gateway import log, service, supervise
+from lapel_gateway.channels.health import DELIVERY, LINK, read_health
 from lapel_gateway.channels.setup import reach_of
 from lapel_gateway.doubts import remove_mark
 from lapel_gateway.keystore import KeyStore, OrganisationKey
+from lapel_gateway.ledger import reading
 from lapel_gateway.pki import Pki, create_organisation_key
 from lapel_gateway.settings.check import check_config
 from lapel_gateway.settings.config import DEFAULT_NAME, ROLES, ConfigError, Role, load_config
 from lapel_gateway.settings.template import write_template
-from lapel_tools.console import FAILED, CommandError, ConfigOption, JsonOption, print_json, print_table, warn
+from lapel_tools.console import FAILED, CommandError, ConfigOption, JsonOption, print_json, print_table, warn, when
 from lapel_tools.site import Site
 
 app = typer.Typer(help="The gateway: broker, alarms, clips and their delivery.", no_args_is_help=True)
@@ -115,12 +117,28 @@ def run(
 
 @app.command()
 def channels(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """List the channels that alarms can go to, as a [[policy]] names them, and whom each reaches."""
-    people = reach_of(Site(config).config).people
+    """List the channels that alarms can go to, as a [[policy]] names them, whom each reaches and whether it works."""
+    site = Site(config)
+    with reading(site.engine) as connection:
+        found = read_health(connection, reach_of(site.config).people)
     if as_json:
-        print_json([{"channel": name, "person": person or None} for name, person in people.items()])
+        print_json(found)
         return
-    print_table(("channel", "reaches"), list(people.items()), "no channel is configured: nobody is told of an alarm")
+    print_table(
+        ("channel", "reaches", "state", "last good", "waiting", "trouble"),
+        [
+            (
+                words["channel"],
+                words["person"],
+                words["state"],
+                when(_latest(words)),
+                words["waiting"] or None,
+                _trouble(words),
+            )
+            for words in found
+        ],
+        "no channel is configured: nobody is told of an alarm",
+    )
 
 
 @app.command("show-config")
@@ -136,3 +154,18 @@ def _roles(names: list[str]) -> list[Role]:
     if unknown:
         raise CommandError(f"there is no role {', '.join(unknown)}; roles are {', '.join(ROLES)}")
     return [role for role in ROLES if role in names]
+
+
+def _latest(words: dict[str, Any]) -> dict[str, Any] | None:
+    """When the channel last worked, in either of its parts."""
+    good = [part["good"] for name in (DELIVERY, LINK) if (part := words[name]) and part["good"]]
+    return max(good, key=lambda one: int(one["ms"]), default=None)
+
+
+def _trouble(words: dict[str, Any]) -> str | None:
+    told = [
+        f"{name} since {when(part['failing'])}: {part['error']}"
+        for name in (DELIVERY, LINK)
+        if (part := words[name]) and part["failing"]
+    ]
+    return "; ".join(told) or None

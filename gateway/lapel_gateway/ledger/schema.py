@@ -30,7 +30,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 """The revision that this code reads and writes; revisions are four digits and grow by one."""
 
 LARGEST = (1 << 63) - 1
@@ -446,6 +446,17 @@ delivery = Table(
     Column("outcome", String(16), nullable=False),  # delivered, retry, refused, skipped
     Column("detail", Text, nullable=False),
     Index("ix_delivery_outbox", "outbox_id", "id"),
+)
+
+channel_health = Table(
+    "channel_health",
+    metadata,
+    Column("channel", String(64), primary_key=True),
+    Column("part", String(16), primary_key=True),  # delivery, or link where that is tested
+    Column("good_ms", BigInteger),  # when it last worked
+    Column("tried_ms", BigInteger, nullable=False),
+    Column("failing_ms", BigInteger),  # since when it fails; none = it does not
+    Column("error", Text, nullable=False),
 )
 
 user = Table(

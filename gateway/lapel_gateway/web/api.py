@@ -11,7 +11,6 @@ Rules that hold here
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import tzinfo
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
@@ -23,17 +22,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lapel_gateway import describe
 from lapel_gateway.alarms import core as alarms
-from lapel_gateway.alarms.ack_links import AckLinks
 from lapel_gateway.assembly import MATROSKA, MP4, VTT, Views
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import alarm as alarm_table
 from lapel_gateway.ledger.schema import alarm_log, delivery, escalation, outbox
 from lapel_gateway.ledger.schema import clip as clip_table
 from lapel_gateway.ledger.schema import device as device_table
-from lapel_gateway.settings.visits import DEFAULT_RULES, VisitsSection
-from lapel_gateway.web import ack_pages, problems, reports_api, visits_api
+from lapel_gateway.web import ack_pages, channels_api, problems, reports_api, visits_api
 from lapel_gateway.web.access import User
 from lapel_gateway.web.ack_pages import AckPages
+from lapel_gateway.web.installed import NOTHING_INSTALLED, Installed
 from lapel_gateway.web.problems import BodyLimit, Problem
 
 MAX_PAGE = 500
@@ -64,14 +62,9 @@ def build_app(
     engine: sa.Engine,
     views: Views,
     now_ms: Callable[[], int],
-    links: AckLinks | None = None,
-    zone: tzinfo | None = None,
-    rules: VisitsSection = DEFAULT_RULES,
+    installed: Installed = NOTHING_INSTALLED,
 ) -> FastAPI:
-    """The API over a ledger and a view area, and the pages behind acknowledge links where there are ``links``.
-
-    The days of reports are those of ``zone``, None = this machine's.
-    """
+    """The API over a ledger and a view area, and the pages behind acknowledge links where there are any."""
     # No redirect to a path without its last slash: it puts the query, whatever its bytes, into a Location.
     app = FastAPI(
         title="Lapel gateway",
@@ -84,10 +77,11 @@ def build_app(
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     problems.install(app)
     app.state.engine = engine
-    if links is not None:
-        ack_pages.install(app, AckPages(engine, links, now_ms))
-    reports_api.install(app, engine, now_ms, zone)
-    visits_api.install(app, engine, now_ms, rules)
+    if installed.links is not None:
+        ack_pages.install(app, AckPages(engine, installed.links, now_ms))
+    reports_api.install(app, engine, now_ms, installed.zone)
+    visits_api.install(app, engine, now_ms, installed.rules)
+    channels_api.install(app, engine, installed.channels)
 
     @app.get("/healthz")
     def health() -> JSONResponse:

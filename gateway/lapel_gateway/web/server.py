@@ -6,20 +6,18 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from datetime import tzinfo
 
 import sqlalchemy as sa
 import structlog
 import uvicorn
 
-from lapel_gateway.alarms.ack_links import AckLinks
 from lapel_gateway.assembly import Views
-from lapel_gateway.channels.setup import ack_links
+from lapel_gateway.channels.setup import ack_links, reach_of
 from lapel_gateway.deliver import VIEWS_FOLDER, wall_ms
 from lapel_gateway.settings.config import Config
 from lapel_gateway.settings.policies import find_zone
-from lapel_gateway.settings.visits import DEFAULT_RULES, VisitsSection
 from lapel_gateway.web.api import build_app
+from lapel_gateway.web.installed import NOTHING_INSTALLED, Installed
 
 MAX_HEAD_BYTES = 16_384
 """Of one request's head: far above any token, far below what hurts."""
@@ -48,16 +46,13 @@ class WebRole:
         host: str,
         port: int,
         now_ms: Callable[[], int] = wall_ms,
-        links: AckLinks | None = None,
-        zone: tzinfo | None = None,
-        rules: VisitsSection = DEFAULT_RULES,
+        installed: Installed = NOTHING_INSTALLED,
     ) -> None:
-        """``port`` 0 takes a free one; `port` says which. Without ``links`` no acknowledge link is answered. The days
-        of reports are those of ``zone``, None = this machine's."""
+        """``port`` 0 takes a free one; `port` says which."""
         self._host = host
         self.port = port
         config = uvicorn.Config(
-            build_app(engine, views, now_ms, links, zone, rules),
+            build_app(engine, views, now_ms, installed),
             log_config=None,
             access_log=False,
             server_header=False,
@@ -104,8 +99,6 @@ class WebRole:
 
 def build_role(config: Config, engine: sa.Engine) -> WebRole:
     """The web role as configured. Raises KeyStoreError."""
+    installed = Installed(ack_links(config), find_zone(config.alarms.time_zone), config.visits, reach_of(config).people)
     views = Views(config.data_dir / VIEWS_FOLDER)
-    zone = find_zone(config.alarms.time_zone)
-    return WebRole(
-        engine, views, config.web.host, config.web.port, links=ack_links(config), zone=zone, rules=config.visits
-    )
+    return WebRole(engine, views, config.web.host, config.web.port, installed=installed)
