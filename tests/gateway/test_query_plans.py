@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from lapel_protocol.reports import HEART_BLOCKED, VISIT_CHECK_IN, VISIT_END, VISIT_START
-from tests.gateway.visiting import MINUTE_MS, Day
+from tests.gateway.visits.day import MINUTE_MS, Day
 from tests.support.pair import DevicePair
 
 GROWING = (

@@ -10,8 +10,8 @@ import pytest
 from lapel_gateway.alarms.kinds import VISIT_OVERDUE
 from lapel_gateway.settings.visits import VisitsSection
 from lapel_gateway.visits.disposal import dispose
-from tests.gateway.test_positions import HERE, traces
-from tests.gateway.visiting import DAY_MS, MINUTE_MS, Day
+from tests.gateway.visits.day import DAY_MS, MINUTE_MS, Day
+from tests.gateway.visits.test_positions import HERE, traces
 from tests.support.pair import DevicePair
 
 RULES = VisitsSection(keep_days=90, position_keep_days=30)

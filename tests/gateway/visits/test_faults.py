@@ -14,20 +14,8 @@ from lapel_gateway import steps
 from lapel_gateway.visits.alarms import raise_of_visit
 from lapel_gateway.visits.course import Visit
 from lapel_protocol.orders import VISIT_OVERDUE as SHOWN_OVERDUE
-from tests.gateway.visiting import MINUTE_MS, ZOE, Day
-from tests.support.pair import DevicePair, Killed
-
-
-@pytest.fixture
-def day(pair: DevicePair) -> Day:
-    return Day(pair)
-
-
-@pytest.fixture
-def nobody(make_pair: Callable[..., DevicePair]) -> Day:
-    """A gateway without devices: people with telephones only."""
-    return Day(make_pair(devices=0))
-
+from tests.gateway.visits.day import MINUTE_MS, ZOE, Day
+from tests.support.pair import Killed
 
 # -- clocks -----------------------------------------------------------------------------------------------------------
 

@@ -14,16 +14,11 @@ from lapel_protocol.command import EVENT_RECEIPT
 from lapel_protocol.event import VISIT, Event, seal_event
 from lapel_protocol.orders import VISIT_ACTIVE, VISIT_NONE
 from lapel_protocol.reports import VISIT_CHECK_IN, VISIT_END, VISIT_EXTEND, VISIT_START, VisitNote
-from tests.gateway.visiting import DAY_MS, MINUTE_MS, SAM, ZOE, Day
+from tests.gateway.visits.day import DAY_MS, MINUTE_MS, SAM, ZOE, Day
 from tests.support.device import Message
 from tests.support.pair import DevicePair, bodies
 
 REFUSALS = (LATE, UNKNOWN, FUTURE, UNTIMED)
-
-
-@pytest.fixture
-def day(pair: DevicePair) -> Day:
-    return Day(pair)
 
 
 def refusals(day: Day) -> dict[str, int]:

@@ -17,7 +17,7 @@ from lapel_gateway.visits import plans as visits
 from lapel_gateway.visits.course import LOOK_MS, RUNNING_NAMES, deadline_ms, from_row
 from lapel_gateway.visits.plans import VisitError
 from lapel_protocol.reports import VISIT_CHECK_IN, VISIT_END, VISIT_EXTEND, VISIT_START
-from tests.gateway.visiting import DAY_MS, MINUTE_MS, SAM, ZOE, Day
+from tests.gateway.visits.day import DAY_MS, MINUTE_MS, SAM, ZOE, Day
 from tests.support.device import Message
 from tests.support.pair import DevicePair
 

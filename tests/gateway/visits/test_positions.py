@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from lapel_gateway.visits.positions import REFUSED
 from lapel_protocol.event import peek_event
 from lapel_protocol.opening import open_event
-from tests.gateway.visiting import MINUTE_MS, Day
+from tests.gateway.visits.day import MINUTE_MS, Day
 from tests.support.device import Message
 from tests.support.pair import DevicePair
 
@@ -128,9 +128,9 @@ def traces(folder: Path, secret: tuple[int, int]) -> list[str]:
     return found
 
 
-def test_a_location_outside_a_visit_and_an_alarm_is_found_nowhere(day: Day, tmp_path: Path) -> None:
+def test_a_location_outside_a_visit_and_an_alarm_is_found_nowhere(day: Day) -> None:
     """Ledger, its write-ahead log, vault, log lines, and every record that can be opened."""
-    one = day.pair.one
+    one, folder = day.pair.one, day.pair.folder
     ended = day.start(10)
     day.pass_time(11, beats=True)
     day.end(ended)
@@ -161,9 +161,9 @@ def test_a_location_outside_a_visit_and_an_alarm_is_found_nowhere(day: Day, tmp_
     for row in day.pair.rows("event"):
         assert open_event(one.keys, row["record"]).payload == row["payload"]
         assert struct.pack(">ii", *SECRET) not in row["payload"]
-    (tmp_path / "log").write_text(repr(logged))
-    assert traces(tmp_path, SECRET) == []
-    records = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    (folder / "log").write_text(repr(logged))
+    assert traces(folder, SECRET) == []
+    records = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
     for _, record in refused:
         assert record[40:64] not in records
-    assert traces(tmp_path, HERE), "the search would find nothing"
+    assert traces(folder, HERE), "the search would find nothing"

@@ -22,20 +22,8 @@ from lapel_gateway.visits.timers import PORTION, VisitWatch
 from lapel_protocol.orders import VISIT_ACTIVE, VISIT_AMBER, VISIT_NONE, VISIT_PLANNED
 from lapel_protocol.orders import VISIT_OVERDUE as SHOWN_OVERDUE
 from lapel_protocol.reports import VISIT_CHECK_IN, VISIT_START
-from tests.gateway.visiting import DAY_MS, MINUTE_MS, SAM, ZOE, Day
+from tests.gateway.visits.day import DAY_MS, MINUTE_MS, SAM, ZOE, Day
 from tests.support.pair import DevicePair
-
-
-@pytest.fixture
-def day(pair: DevicePair) -> Day:
-    return Day(pair)
-
-
-@pytest.fixture
-def nobody(make_pair: Callable[..., DevicePair]) -> Day:
-    """A gateway without devices: people with telephones only."""
-    return Day(make_pair(devices=0))
-
 
 # -- two hours --------------------------------------------------------------------------------------------------------
 

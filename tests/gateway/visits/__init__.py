@@ -1,0 +1,1 @@
+"""Visits at the gateway, each in simulated time."""
