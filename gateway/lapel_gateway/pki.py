@@ -69,6 +69,11 @@ class DeviceIdentity:
     certificate_der: bytes
     key_der: bytes = field(repr=False)
 
+    @property
+    def serial(self) -> int:
+        """The certificate's serial number, by which it can be revoked."""
+        return x509.load_der_x509_certificate(self.certificate_der).serial_number
+
 
 class Pki:
     """The CA and the certificates it has issued to this gateway, in one folder."""
@@ -142,6 +147,22 @@ class Pki:
                 serialization.NoEncryption(),
             ),
         )
+
+    def revocation_list(self, serials: Sequence[int], now_ms: int) -> bytes:
+        """The certificates that are good for nothing any more, as a PEM revocation list (RFC 5280 section 5).
+
+        It never ends: with one that had ended a broker would refuse every device.
+        """
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._ca.subject)
+            .last_update(BACKDATED_TO)
+            .next_update(CA_ENDS)
+        )
+        for serial in serials:
+            one = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(_moment(now_ms))
+            builder = builder.add_revoked_certificate(one.build())
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     def _ensure(
         self,

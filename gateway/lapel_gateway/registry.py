@@ -3,8 +3,8 @@
 Rules that hold here
 - A device id is eight fresh random bytes at every provisioning; a recovered device is provisioned anew and never gets
   its old id back. The hardware's own name is only a label.
-- A retired or lost device stays in the registry with its key: its alarms are still raised, and its evidence is still
-  taken, labelled so.
+- A retired or lost device stays in the registry with its key. It is cut off at the broker; what was on its way is still
+  taken and its alarms are raised, labelled so.
 - P_0 and the TLS key leave with the package and are kept nowhere; K_dev is kept sealed.
 """
 
@@ -22,6 +22,7 @@ import sqlalchemy as sa
 import structlog
 
 from lapel_gateway import steps
+from lapel_gateway.devices.cutting import CUT_ALL, CUT_TO_ALARMS
 from lapel_gateway.durable import write_file
 from lapel_gateway.keystore import KeyStore, KeyStoreError, OrganisationKey
 from lapel_gateway.ledger import reading, writing
@@ -127,14 +128,16 @@ class Registry:
         build_ms: int,
         issue: Callable[[bytes, int], DeviceIdentity] | None = None,
         settings: Mapping[str, int] | None = None,
+        follows: str | None = None,
     ) -> Package:
         """Enter a new device called ``name``, worn by ``person`` ("" = nobody yet), and return what it must be given.
+        ``follows`` is the device that the same hardware was until now: it is retired in the same commit.
 
         ``issue`` makes its certificate (`Pki.issue_device`; None = no TLS); ``build_ms`` is the Unix time before which
         its clock is certainly wrong; ``settings`` differ from the defaults. Raises RegistryError, KeyStoreError.
         """
         return self.provision_many(
-            [(name, person)], organisation, host, port, server_hostname, now_ms, build_ms, issue, settings
+            [(name, person)], organisation, host, port, server_hostname, now_ms, build_ms, issue, settings, follows
         )[0]
 
     def provision_many(
@@ -148,6 +151,7 @@ class Registry:
         build_ms: int,
         issue: Callable[[bytes, int], DeviceIdentity] | None = None,
         settings: Mapping[str, int] | None = None,
+        follows: str | None = None,
     ) -> list[Package]:
         """`provision` for each (device's name, person), in one commit: all of them are entered, or none."""
         labels = [(_label(name, "device"), _label(person, "person", empty=True)) for name, person in wearers]
@@ -166,12 +170,16 @@ class Registry:
         rows, packages = [], []
         for name, person in labels:
             device, k_dev = self._entropy(DEVICE_ID_BYTES), self._entropy(KEY_BYTES)
-            rows.append(self._row(device, k_dev, name, person, now_ms))
             identity = issue(device, now_ms) if issue else None
+            serial = f"{identity.serial:x}" if identity else ""
+            row = self._row(device, k_dev, name, person, now_ms)
+            rows.append({**row, "certificate_serial": serial, "follows": follows})
             own = {"device": device.hex(), "tls": identity is not None, **config}
             chain_key, pool = chain_start(k_dev, device), self._entropy(KEY_BYTES)
             packages.append(Package(device, name, own, identity, chain_key=chain_key, pool=pool))
         with writing(self._engine) as connection:
+            if follows is not None:
+                _end(connection, follows, DEVICE_RETIRED, CUT_ALL, now_ms)
             active = connection.execute(sa.select(devices.c.name).where(devices.c.state == DEVICE_ACTIVE)).scalars()
             taken = {name for name, _ in labels}.intersection(active)
             if taken:
@@ -216,12 +224,24 @@ class Registry:
         return found[0]
 
     def retire(self, device: str, now_ms: int) -> None:
-        """The device is out of service. Raises RegistryError."""
-        self._end(device, DEVICE_RETIRED, now_ms)
+        """The device is out of service, and cut off at the broker. Raises RegistryError."""
+        with writing(self._engine) as connection:
+            _end(connection, device, DEVICE_RETIRED, CUT_ALL, now_ms)
 
-    def mark_lost(self, device: str, now_ms: int) -> None:
-        """The device is missing or stolen. Raises RegistryError."""
-        self._end(device, DEVICE_LOST, now_ms)
+    def mark_lost(self, device: str, now_ms: int, *, keep_alarms: bool = False) -> None:
+        """The device is missing or stolen, and cut off at the broker, but for its alarms with ``keep_alarms``.
+
+        Raises RegistryError.
+        """
+        with writing(self._engine) as connection:
+            _end(connection, device, DEVICE_LOST, CUT_TO_ALARMS if keep_alarms else CUT_ALL, now_ms)
+
+    def mark_found(self, device: str, now_ms: int) -> None:
+        """A lost device is in hand again: it may hand in what it holds, labelled as before. Raises RegistryError."""
+        with writing(self._engine) as connection:
+            found = sa.update(devices).where(devices.c.device == device, devices.c.state == DEVICE_LOST)
+            if connection.execute(found.values(found_ms=now_ms, cut="")).rowcount != 1:
+                raise RegistryError(f"{device} is not marked lost")
 
     def assign(self, device: str, person: str) -> None:
         """``person`` wears the device from now on; clips and alarms before keep their name. Raises RegistryError."""
@@ -290,14 +310,17 @@ class Registry:
             "settings": "{}",
         }
 
-    def _end(self, device: str, state: str, now_ms: int) -> None:
-        self._update(device, state=state, ended_ms=now_ms)
-
     def _update(self, device: str, **values: object) -> None:
         with writing(self._engine) as connection:
             change = sa.update(devices).where(devices.c.device == device).values(values)
             if connection.execute(change).rowcount != 1:
                 raise RegistryError(f"there is no device {device}: `lapel device list` shows them all")
+
+
+def _end(connection: sa.Connection, device: str, state: str, cut: str, now_ms: int) -> None:
+    ended = sa.update(devices).where(devices.c.device == device)
+    if connection.execute(ended.values(state=state, ended_ms=now_ms, cut=cut, found_ms=None)).rowcount != 1:
+        raise RegistryError(f"there is no device {device}: `lapel device list` shows them all")
 
 
 def _label(text: str, what: str, *, empty: bool = False) -> str:

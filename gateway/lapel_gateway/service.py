@@ -33,6 +33,7 @@ from lapel_gateway.alarms.core import AlarmCore
 from lapel_gateway.arrivals import Arrival
 from lapel_gateway.brokers import Broker, BrokerError, make_broker
 from lapel_gateway.brokers.mosquitto import raise_open_files
+from lapel_gateway.devices.cutting import read_cut_off
 from lapel_gateway.downlink import Outcome
 from lapel_gateway.ingest import IngestCore, Message, Sync
 from lapel_gateway.keystore import KeyStore, OrganisationKey
@@ -362,6 +363,7 @@ class Gateway:
         self._locks: list[IO[str]] = []
         # Where roles are processes of their own, the one with ingest starts the broker.
         self.broker: Broker | None = broker if "ingest" in self.roles else None
+        self._cut_trouble = ""
         self._running: list[RunningRole] = []
         self._connections: list[BrokerLink] = []
 
@@ -372,6 +374,7 @@ class Gateway:
                 if role != "web":
                     self._locks.append(_lock(self._config.data_dir, role))
             if self.broker is not None:
+                self.broker.cut(read_cut_off(self.engine))
                 self.broker.start()
             for role in ("alarms", "ingest", "deliver", "web"):
                 if role in self.roles:
@@ -389,11 +392,13 @@ class Gateway:
         return all(link.ready.wait(max(0.0, deadline - time.monotonic())) for link in self._connections)
 
     def keep_broker(self, ended: threading.Event) -> None:
-        """Start this process's broker again whenever it has ended by itself; returns once `ended` is set."""
+        """Start this process's broker again whenever it has ended by itself, and cut off whom the ledger says; returns
+        once `ended` is set."""
         wait_s = 0.0
         while not ended.wait(max(BROKER_LOOK_S, wait_s)):
             if self.broker is None or self.broker.running:
                 wait_s = 0.0
+                self._cut_off()
                 continue
             _log.error("the broker has ended and is started again")
             try:
@@ -414,6 +419,18 @@ class Gateway:
             lock.close()
         self._locks = []
         return all(ended)
+
+    def _cut_off(self) -> None:
+        if self.broker is None:
+            return
+        try:
+            self.broker.cut(read_cut_off(self.engine))
+            trouble = ""
+        except (BrokerError, sa.exc.SQLAlchemyError) as error:
+            trouble = str(error).partition("\n")[0]
+        if trouble and trouble != self._cut_trouble:
+            _log.error("devices are not cut off at the broker, which is tried again", reason=trouble)
+        self._cut_trouble = trouble
 
     def _build(self, role: str) -> RunningRole:
         config = self._config

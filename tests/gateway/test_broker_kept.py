@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -14,14 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from lapel_gateway import service
 from lapel_gateway.brokers.broker import BrokerError, accepts_connections
 from lapel_gateway.brokers.mosquitto import MosquittoProcess
+from lapel_gateway.devices.cutting import CutOff
 from lapel_gateway.keystore import KeyStore
-from lapel_gateway.pki import Pki, create_organisation_key
+from lapel_gateway.ledger import open_ledger
+from lapel_gateway.pki import DeviceIdentity, Pki, TlsFiles, create_organisation_key
+from lapel_gateway.registry import Registry
 from lapel_gateway.service import Gateway
 from lapel_gateway.settings.config import BrokerSection, Config, GatewaySection, KeysSection
+from lapel_protocol.topics import topic
+from tests.gateway.mqtt import connected
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.needs("mosquitto")
@@ -67,6 +75,51 @@ def test_a_broker_that_was_killed_is_started_again_and_the_gateway_is_back_on_it
     assert kept.wait_ready(TIMEOUT_S)
 
 
+def test_a_device_that_is_marked_lost_elsewhere_is_not_heard_any_more_until_it_is_found(
+    kept: Gateway, config: Config, tmp_path: Path
+) -> None:
+    pki = Pki.ensure(config.pki_dir, "Test")
+    now_ms = time.time_ns() // 1_000_000
+    engine = open_ledger(config.ledger_file)
+    try:
+        elsewhere = Registry(engine, KeyStore.load(config.master_key_file))
+        package = elsewhere.provision(
+            "camera 1", "", kept.organisation, "127.0.0.1", config.broker.port, "127.0.0.1", now_ms, 0, pki.issue_device
+        )
+        assert package.identity is not None
+        name, alarms = package.device.hex(), topic(package.device, "alarm")
+        with (
+            connected(config.broker.port, "gateway-alarms", pki.ensure_role("alarms", now_ms)) as gateway,
+            connected(config.broker.port, name, pem_files(package.identity, tmp_path)) as device,
+        ):
+            gateway.subscribe("lapel/v1/+/+/alarm")
+            probes = itertools.count()
+
+            def heard() -> bool:
+                probe = b"%d" % next(probes)
+                device.publish(alarms, probe)
+                return (alarms, probe) in gateway.settle()
+
+            assert heard()
+            elsewhere.mark_lost(name, now_ms)
+            wait_until(lambda: not heard(), TIMEOUT_S)
+            elsewhere.mark_found(name, now_ms)
+            wait_until(heard, TIMEOUT_S)
+    finally:
+        engine.dispose()
+
+
+def pem_files(identity: DeviceIdentity, folder: Path) -> TlsFiles:
+    files = TlsFiles(folder / "ca.pem", folder / "device.pem", folder / "device.key")
+    for path, der in ((files.ca_file, identity.ca_der), (files.certificate_file, identity.certificate_der)):
+        path.write_bytes(x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM))
+    key = serialization.load_der_private_key(identity.key_der, None)
+    files.key_file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return files
+
+
 class Unwilling:
     """A broker that starts at the third attempt."""
 
@@ -81,6 +134,9 @@ class Unwilling:
         if len(self.attempts) < 3:
             raise BrokerError("not yet")
         self.running = True
+
+    def cut(self, cut_off: CutOff) -> None:
+        pass
 
     def stop(self) -> None:
         self.running = False

@@ -5,6 +5,8 @@ Who may connect, write and read is the matter of tests/redteam/test_broker_takeo
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import signal
 import subprocess
@@ -21,10 +23,11 @@ from lapel_gateway.brokers import GATEWAY_CONNECTIONS, mosquitto
 from lapel_gateway.brokers.broker import BrokerError, accepts_connections
 from lapel_gateway.brokers.mosquitto import MosquittoProcess
 from lapel_gateway.credit import ALARM_WINDOW_BYTES, LEAST_WINDOW_BYTES, SHARE_BYTES
+from lapel_gateway.devices.cutting import CUT_ALL, CUT_TO_ALARMS, CutOff
 from lapel_gateway.pki import Pki, TlsFiles
 from lapel_protocol.limits import MAX_MESSAGE_BYTES
 from lapel_protocol.topics import topic
-from tests.gateway.mqtt import MqttClient, connected
+from tests.gateway.mqtt import MqttClient, Refused, connected
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.needs("mosquitto")
@@ -32,6 +35,7 @@ pytestmark = pytest.mark.needs("mosquitto")
 NOW_MS = 1_790_000_000_000
 DEVICE_A = bytes.fromhex("00aa00aa00aa00aa")
 LAST = 1 << 30
+WAIT_S = 10.0
 FLEET_WITHIN_THE_QUEUE = 750
 """Devices that send clips within the same two minutes."""
 
@@ -307,3 +311,95 @@ def test_the_broker_of_a_gateway_that_was_killed_is_ended_at_the_next_start(tmp_
     finally:
         with suppress(ProcessLookupError):
             os.kill(left, signal.SIGKILL)
+
+
+# -- who is cut off ---------------------------------------------------------------------------------------------------
+
+DEVICE_B = bytes.fromhex("00bb00bb00bb00bb")
+
+
+def revoking(folder: Path, port: int) -> tuple[Site, MosquittoProcess]:
+    site = Site(folder, port)
+    site.broker = MosquittoProcess(
+        folder / "broker",
+        "127.0.0.1",
+        port,
+        site.own_files(),
+        revoked=functools.partial(site.pki.revocation_list, now_ms=NOW_MS),
+    )
+    site.broker.start()
+    return site, site.broker
+
+
+def serial_of(files: TlsFiles) -> int:
+    return x509.load_pem_x509_certificate(files.certificate_file.read_bytes()).serial_number
+
+
+@pytest.mark.parametrize(
+    ("cut", "heard"),
+    [(CUT_ALL, set()), (CUT_TO_ALARMS, {"alarm"})],
+)
+def test_a_device_that_is_cut_off_is_not_heard_any_more_on_the_connection_that_it_has(
+    tmp_path: Path, free_port: int, cut: str, heard: set[str]
+) -> None:
+    site, broker = revoking(tmp_path, free_port)
+    try:
+        with (
+            connected(site.port, "gateway-events", site.files("gateway-events")) as events,
+            connected(site.port, "gateway-alarms", site.files("gateway-alarms")) as alarms,
+            connected(site.port, DEVICE_A.hex(), site.files(DEVICE_A.hex())) as lost,
+            connected(site.port, DEVICE_B.hex(), site.files(DEVICE_B.hex())) as other,
+        ):
+            events.subscribe("lapel/v1/+/+/event")
+            alarms.subscribe("lapel/v1/+/+/alarm")
+            lost.publish(topic(DEVICE_A, "event"), b"before")
+            assert events.wait_for(1) == [(topic(DEVICE_A, "event"), b"before")]
+
+            broker.cut(CutOff({DEVICE_A.hex(): cut}))
+            # The broker answers no signal: the list is read once an event of the one is not heard and the other's is.
+            probes = itertools.count()
+
+            def heard_still() -> bool:
+                probe = b"%d" % next(probes)
+                lost.publish(topic(DEVICE_A, "event"), probe)
+                other.publish(topic(DEVICE_B, "event"), probe)
+                wait_until(lambda: (topic(DEVICE_B, "event"), probe) in events.received, WAIT_S)
+                return (topic(DEVICE_A, "event"), probe) in events.received
+
+            wait_until(lambda: not heard_still(), WAIT_S)
+            lost.publish(topic(DEVICE_A, "alarm"), b"help")
+            other.publish(topic(DEVICE_B, "alarm"), b"mine")
+            wait_until(lambda: (topic(DEVICE_B, "alarm"), b"mine") in alarms.received, WAIT_S)
+            told = list(alarms.received)
+            assert {name for name, payload in told if payload == b"help"} == {topic(DEVICE_A, lane) for lane in heard}
+    finally:
+        broker.stop()
+
+
+def test_a_revoked_certificate_does_not_connect_after_the_brokers_next_start_and_others_do(
+    tmp_path: Path, free_port: int
+) -> None:
+    site, broker = revoking(tmp_path, free_port)
+    try:
+        lost, other = site.files(DEVICE_A.hex()), site.files(DEVICE_B.hex())
+        come_and_go(site.port, DEVICE_A.hex(), lost)
+        broker.cut(CutOff({DEVICE_A.hex(): CUT_ALL}, (serial_of(lost),)))
+        broker.stop()
+        broker.start()
+        come_and_go(site.port, DEVICE_B.hex(), other)
+        with pytest.raises(Refused):
+            come_and_go(site.port, DEVICE_A.hex(), lost)
+
+        broker.cut(CutOff())
+        broker.stop()
+        broker.start()
+        come_and_go(site.port, DEVICE_A.hex(), lost)
+    finally:
+        broker.stop()
+
+
+def come_and_go(port: int, who: str, files: TlsFiles) -> None:
+    """Connect and leave. Raises Refused."""
+    client = MqttClient(port, who, files)
+    client.connect()
+    client.close()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import sqlalchemy as sa
 import typer
 
+from lapel_gateway.brokers.mosquitto import render_acl
 from lapel_gateway.describe import device_words
+from lapel_gateway.devices.cutting import read_cut_off
+from lapel_gateway.durable import write_file
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import device as devices
 from lapel_gateway.registry import RegistryError
@@ -23,11 +27,21 @@ from lapel_tools.console import (
     warn,
     when,
 )
-from lapel_tools.provisioning import provision_device, read_pins
+from lapel_tools.provisioning import provision_again, provision_device, read_pins
 from lapel_tools.site import Site
+from lapel_tools.technician import handover_commands
 
 app = typer.Typer(help="The devices of this gateway.", no_args_is_help=True)
+handover_commands.install(app)
 
+Pins = Annotated[
+    Path | None,
+    typer.Option(help="File with lines cancel_pin=SLSS and duress_pin=SLLS: short and long pushes of RECORD."),
+]
+Tamper = Annotated[bool, typer.Option(help="An opened case is an alarm, on boards that can tell.")]
+Drills = Annotated[
+    bool, typer.Option(help="Both buttons held together raise a drill; otherwise they raise a real alarm.")
+]
 Device = Annotated[str, typer.Argument(help="Id of the device, a beginning of it, or the name of an active one.")]
 
 
@@ -39,22 +53,16 @@ def provision(
     ],
     person: Annotated[str, typer.Option(help="Who wears it.")] = "",
     setting: Annotated[list[str] | None, typer.Option(help="A device setting unlike its default: KEY=NUMBER.")] = None,
-    pins: Annotated[
-        Path | None,
-        typer.Option(help="File with lines cancel_pin=SLSS and duress_pin=SLLS: short and long pushes of RECORD."),
-    ] = None,
-    tamper: Annotated[bool, typer.Option(help="An opened case is an alarm, on boards that can tell.")] = False,
-    drills: Annotated[
-        bool, typer.Option(help="Both buttons held together raise a drill; otherwise they raise a real alarm.")
-    ] = False,
+    pins: Pins = None,
+    tamper: Tamper = False,
+    drills: Drills = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Enter a new device and write everything it must be given to a folder (for the simulator's board)."""
     site = Site(config)
     settings = dict(_parse_setting(text) for text in setting or [])
-    own: dict[str, str | bool] = {**(read_pins(pins) if pins else {}), **({"tamper": True} if tamper else {})}
-    own |= {"drills": True} if drills else {}
+    own = _own(pins, tamper=tamper, drills=drills)
     package = provision_device(site, name, person, out, now_ms(), settings, own)
     copied = site.config.keys.copy_dir is not None
     if as_json:
@@ -103,21 +111,95 @@ def list_devices(
 
 
 @app.command()
-def retire(device: Device, config: ConfigOption = None) -> None:
-    """Take a device out of service. Its evidence stays; a recovered device is provisioned anew."""
+def retire(
+    device: Device,
+    lose_clips: Annotated[bool, typer.Option("--lose-clips", help="Even if it still holds clips.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Take a device out of service and cut it off at the broker. Its evidence stays; it may be provisioned anew."""
     site = Site(config)
     found = _find(site, device)
+    held = clips_held(site, found)
+    if held and not lose_clips:
+        raise CommandError(
+            f"{found} holds {held} clips that are not here: leave it switched on and in reach until they are, "
+            "or give them up with --lose-clips"
+        )
     site.registry.retire(found, now_ms())
     typer.echo(f"{found} is retired")
 
 
 @app.command()
-def lost(device: Device, config: ConfigOption = None) -> None:
-    """Mark a device as missing or stolen. An alarm from it is still raised, and says so."""
+def lost(
+    device: Device,
+    keep_alarms: Annotated[
+        bool, typer.Option("--keep-alarms", help="Leave it its alarms: somebody may be in need beside it.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Mark a device as missing or stolen and cut it off at the broker.
+
+    What it sent before and still arrives is kept, and its alarms are raised, both marked as a lost device's. A gateway
+    that runs carries it out within seconds; one that does not, when it starts.
+    """
     site = Site(config)
     found = _find(site, device)
-    site.registry.mark_lost(found, now_ms())
-    typer.echo(f"{found} is marked lost")
+    site.registry.mark_lost(found, now_ms(), keep_alarms=keep_alarms)
+    typer.echo(f"{found} is marked lost{' and left its alarms' if keep_alarms else ''}")
+    _say_who_cuts(site)
+
+
+@app.command()
+def found(device: Device, config: ConfigOption = None) -> None:
+    """A lost device is in hand again: let it hand in what it holds. For further use it is provisioned anew."""
+    site = Site(config)
+    name = _find(site, device)
+    site.registry.mark_found(name, now_ms())
+    held = clips_held(site, name)
+    typer.echo(f"{name} may hand in what it holds{f' ({held} clips when it was last heard of)' if held else ''}")
+    typer.echo(f"then: lapel device reprovision {name} --out DIR")
+
+
+@app.command()
+def reprovision(
+    device: Device,
+    out: Annotated[
+        Path, typer.Option(help="New folder for the device's package; holds secrets: delete it afterwards.")
+    ],
+    lose_clips: Annotated[bool, typer.Option("--lose-clips", help="Even if it still holds clips.")] = False,
+    pins: Pins = None,
+    tamper: Tamper = False,
+    drills: Drills = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make new keys for a device's hardware: a new device of the same name and settings, the old one retired."""
+    site = Site(config)
+    before = _find(site, device)
+    held = clips_held(site, before)
+    if held and not lose_clips:
+        raise CommandError(
+            f"{before} holds {held} clips that are not here, and new keys are the end of them: leave it switched on "
+            "and in reach until they are, or give them up with --lose-clips"
+        )
+    package = provision_again(site, before, out, now_ms(), _own(pins, tamper=tamper, drills=drills))
+    if as_json:
+        print_json({"device": package.device.hex(), "name": package.name, "package": str(out), "follows": before})
+    else:
+        typer.echo(f"{package.device.hex()} {package.name}: package in {out}; it follows {before}")
+
+
+@app.command("access-list")
+def access_list(
+    crl: Annotated[Path | None, typer.Option(help="Write the list of revoked certificates here, too (PEM).")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Print the access list for a Mosquitto that somebody else runs, with who is cut off."""
+    site = Site(config)
+    cut_off = read_cut_off(site.engine)
+    typer.echo(render_acl(cut_off), nl=False)
+    if crl is not None:
+        write_file(crl, site.pki.revocation_list(cut_off.serials, now_ms()))
 
 
 @app.command()
@@ -152,6 +234,31 @@ def _find(site: Site, text: str) -> str:
         return site.registry.find(text)
     except RegistryError as error:
         raise CommandError(str(error), NOT_FOUND) from None
+
+
+def _own(pins: Path | None, *, tamper: bool, drills: bool) -> dict[str, str | bool]:
+    """What config.json says that only this device has."""
+    own: dict[str, str | bool] = {**read_pins(pins)} if pins else {}
+    if tamper:
+        own["tamper"] = True
+    if drills:
+        own["drills"] = True
+    return own
+
+
+def clips_held(site: Site, device: str) -> int:
+    """How many clips a device held when it was last heard of."""
+    with reading(site.engine) as connection:
+        status = connection.execute(sa.select(devices.c.status).where(devices.c.device == device)).scalar_one()
+    return int(json.loads(status).get("clips_held") or 0)
+
+
+def _say_who_cuts(site: Site) -> None:
+    kind = site.config.broker.kind
+    if kind == "embedded":
+        warn("the embedded broker knows no certificates: nobody is cut off at it")
+    elif kind == "external":
+        warn("put the new access list on your broker: lapel device access-list")
 
 
 def _parse_setting(text: str) -> tuple[str, int]:

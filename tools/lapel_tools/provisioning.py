@@ -39,8 +39,10 @@ def provision_device(
     at_ms: int,
     settings: Mapping[str, int] | None = None,
     own: Mapping[str, str | bool] | None = None,
+    follows: str | None = None,
 ) -> Package:
     """Enter a device called ``name`` and write its package to the new folder ``out``, key sectors included.
+    ``follows`` is the device that the hardware was until now; it is retired.
 
     ``own`` are fields of config.json that only this device has, ``read_pins``, ``tamper`` and ``drills``. The package
     is for the simulator's board. Raises CommandError, RegistryError, KeyStoreError, PkiError.
@@ -56,7 +58,7 @@ def provision_device(
     # A clock that shows less than the time of provisioning is certainly wrong.
     wanted = {**_policy(site), **(settings or {})}
     package = site.registry.provision(
-        name, person, site.organisation, host, broker.port, host, at_ms, at_ms, issue, wanted
+        name, person, site.organisation, host, broker.port, host, at_ms, at_ms, issue, wanted, follows
     )
     package = dataclasses.replace(package, config={**package.config, **(own or {})})
     try:
@@ -69,6 +71,19 @@ def provision_device(
         where = error.filename or out
         raise CommandError(f"{where}: {error.strerror or error}; the device was not provisioned", FAILED) from None
     return package
+
+
+def provision_again(
+    site: Site, device: str, out: Path, at_ms: int, own: Mapping[str, str | bool] | None = None
+) -> Package:
+    """New keys and a new package for the hardware that is ``device`` until now, with its name, wearer and settings.
+
+    ``own``, which nobody here remembers, and errors as those of `provision_device`.
+    """
+    with reading(site.engine) as connection:
+        row = connection.execute(sa.select(devices).where(devices.c.device == device)).one()
+    wanted = {name: value for name, value in json.loads(row.settings).items() if name != "version"}
+    return provision_device(site, row.name, row.person, out, at_ms, wanted, own, follows=device)
 
 
 def read_pins(path: Path) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from lapel_gateway.brokers.broker import GATEWAY_CONNECTIONS, Broker, BrokerAccess, BrokerError
 from lapel_gateway.brokers.embedded import EmbeddedBroker
 from lapel_gateway.brokers.mosquitto import MosquittoProcess
@@ -23,7 +25,8 @@ def make_broker(config: Config, now_ms: int) -> tuple[Broker | None, dict[str, B
     if settings.kind == "mosquitto":
         pki = Pki.ensure(config.pki_dir, config.gateway.organisation)
         own = pki.ensure_broker(server_names(config), now_ms)
-        mosquitto = MosquittoProcess(config.broker_dir, settings.host, settings.port, own, settings.program)
+        revoked = functools.partial(pki.revocation_list, now_ms=now_ms)
+        mosquitto = MosquittoProcess(config.broker_dir, settings.host, settings.port, own, settings.program, revoked)
         files = {role: pki.ensure_role(role, now_ms) for role in GATEWAY_CONNECTIONS}
         return mosquitto, _accesses(mosquitto.host, mosquitto.port, {**files})
     return None, _accesses(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from lapel_gateway.devices.cutting import CutOff
 from lapel_gateway.pki import TlsFiles
 
 GATEWAY_CONNECTIONS = ("alarms", "events", "ingest")
@@ -60,6 +61,13 @@ class Broker(Protocol):
 
     def start(self) -> None:
         """Start and return once it accepts connections. Raises BrokerError."""
+        ...
+
+    def cut(self, cut_off: CutOff) -> None:
+        """Let these do nothing more, and nobody else; a broker that does not know who is who ignores it.
+
+        Raises BrokerError.
+        """
         ...
 
     def stop(self) -> None:

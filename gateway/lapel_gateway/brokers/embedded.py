@@ -12,6 +12,7 @@ from pathlib import Path
 import iotcore
 
 from lapel_gateway.brokers.broker import READY_TIMEOUT_S, STOP_TIMEOUT_S, BrokerError, check_port_free, is_loopback
+from lapel_gateway.devices.cutting import CutOff
 from lapel_protocol.limits import MAX_MESSAGE_BYTES
 
 MAX_INFLIGHT = 512
@@ -84,6 +85,9 @@ class EmbeddedBroker:
             except (OSError, RuntimeError) as error:
                 raise BrokerError(f"the embedded broker does not start: {error}") from None
         self._broker = broker
+
+    def cut(self, cut_off: CutOff) -> None:
+        """Nothing: without certificates nobody is anybody."""
 
     def stop(self) -> None:
         """End the child process; what it held is gone."""

@@ -5,6 +5,8 @@ Rules that hold here
   device's certificate could take over a session by naming its client id.
 - A device writes its own uplink lanes and reads its own downlink lane, nothing else. A refused publish looks like a
   success in MQTT 3.1.1; the missing receipt tells.
+- Who is cut off is denied by name in the access list, which Mosquitto reads anew when it is told to, and by the list of
+  revoked certificates, which it reads at its start only.
 - What the broker holds is bounded in bytes, not in messages: by default Mosquitto drops silently past 1,000 messages.
 """
 
@@ -19,6 +21,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lapel_gateway.brokers.broker import (
@@ -33,6 +36,7 @@ from lapel_gateway.brokers.broker import (
     last_lines,
     reachable_host,
 )
+from lapel_gateway.devices.cutting import CUT_TO_ALARMS, NOBODY, CutOff
 from lapel_gateway.durable import write_file
 from lapel_gateway.pki import ROLE_PREFIX, TlsFiles
 from lapel_protocol.limits import MAX_MESSAGE_BYTES
@@ -57,6 +61,8 @@ AUTOSAVE_S = 60
 nothing else meanwhile: saving by changes held alarms up four times a second. What a crash loses is sent again, because
 only a receipt ends a resend."""
 
+REVOKED = "revoked.crl"
+
 DEVICE_WRITES = ("alarm", "event", "clip")
 ROLE_READS = {"alarms": ("alarm",), "events": ("event",), "ingest": ("clip",)}
 
@@ -70,8 +76,8 @@ def find_mosquitto(program: str = "mosquitto") -> Path | None:
     return Path(found) if found else None
 
 
-def render_acl() -> str:
-    """The access list: each device its own branch, each connection of the gateway its lanes."""
+def render_acl(cut_off: CutOff = NOBODY) -> str:
+    """The access list: each device its own branch, each connection of the gateway its lanes, who is cut off nothing."""
     lines = ["# Written by lapel. %u is the common name of the client's certificate."]
     lines += [f"pattern write lapel/v1/+/%u/{lane}" for lane in DEVICE_WRITES]
     lines += ["pattern read lapel/v1/+/%u/down"]
@@ -79,11 +85,15 @@ def render_acl() -> str:
         lines += ["", f"user {ROLE_PREFIX}{role}"]
         lines += [f"topic read lapel/v1/+/+/{lane}" for lane in ROLE_READS[role]]
         lines += ["topic write lapel/v1/+/+/down"]
+    for device, cut in cut_off.devices.items():
+        lanes = ("event", "clip") if cut == CUT_TO_ALARMS else ("#",)
+        lines += ["", f"user {device}", *(f"topic deny lapel/v1/+/{device}/{lane}" for lane in lanes)]
     return "\n".join(lines) + "\n"
 
 
-def render_config(host: str, port: int, tls: TlsFiles | None, directory: Path) -> str:
+def render_config(host: str, port: int, tls: TlsFiles | None, directory: Path, *, revoking: bool = False) -> str:
     """``mosquitto.conf`` for a TLS listener on ``host:port`` that keeps its state and access list in ``directory``.
+    ``revoking``: there is a list of revoked certificates too.
 
     Without ``tls`` it asks nobody who they are, which only a measurement on loopback may want.
     """
@@ -94,7 +104,7 @@ user {pwd.getpwuid(os.geteuid()).pw_name}
 
 listener {port} {host}
 protocol mqtt
-{_identities(tls, directory)}
+{_identities(tls, directory, revoking)}
 message_size_limit {MAX_MESSAGE_BYTES}
 max_packet_size {MAX_PACKET_BYTES}
 max_queued_messages {MAX_QUEUED_MESSAGES}
@@ -120,7 +130,7 @@ log_timestamp_format %Y-%m-%dT%H:%M:%S
 """
 
 
-def _identities(tls: TlsFiles | None, directory: Path) -> str:
+def _identities(tls: TlsFiles | None, directory: Path, revoking: bool) -> str:
     """The part of the configuration that says who may connect and what each may do."""
     if tls is None:
         return "allow_anonymous true\n"
@@ -134,6 +144,7 @@ use_identity_as_username true
 use_username_as_clientid true
 allow_anonymous false
 acl_file {directory / "acl"}
+{f"crlfile {directory / REVOKED}" if revoking else ""}
 """
 
 
@@ -151,8 +162,17 @@ def raise_open_files() -> int:
 class MosquittoProcess:
     """One Mosquitto with everything it needs in one folder: configuration, access list, store, log, pid file."""
 
-    def __init__(self, directory: Path, host: str, port: int, tls: TlsFiles | None, program: str = "mosquitto") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        host: str,
+        port: int,
+        tls: TlsFiles | None,
+        program: str = "mosquitto",
+        revoked: Callable[[Sequence[int]], bytes] | None = None,
+    ) -> None:
         """``directory`` is made at the start; ``tls`` is the broker's own certificate and the CA of its clients.
+        ``revoked`` makes that CA's list of revoked certificates (PEM) of serial numbers; without it none is revoked.
 
         None is plain TCP without identities, for measuring: raises BrokerError beyond loopback.
         """
@@ -165,6 +185,8 @@ class MosquittoProcess:
         self._tls = tls and TlsFiles(*(path.resolve() for path in (tls.ca_file, tls.certificate_file, tls.key_file)))
         self._program = program
         self._process: subprocess.Popen[bytes] | None = None
+        self._revoked = revoked
+        self._cut_off = NOBODY
 
     @property
     def tls(self) -> bool:
@@ -196,11 +218,28 @@ class MosquittoProcess:
         try:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             # Mosquitto warns about access lists that others can read.
-            write_file(self.directory / "acl", render_acl().encode(), 0o600)
-            text = render_config(self._listen_host, self.port, self._tls, self.directory)
+            write_file(self.directory / "acl", render_acl(self._cut_off).encode(), 0o600)
+            if self._revoked is not None:
+                write_file(self.directory / REVOKED, self._revoked(self._cut_off.serials), 0o600)
+            text = render_config(
+                self._listen_host, self.port, self._tls, self.directory, revoking=self._revoked is not None
+            )
             write_file(self.config_file, text.encode())
         except OSError as error:
             raise BrokerError(f"{self.directory}: the broker's files cannot be written: {error.strerror}") from None
+
+    def cut(self, cut_off: CutOff) -> None:
+        """Cut these off, and nobody else, from now on. Raises BrokerError; say it again then."""
+        if cut_off == self._cut_off:
+            return
+        before, self._cut_off = self._cut_off, cut_off
+        try:
+            self.write_config()
+        except BrokerError:
+            self._cut_off = before
+            raise
+        if self._process is not None and self.running:
+            self._process.send_signal(signal.SIGHUP)
 
     def start(self) -> None:
         """Write the configuration, start Mosquitto and wait until it accepts connections. Raises BrokerError."""

@@ -30,7 +30,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0005"
 """The revision that this code reads and writes; revisions are four digits and grow by one."""
 
 LARGEST = (1 << 63) - 1
@@ -125,7 +125,43 @@ device = Table(
     Column("heartbeat_counter", BigInteger),  # counter of the newest heartbeat within that boot
     Column("status", Text, nullable=False),  # JSON: last hello/heartbeat in words (versions, storage, battery)
     Column("settings", Text, nullable=False),  # JSON: settings wanted on the device
+    Column("cut", String(16), nullable=False, server_default=""),  # devices.cutting: what it is cut off from
+    Column("certificate_serial", Text, nullable=False, server_default=""),  # hexadecimal; "" = it has no certificate
+    Column("found_ms", BigInteger),  # when a lost one was in hand again
+    Column("follows", DeviceName),  # what the same hardware was before it was provisioned anew
     CheckConstraint("state in ('active', 'retired', 'lost')", name="state"),
+    Index("ix_device_cut", "cut"),
+)
+
+self_test = Table(
+    "self_test",
+    metadata,
+    Column("id", RowNumber, primary_key=True, autoincrement=True),
+    Column("device", DeviceName, ForeignKey("device.device")),  # none = hardware that is no device of ours yet
+    Column("hardware", Text, nullable=False),  # the board's own serial number
+    Column("at_ms", BigInteger, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("passed", Boolean, nullable=False),
+    Column("report", Text, nullable=False),  # JSON: what was tested, how it came out, what to do
+    Index("ix_self_test_device", "device", "id"),
+)
+
+handover = Table(
+    "handover",
+    metadata,
+    Column("id", RowNumber, primary_key=True, autoincrement=True),
+    Column("device", DeviceName, ForeignKey("device.device"), nullable=False),
+    Column("person", Text, nullable=False),
+    Column("issued_ms", BigInteger, nullable=False),
+    Column("issued_by", Text, nullable=False),
+    Column("issued_battery", Integer),  # percent; none = not known
+    Column("in_spite", Text, nullable=False),  # why it was issued although a check spoke against it; "" = none did
+    Column("returned_ms", BigInteger),
+    Column("returned_by", Text),
+    Column("returned_battery", Integer),
+    Column("note", Text, nullable=False),  # what was said at its return
+    Index("ix_handover_device", "device", "id"),
+    Index("ix_handover_person", "person", "id"),
 )
 
 epoch = Table(

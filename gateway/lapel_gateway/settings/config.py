@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from lapel_gateway.settings.channels import AppriseSection, MqttOutSection, SmtpSection, WebhookSection
+from lapel_gateway.settings.devices import DevicesSection
 from lapel_gateway.settings.faults import Explanation
 from lapel_gateway.settings.policies import PolicySection, find_zone
 from lapel_gateway.settings.section import Port, Section, Text
@@ -236,6 +237,7 @@ class Config(BaseSettings):
     ingest: IngestSection = IngestSection()
     alarms: AlarmsSection = AlarmsSection()
     visits: VisitsSection = VisitsSection()
+    devices: DevicesSection = DevicesSection()
     deliver: DeliverSection = DeliverSection()
     webhook: list[WebhookSection] = Field([], max_length=32)
     sia_receiver: list[SiaReceiverSection] = Field([], max_length=32)
