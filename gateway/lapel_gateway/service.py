@@ -29,6 +29,7 @@ from typing import IO, Any, NamedTuple, Protocol
 import sqlalchemy as sa
 import structlog
 
+from lapel_gateway import systemd
 from lapel_gateway.alarms.core import AlarmCore
 from lapel_gateway.arrivals import Arrival
 from lapel_gateway.brokers import Broker, BrokerError, make_broker
@@ -396,6 +397,7 @@ class Gateway:
         once `ended` is set."""
         wait_s = 0.0
         while not ended.wait(max(BROKER_LOOK_S, wait_s)):
+            systemd.notify(systemd.ALIVE)
             if self.broker is None or self.broker.running:
                 wait_s = 0.0
                 self._cut_off()
@@ -514,7 +516,9 @@ def run(
             with beside or contextlib.nullcontext():
                 if ready is not None:
                     ready(gateway)
+                systemd.notify(systemd.READY)
                 gateway.keep_broker(ended)
+                systemd.notify(systemd.STOPPING)
         finally:
             whole = gateway.stop()
         _log.info("gateway ended", in_time=whole)

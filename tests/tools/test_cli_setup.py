@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from lapel_gateway import users
 from lapel_gateway.channels.health import HealthBook
@@ -55,7 +56,8 @@ def test_a_channel_that_fails_is_listed_with_since_when_and_why(bare: Lapel) -> 
         )
     engine = open_ledger(bare.folder / "data" / "ledger.sqlite")
     book = HealthBook(engine, ["smtp:duty:desk@example.org"], lambda: 1_760_000_000_000)
-    book.report("smtp:duty:desk@example.org", "the relay refused the login: check login_file")
+    with capture_logs():
+        book.report("smtp:duty:desk@example.org", "the relay refused the login: check login_file")
     book.write()
     engine.dispose()
     shown = bare("gateway", "channels").out

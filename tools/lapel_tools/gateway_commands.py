@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from lapel_gateway import log, service, supervise
+from lapel_gateway import doctor, log, service, supervise, systemd
 from lapel_gateway.channels.health import DELIVERY, LINK, read_health
 from lapel_gateway.channels.setup import reach_of
 from lapel_gateway.doubts import remove_mark
 from lapel_gateway.keystore import KeyStore, OrganisationKey
 from lapel_gateway.ledger import reading
 from lapel_gateway.pki import Pki, create_organisation_key
-from lapel_gateway.settings.check import check_config
+from lapel_gateway.settings.check import Finding, check_config
 from lapel_gateway.settings.config import DEFAULT_NAME, ROLES, ConfigError, Role, load_config
 from lapel_gateway.settings.template import write_template
-from lapel_tools.console import FAILED, CommandError, ConfigOption, JsonOption, print_json, print_table, warn, when
+from lapel_gateway.users import add_user
+from lapel_tools.console import (
+    FAILED,
+    CommandError,
+    ConfigOption,
+    JsonOption,
+    now_ms,
+    print_json,
+    print_table,
+    warn,
+    when,
+)
 from lapel_tools.site import Site
 
 app = typer.Typer(help="The gateway: broker, alarms, clips and their delivery.", no_args_is_help=True)
@@ -34,6 +46,9 @@ def init(
     public_key: Annotated[
         Path | None,
         typer.Option(help="The organisation's public key, where the private key stays elsewhere."),
+    ] = None,
+    admin: Annotated[
+        str | None, typer.Option(help="Name of the first user, who may answer alarms; their token is shown once.")
     ] = None,
 ) -> None:
     """Write a commented configuration, and make the keys and certificates that a new gateway needs."""
@@ -62,30 +77,52 @@ def init(
     warn(f"copy {keys / 'master.key'} off this machine now: without it no clip ever opens")
     if public_key is None:
         warn(f"{private} opens every clip: keep a copy elsewhere, or keep it only elsewhere")
+    if admin is not None:
+        typer.echo(add_user(Site(path).engine, admin, now_ms()))
+        warn(f"the token of {admin} is shown this once: give it to them (LAPEL_TOKEN), and to nobody else")
 
 
 @app.command("check-config")
 def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Say what would go wrong with the configuration on this machine; status 1 if the gateway could not work."""
     site = Site(config)
-    findings = check_config(site.config)
-    if as_json:
-        print_json(
-            {
-                "file": str(site.config_file),
-                "findings": [
-                    {"level": finding.level, "setting": finding.setting, "message": finding.message}
-                    for finding in findings
-                ],
-            }
-        )
-    else:
-        for finding in findings:
-            typer.echo(str(finding))
-        if not findings:
-            typer.echo(f"{site.config_file}: nothing to complain about")
-    if any(finding.level == "error" for finding in findings):
-        raise typer.Exit(FAILED)
+    _tell(site, check_config(site.config), as_json, "nothing to complain about")
+
+
+@app.command("doctor")
+def examine(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Say what is wrong with this installation and how to mend it; status 1 if anything does not work.
+
+    Looks at the settings, keys, certificates, broker, roles, disks, clock, ledger, channels and devices, and changes
+    nothing. Run it as the user that the gateway runs as.
+    """
+    site = Site(config)
+    _tell(site, doctor.examine(site.config, now_ms()), as_json, "in good health")
+
+
+@app.command()
+def units(
+    user: Annotated[str, typer.Option(help="Who the gateway runs as.")] = "lapel",
+    out: Annotated[Path | None, typer.Option(help="Write it to this folder, such as /etc/systemd/system.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Print or write the systemd unit that runs the gateway."""
+    site = Site(config)
+    settings = site.config
+    data_dir = settings.data_dir.resolve()
+    folders = (settings.vault_dir, settings.forward.directory, settings.keys.copy_dir)
+    others = (folder.resolve() for folder in folders if folder is not None)
+    writable = tuple(folder for folder in others if not folder.is_relative_to(data_dir))
+    program = Path(sys.argv[0]).resolve().with_name("lapel")
+    text = systemd.unit(program, site.config_file.resolve(), data_dir, user, writable)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        (out / systemd.UNIT_NAME).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{out / systemd.UNIT_NAME}: {error.strerror}", FAILED) from None
+    typer.echo(f"wrote {out / systemd.UNIT_NAME}; now: systemctl daemon-reload; systemctl enable --now lapel-gateway")
 
 
 @app.command()
@@ -154,6 +191,22 @@ def _roles(names: list[str]) -> list[Role]:
     if unknown:
         raise CommandError(f"there is no role {', '.join(unknown)}; roles are {', '.join(ROLES)}")
     return [role for role in ROLES if role in names]
+
+
+def _tell(site: Site, findings: list[Finding], as_json: bool, well: str) -> None:
+    """Print findings; ends with status 1 if one is an error."""
+    if as_json:
+        facts = [
+            {"level": finding.level, "setting": finding.setting, "message": finding.message} for finding in findings
+        ]
+        print_json({"file": str(site.config_file), "findings": facts})
+    else:
+        for finding in findings:
+            typer.echo(str(finding))
+        if not findings:
+            typer.echo(f"{site.config_file}: {well}")
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(FAILED)
 
 
 def _latest(words: dict[str, Any]) -> dict[str, Any] | None:
