@@ -1,7 +1,8 @@
 """Device packages: the folder that a board is provisioned from, and packages for devices that no gateway knows.
 
-A package is a plain folder: `config.json`, for TLS `tls/ca.der`, `tls/cert.der` and `tls/key.der`, and `sectors.bin`,
-the raw image of the key sectors. It holds the device's secrets: whoever made it removes it afterwards.
+A package is a plain folder: `config.json`, for TLS `tls/ca.der`, `tls/cert.der` and `tls/key.der`, for boards that join
+Wi-Fi `wifi.json`, and `sectors.bin`, the raw image of the key sectors. It holds the device's secrets: whoever made it
+removes it afterwards.
 """
 
 import json
@@ -20,6 +21,7 @@ from lapel_protocol.wrap import key_id
 
 SECTORS_NAME = "sectors.bin"
 CONFIG_NAME = "config.json"
+WIFI_NAME = "wifi.json"
 TLS_NAMES = ("tls/ca.der", "tls/cert.der", "tls/key.der")
 _RSA_EXPONENT = 65537
 # A port of 127.0.0.1 on which nothing answers: the discard service, which no machine offers any more.
@@ -51,11 +53,11 @@ def read_package(folder: Path) -> Package:
     if not isinstance(facts, dict) or not isinstance(facts.get("device"), str):
         raise BadPackage(f"{folder / CONFIG_NAME} names no device")
     files = {"/" + CONFIG_NAME: config}
-    for name in TLS_NAMES:
+    for name in (*TLS_NAMES, WIFI_NAME):
         path = folder / name
         if path.is_file():
             files["/" + name] = path.read_bytes()
-    if facts.get("tls") and len(files) != 1 + len(TLS_NAMES):
+    if facts.get("tls") and not all("/" + name in files for name in TLS_NAMES):
         raise BadPackage(f"{folder}: TLS is wanted but {', '.join(TLS_NAMES)} are not all there")
     if not sectors or len(sectors) % SECTOR_BYTES:
         raise BadPackage(

@@ -15,8 +15,9 @@ from lapel_gateway.devices.cutting import read_cut_off
 from lapel_gateway.durable import write_file
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import device as devices
-from lapel_gateway.registry import RegistryError
+from lapel_gateway.registry import Package, RegistryError
 from lapel_tools.console import (
+    FAILED,
     NOT_FOUND,
     CommandError,
     ConfigOption,
@@ -30,6 +31,7 @@ from lapel_tools.console import (
 from lapel_tools.provisioning import provision_again, provision_device, read_pins
 from lapel_tools.site import Site
 from lapel_tools.technician import handover_commands
+from lapel_tools.technician.networks import read_networks
 
 app = typer.Typer(help="The devices of this gateway.", no_args_is_help=True)
 handover_commands.install(app)
@@ -42,6 +44,14 @@ Tamper = Annotated[bool, typer.Option(help="An opened case is an alarm, on board
 Drills = Annotated[
     bool, typer.Option(help="Both buttons held together raise a drill; otherwise they raise a real alarm.")
 ]
+Wifi = Annotated[
+    Path | None,
+    typer.Option(
+        help="File of mode 0600 with Wi-Fi networks, the most preferred first: tables [[network]] with ssid, password "
+        'and security ("wpa2/wpa3", "wpa2" or "wpa3"). By default that of [devices] wifi_file.'
+    ),
+]
+LabelFile = Annotated[Path | None, typer.Option("--label", help="Write the device's label to this PDF, too.")]
 Device = Annotated[str, typer.Argument(help="Id of the device, a beginning of it, or the name of an active one.")]
 
 
@@ -56,6 +66,8 @@ def provision(
     pins: Pins = None,
     tamper: Tamper = False,
     drills: Drills = False,
+    wifi: Wifi = None,
+    label: LabelFile = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -63,7 +75,8 @@ def provision(
     site = Site(config)
     settings = dict(_parse_setting(text) for text in setting or [])
     own = _own(pins, tamper=tamper, drills=drills)
-    package = provision_device(site, name, person, out, now_ms(), settings, own)
+    package = provision_device(site, name, person, out, now_ms(), settings, own, wifi=_networks(site, wifi))
+    _write_label(site, package, label)
     copied = site.config.keys.copy_dir is not None
     if as_json:
         print_json({"device": package.device.hex(), "name": package.name, "package": str(out), "key_copied": copied})
@@ -170,6 +183,8 @@ def reprovision(
     pins: Pins = None,
     tamper: Tamper = False,
     drills: Drills = False,
+    wifi: Wifi = None,
+    label: LabelFile = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -182,11 +197,27 @@ def reprovision(
             f"{before} holds {held} clips that are not here, and new keys are the end of them: leave it switched on "
             "and in reach until they are, or give them up with --lose-clips"
         )
-    package = provision_again(site, before, out, now_ms(), _own(pins, tamper=tamper, drills=drills))
+    own = _own(pins, tamper=tamper, drills=drills)
+    package = provision_again(site, before, out, now_ms(), own, _networks(site, wifi))
+    _write_label(site, package, label)
     if as_json:
         print_json({"device": package.device.hex(), "name": package.name, "package": str(out), "follows": before})
     else:
         typer.echo(f"{package.device.hex()} {package.name}: package in {out}; it follows {before}")
+
+
+@app.command("label")
+def print_label(
+    device: Annotated[list[str], typer.Argument(help="Devices by id, a beginning of it, or name.")],
+    out: Annotated[Path, typer.Option(help="The PDF to write, one page of 62 x 29 mm for each.")],
+    config: ConfigOption = None,
+) -> None:
+    """Write the labels of devices: name, id as text and as QR code, whom it belongs to, where a finder turns to."""
+    site = Site(config)
+    wanted = [_find(site, one) for one in device]
+    names = {info.device: info.name for info in site.registry.list()}
+    _write_labels(site, [(one, names[one]) for one in wanted], out)
+    typer.echo(f"wrote {out}")
 
 
 @app.command("access-list")
@@ -244,6 +275,27 @@ def _own(pins: Path | None, *, tamper: bool, drills: bool) -> dict[str, str | bo
     if drills:
         own["drills"] = True
     return own
+
+
+def _networks(site: Site, named: Path | None) -> bytes | None:
+    path = named or site.config.devices.wifi_file
+    return None if path is None else read_networks(path)
+
+
+def _write_label(site: Site, package: Package, out: Path | None) -> None:
+    if out is not None:
+        _write_labels(site, [(package.device.hex(), package.name)], out)
+
+
+def _write_labels(site: Site, devices: list[tuple[str, str]], out: Path) -> None:
+    from lapel_tools.technician.label import Label, render_labels
+
+    settings = site.config
+    labels = [Label(name, one, settings.gateway.organisation, settings.devices.return_to) for one, name in devices]
+    try:
+        out.write_bytes(render_labels(labels))
+    except OSError as error:
+        raise CommandError(f"{out}: {error.strerror}", FAILED) from None
 
 
 def clips_held(site: Site, device: str) -> int:

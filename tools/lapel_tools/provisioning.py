@@ -24,7 +24,7 @@ from lapel_gateway.ledger.schema import device as devices
 from lapel_gateway.pki import DeviceIdentity
 from lapel_gateway.registry import Package
 from lapel_protocol.names import LEVEL_NAMES
-from lapel_sim.package import write_key_sectors
+from lapel_sim.package import WIFI_NAME, write_key_sectors
 from lapel_tools.console import FAILED, CommandError
 from lapel_tools.site import Site
 
@@ -40,9 +40,10 @@ def provision_device(
     settings: Mapping[str, int] | None = None,
     own: Mapping[str, str | bool] | None = None,
     follows: str | None = None,
+    wifi: bytes | None = None,
 ) -> Package:
     """Enter a device called ``name`` and write its package to the new folder ``out``, key sectors included.
-    ``follows`` is the device that the hardware was until now; it is retired.
+    ``follows`` is the device that the hardware was until now; it is retired. ``wifi`` is its ``wifi.json``.
 
     ``own`` are fields of config.json that only this device has, ``read_pins``, ``tamper`` and ``drills``. The package
     is for the simulator's board. Raises CommandError, RegistryError, KeyStoreError, PkiError.
@@ -64,6 +65,8 @@ def provision_device(
     try:
         _copy_key(site, package, at_ms)
         package.write(out)
+        if wifi is not None:
+            write_file(out / WIFI_NAME, wifi, 0o600)
         write_key_sectors(out, package.chain_key, package.pool)
     except OSError as error:
         shutil.rmtree(out, ignore_errors=True)
@@ -74,16 +77,21 @@ def provision_device(
 
 
 def provision_again(
-    site: Site, device: str, out: Path, at_ms: int, own: Mapping[str, str | bool] | None = None
+    site: Site,
+    device: str,
+    out: Path,
+    at_ms: int,
+    own: Mapping[str, str | bool] | None = None,
+    wifi: bytes | None = None,
 ) -> Package:
     """New keys and a new package for the hardware that is ``device`` until now, with its name, wearer and settings.
 
-    ``own``, which nobody here remembers, and errors as those of `provision_device`.
+    ``own`` and ``wifi``, which nobody here remembers, and errors as those of `provision_device`.
     """
     with reading(site.engine) as connection:
         row = connection.execute(sa.select(devices).where(devices.c.device == device)).one()
     wanted = {name: value for name, value in json.loads(row.settings).items() if name != "version"}
-    return provision_device(site, row.name, row.person, out, at_ms, wanted, own, follows=device)
+    return provision_device(site, row.name, row.person, out, at_ms, wanted, own, device, wifi)
 
 
 def read_pins(path: Path) -> dict[str, str]:
