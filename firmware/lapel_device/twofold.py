@@ -2,12 +2,12 @@
 
 No rename: FAT has none that replaces, and a cut one there leaves two names for the same clusters, of which removing
 either later frees what the other, or by then a clip, still uses. The files are written one after the other, first the
-one that is not known to be whole; what is read back is either what was kept last or what was being kept.
+one that is not known to be whole; what is read back is either what was kept last or what was being kept. A device's
+loader carries a copy of this module.
 """
 
 import struct
-
-from lapel_protocol.crypto import crc32
+from binascii import crc32
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

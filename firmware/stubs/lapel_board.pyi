@@ -2,4 +2,7 @@
 
 from lapel_device.boards.contract import Board
 
+HARDWARE: str
+
 def board() -> Board: ...
+def reset() -> None: ...

@@ -13,6 +13,7 @@ from lapel_vectors import (
     event_vectors,
     key_vectors,
     payload_vectors,
+    release_vectors,
     stream_vectors,
     topic_vectors,
 )
@@ -27,6 +28,7 @@ FILES = {
     "event": (event_vectors.event, "Event records: SPEC section 7."),
     "command": (command_vectors.command, "Command records and their freshness: SPEC section 8."),
     "payload": (payload_vectors.payload, "Payloads of events and commands: SPEC sections 7 and 8."),
+    "release": (release_vectors.release, "Releases of firmware, signed with the test key: SPEC section 16."),
     "topic": (topic_vectors.topic, "Topic names: SPEC section 9."),
 }
 

@@ -12,6 +12,7 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from lapel_build.release import slot_files
 from lapel_device.alarm_control import LATCH_PATH, AlarmControl
 from lapel_device.clip_lane import END, HEADER, SEGMENTS, ClipLane
 from lapel_device.clip_writer import NOTE_BYTES, SpoolClip, decode_note, encode_note
@@ -20,6 +21,7 @@ from lapel_device.feedback import Feedback
 from lapel_device.journal import Journal
 from lapel_device.keystore import MARK_BOOT, MARK_CLIP, KeyStore, KeyStoreFault, KeyStoreLost, provision_sectors
 from lapel_device.settings import CONFIG_PATH, SETTINGS_PATH, ConfigError, Settings, load_config, load_tls
+from lapel_device.slots import KEY_PATH, SLOT_A, SLOT_B, SlotState, choose_slot, read_key
 from lapel_device.spool import Spool
 from lapel_device.timekeeper import MAX_WALL_MS, Timekeeper
 from lapel_device.visit_control import VISIT_PATH, VisitControl
@@ -27,6 +29,7 @@ from lapel_protocol.alarm import QUIET, RESOLVED
 from lapel_protocol.crypto import crc32, sha256
 from lapel_protocol.limits import CLIP_HEADER_BYTES, MAX_EVENT_RECORD_BYTES
 from lapel_protocol.orders import VISIT_OVERDUE, Credit, SettingsChange, decode_settings
+from lapel_protocol.releasing import open_release
 from lapel_protocol.report_decoders import decode_heartbeat, decode_hello
 from lapel_protocol.reports import Heartbeat, Hello
 from tests.firmware.boardkit import MemoryClock, MemoryIndicator
@@ -190,6 +193,49 @@ def _told(ledger: EpochLedger, next_epoch: int, alarm: AlarmControl) -> None:
     beat = Heartbeat()
     beat.alarm_boot, beat.alarm_counter, beat.alarm_state = alarm.boot, alarm.counter, alarm.state
     decode_heartbeat(beat.encode())
+
+
+@target("card/slots", share=0.5, max_bytes=3000, kib=1024)
+def slots(_scratch: Path) -> Built:
+    """State and slots of firmware: whatever stands there, what is run is a release of the signer, whole."""
+    shared = json.loads((genuine.VECTORS / "release.json").read_text())["shared"]
+    modulus = bytes.fromhex(shared["test_only_rsa_3072_modulus"])
+    good = open_release(bytes.fromhex(shared["whole"]), modulus)
+    facts = good.manifest
+    paths = (*good.files, "manifest", "lapel_device/extra.mpy", "os.py")
+
+    def one(data: bytes) -> int:
+        card = Card({KEY_PATH: modulus, **slot_files(good, SLOT_A), **slot_files(good, SLOT_B)})
+        for tag, body in frames(data):
+            if tag & 0x80:
+                card.files["/slots." + "01"[tag & 1]] = _with_crc(body)
+            else:
+                card.files[f"/{'ab'[tag & 1]}/{paths[(tag >> 1) % len(paths)]}"] = body
+        before = SlotState(card)
+        before.load()
+        running = choose_slot(card, read_key(card), facts.hardware, facts.code, lambda line: None)
+        after = SlotState(card)
+        after.load()
+        if after.floor < before.floor or (before.trial and after.trial and after.tries != before.tries - 1):
+            raise Spoilt("a floor that sank, or a boot of a trial that was not counted")
+        if running is None:
+            return REFUSED
+        folder = "/" + "?ab"[running[0]] + "/"
+        lying = {path[3:]: content for path, content in card.files.items() if path.startswith(folder)}
+        if lying != {**good.files, "manifest": good.signed_manifest} or facts.number < before.floor:
+            raise Spoilt("firmware was run that nobody signed")
+        return READ
+
+    states = [struct.pack(">BBBBBBHI8sI", 1, *rest, 0, 0, 5, facts.release, 7) for rest in ((1, 2, 3, 0), (2, 0, 0, 3))]
+    states += [
+        struct.pack(">BBBBBBHI8sI", 1, 1, 2, 0, 0, 0, 0, 8, facts.release, 7),
+        states[0][:-1],
+        b"\x02" + states[0][1:],
+    ]
+    pieces = [*states, good.signed_manifest, *good.files.values()]
+    seeds = [framed([(0x80, state), (0x81, state)]) for state in states]
+    seeds += [framed([(tag, b"")]) for tag in range(12)] + [framed([(6, good.signed_manifest)]), b""]
+    return Built(one, seeds, PartMutator(pieces, 256))
 
 
 @target("card/journal", share=0.5, max_bytes=3000)

@@ -34,6 +34,8 @@ from lapel_gateway.settings.template import render_template
 from lapel_gateway.tink import KeysetError, keyset_json, read_keyset
 from lapel_gateway.unseal import KeyRing, check, read_header, unseal
 from lapel_protocol.errors import ProtocolError
+from lapel_protocol.release import RELEASE_HEADER_BYTES, Manifest, ReleaseError, entries
+from lapel_protocol.releasing import open_release
 from lapel_protocol.stream import clip_ikm
 from lapel_sim.package import CONFIG_NAME, SECTORS_NAME, BadPackage, read_package
 from lapel_tools.api import read_token
@@ -403,6 +405,35 @@ def package(scratch: Path) -> Built:
         framed([(0, config)]) for config in (good, b"{}", b"[]", b"[" * 2000, b'{"device": "x", "tls": true}', b"")
     ]
     return Built(one, [*seeds, framed([(0, good), (1, b"")]), framed([(0, good), (1, b"short")])])
+
+
+@target("files/release", share=2, max_bytes=3000, kib=1024)
+def release(_scratch: Path) -> Built:
+    """Releases of firmware: only what the signer made is taken, and what is read of an entry stays inside its slot."""
+    shared = json.loads((genuine.VECTORS / "release.json").read_text())["shared"]
+    modulus, whole = bytes.fromhex(shared["test_only_rsa_3072_modulus"]), bytes.fromhex(shared["whole"])
+    signed = [
+        bytes.fromhex(record)
+        for record in (shared["whole"], *(case["record"] for case in genuine.vectors("release") if "record" in case))
+    ]
+
+    def one(data: bytes) -> int:
+        try:
+            if open_release(data, modulus).data not in signed:
+                raise forged("a release")
+        except ReleaseError:
+            pass
+        file = io.BytesIO(data)
+        try:
+            manifest = Manifest(data[:RELEASE_HEADER_BYTES].ljust(RELEASE_HEADER_BYTES, b"\0"))
+            named = [path for path, _, _ in entries(file, manifest)]
+        except ReleaseError:
+            return REFUSED
+        if named != sorted(set(named)) or any(".." in path or path[0] == "/" for path in named):
+            raise Unreadable("a path that leaves its slot")
+        return READ
+
+    return Built(one, [whole, *signed])
 
 
 @target("files/answers", share=1.5, max_bytes=80)

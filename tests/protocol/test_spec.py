@@ -21,6 +21,7 @@ from lapel_protocol import (
     names,
     orders,
     recording,
+    release,
     reports,
     visit,
 )
@@ -93,6 +94,8 @@ LAYOUTS = [
     ("8.8", "Field of stop_recording", [4], len(orders.StopRecording(0).encode())),
     ("8.8", "Field of unopenable", [4], len(orders.UnopenableNotice(0).encode())),
     ("8.8", "Field of visit_state", sizes_of(orders.VisitState.LAYOUT), 24),
+    ("16.1", "Field of header", sizes_of(release.RELEASE_LAYOUT), release.RELEASE_HEADER_BYTES),
+    ("16.1", "Field of entry", sizes_of(release.ENTRY_LAYOUT), release.ENTRY_BYTES),
 ]
 
 
@@ -158,6 +161,13 @@ def test_record_types_are_those_of_the_code() -> None:
         "event": event.RECORD_EVENT,
         "command": command.RECORD_COMMAND,
     }
+
+
+def test_reasons_for_refusing_a_release_are_those_of_the_code() -> None:
+    (table,) = tables(section("16.2"))
+    written = [CODE.findall(row[0])[0] for row in table[1:]]
+    assert written == [value for value in vars(release).values() if isinstance(value, str) and value in written]
+    assert len(written) == 6
 
 
 VALUES = [(table[0][1].strip("`"), table[1:]) for table in tables(SPEC) if table[0][0] == "Value"]

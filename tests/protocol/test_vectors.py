@@ -26,7 +26,7 @@ def content(name: str) -> dict[str, Any]:
 
 
 def test_there_are_vectors_for_every_chapter() -> None:
-    assert set(FILES) == {"clip", "command", "event", "keys", "payload", "stream", "topic", "wrap"}
+    assert set(FILES) == {"clip", "command", "event", "keys", "payload", "release", "stream", "topic", "wrap"}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ Prints one line a failed case and one line a file; ends with status 1 when a cas
 
 import json
 import sys
+from io import BytesIO
 
 from lapel_protocol import orders, report_decoders
 from lapel_protocol.clip import (
@@ -30,6 +31,8 @@ from lapel_protocol.opening import (
     open_event,
     prove_opening,
 )
+from lapel_protocol.release import ReleaseError, entries, verify_manifest
+from lapel_protocol.releasing import encode_manifest, open_release
 from lapel_protocol.stream import (
     SegmentSealer,
     StreamKeys,
@@ -45,6 +48,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from lapel_protocol.release import Manifest
 
     Json = dict[str, Any]
 
@@ -415,6 +420,39 @@ def run_lane_filter(case: "Json", file: "Json") -> None:
     check("filter", lane_filter(case["lane"]), case["out"])
 
 
+def release_file(case: "Json", file: "Json") -> BytesIO:
+    return BytesIO(changed(case, unhex(file["shared"]["record"])))
+
+
+def verified(case: "Json", file: "Json") -> "Manifest":
+    modulus = unhex(case.get("modulus", file["shared"]["test_only_rsa_3072_modulus"]))
+    return verify_manifest(release_file(case, file), modulus)
+
+
+def run_release(case: "Json", file: "Json") -> None:
+    manifest = verified(case, file)
+    check("release", manifest.release, case["release"])
+    check_fields(manifest, case["fields"])
+    rows = [[path, size, digest.hex()] for path, size, digest in entries(release_file(case, file), manifest)]
+    check("files", rows, case["files"])
+    if "record" not in case:
+        whole = open_release(unhex(file["shared"]["whole"]), unhex(file["shared"]["test_only_rsa_3072_modulus"]))
+        check("files' bytes", [len(content) for _, content in sorted(whole.files.items())], [row[1] for row in rows])
+        again = encode_manifest(
+            manifest.hardware, manifest.code, manifest.number, manifest.version, manifest.floor, whole.files
+        )
+        check("manifest made again", again, file["shared"]["record"][: 2 * manifest.manifest_bytes])
+
+
+def run_open_release(case: "Json", file: "Json") -> None:
+    verified(case, file)
+
+
+def run_release_for(case: "Json", file: "Json") -> None:
+    mpy, sub, march = case["code"]
+    verified(case, file).check_for(case["hardware"], (mpy, sub, march), case["floor"])
+
+
 RUNS: "dict[str, Callable[[Json, Json], None]]" = {
     "hmac": run_hmac,
     "hkdf": run_hkdf,
@@ -447,6 +485,9 @@ RUNS: "dict[str, Callable[[Json, Json], None]]" = {
     "open_command": run_open_command,
     "gate": run_gate,
     "payload": run_payload,
+    "release": run_release,
+    "open_release": run_open_release,
+    "release_for": run_release_for,
     "topic": run_topic,
     "parse_topic": run_parse_topic,
     "lane_filter": run_lane_filter,
@@ -458,6 +499,8 @@ def outcome_of(case: "Json", file: "Json") -> str:
     try:
         RUNS[case["op"]](case, file)
     except ProtocolError as error:
+        return error.reason
+    except ReleaseError as error:
         return error.reason
     except ValueError:
         return INVALID_ARGUMENT

@@ -172,7 +172,7 @@ class MemoryStorage:
     def listdir(self, path: str) -> Iterable[str]:
         self._check()
         start = path.rstrip("/") + "/"
-        return [p[len(start) :] for p in self._nodes if p.startswith(start) and "/" not in p[len(start) :]]
+        return list(dict.fromkeys(p[len(start) :].partition("/")[0] for p in self._nodes if p.startswith(start)))
 
     def remove(self, path: str) -> None:
         self._check()
