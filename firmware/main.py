@@ -20,7 +20,7 @@ if running is not None:
     try:
         from lapel_device import runtime
 
-        runtime.run(lapel_board.board())
+        runtime.run(lapel_board.board(), running)
     except Exception as error:  # noqa: BLE001 - whatever it is, the device must come back
         print("lapel: stopped by %s" % type(error).__name__)  # noqa: T201
         lapel_board.reset()

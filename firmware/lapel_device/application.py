@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
     from .boards.contract import Board
     from .settings import Config
+    from .slots import Running
     from .spool import SpoolClip
 
 FIRMWARE = (0, 1, 0)
@@ -91,11 +92,12 @@ class Status:
 
 class Application:
     """One boot of one device. `fault` says why the device cannot work; empty while it can. Seeds are wrapped ahead
-    from `stage_ms` on.
+    from `stage_ms` on. `running`: what the loader chose, None where firmware is not in slots.
     """
 
-    def __init__(self, board: "Board") -> None:
+    def __init__(self, board: "Board", running: "Running | None" = None) -> None:
         self._board = board
+        self._running = running
         self._display = Feedback(board.indicator)
         self._gestures = Gestures()
         self._ready = False
@@ -173,7 +175,7 @@ class Application:
         self._housekeeping_ms = now_ms
         self._apply_settings()
         self._latch_again(now_ms)
-        self._parts.begin(config, now_ms)
+        self._parts.begin(config, self._running, now_ms)
         self._ready = True
         board.log("boot %d of %s" % (epoch.number, config.device.hex()))
 
@@ -372,6 +374,7 @@ class Application:
         hello.battery_minutes = self._battery.minutes
         hello.storage_free_kib = max(0, self._spool.free_bytes) >> 10
         hello.storage_total_kib = self._spool.total_bytes >> 10
+        hello.tail = self._parts.release
 
     def fill_heartbeat(self, beat: "Heartbeat", now_ms: int) -> None:
         """The device's part of a heartbeat."""
@@ -391,6 +394,11 @@ class Application:
         """The broker has the alarm."""
         if (boot, counter) == (self._alarm.boot, self._alarm.counter):
             self._alarm.sent(now_ms)
+
+    @property
+    def resting(self) -> bool:
+        """Whether nobody needs the device now: no notice, no recording, no button held."""
+        return self._recording.state == recording.IDLE and not self._calls.clip_due and not self._mask
 
     def on_man_down(self, now_ms: int) -> None:
         """The wearer did not answer a man-down warning."""
@@ -423,6 +431,8 @@ class Application:
             self._recording.remote(recording.REPLACE, body.clip, now_ms)
         elif kind == commands.VISIT_STATE:
             self._parts.told_visit(body, now_ms)
+        elif kind in (commands.UPDATE_OFFER, commands.UPDATE_BLOCK):
+            self._parts.told_update(kind, body, now_ms)
         elif kind == commands.SETTINGS:
             try:
                 self._settings.change(body)

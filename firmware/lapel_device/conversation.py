@@ -23,6 +23,7 @@ from lapel_protocol.reports import HEART_BLOCKED, Heartbeat, Hello
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Protocol
 
     from .alarm_lane import AlarmLane
@@ -61,7 +62,7 @@ HELLO_AGAIN_MS = TIME_ROUND_TRIP_MS  # a later welcome would be refused
 MAX_HELLO_AGAIN_MS = 60_000
 BLOCKED_BEAT_MS = 5_000  # a heartbeat asks for credit, so that a lost grant costs no more than this
 
-_DECODERS = {
+_DECODERS: "dict[int, Callable[[bytes], Any]]" = {
     commands.WELCOME: orders.decode_welcome,
     commands.CREDIT: orders.decode_credit,
     commands.RECEIPT: orders.decode_receipt,
@@ -74,6 +75,9 @@ _DECODERS = {
     commands.SETTINGS: orders.decode_settings,
     commands.STOP_RECORDING: orders.decode_stop_recording,
     commands.VISIT_STATE: orders.decode_visit_state,
+    # Read by update_control, which few devices ever need.
+    commands.UPDATE_OFFER: bytes,
+    commands.UPDATE_BLOCK: bytes,
 }
 
 

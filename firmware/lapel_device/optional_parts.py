@@ -1,4 +1,4 @@
-"""The parts that a device has only when they are wanted: man-down, sequences of RECORD, visits, location.
+"""The parts that a device has only when they are wanted: man-down, sequences of RECORD, visits, location, updates.
 
 Rules that hold here:
 
@@ -7,6 +7,7 @@ Rules that hold here:
 """
 
 from lapel_protocol.clip import TRUST_GATEWAY
+from lapel_protocol.command import UPDATE_OFFER
 
 from . import gestures
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from .motion_watch import MotionWatch
     from .pin import PinEntry
     from .settings import Config, Settings
+    from .slots import Running
+    from .update_control import UpdateControl
     from .uplink import Uplink
     from .visit_control import VisitControl
 
@@ -37,13 +40,18 @@ if TYPE_CHECKING:
 
         def complain(self, what: str) -> None: ...
 
+        @property
+        def resting(self) -> bool: ...
+
         def on_man_down(self, now_ms: int) -> None: ...
 
         def on_accelerometer_failed(self, now_ms: int) -> None: ...
 
 
 class OptionalParts:
-    """`visits` and the others are None while they are not wanted."""
+    """`visits` and the others are None while they are not wanted. `release`: what this device runs, as a hello tells
+    it, empty where firmware is not in slots.
+    """
 
     def __init__(
         self,
@@ -74,9 +82,19 @@ class OptionalParts:
         self._motion_part = b""
         self._place: LocationWatch | None = None
         self._no_gnss = False
+        self._low_battery = False
+        self._running: Running | None = None
+        self._update: UpdateControl | None = None
+        self.release = b""
 
-    def begin(self, config: "Config", now_ms: int) -> None:
-        """What this device was provisioned with, and the visit that a restart interrupted."""
+    def begin(self, config: "Config", running: "Running | None", now_ms: int) -> None:
+        """What this device was provisioned with, the visit that a restart interrupted, and the trial of a release."""
+        if running is not None:
+            from lapel_protocol.updating import RunningRelease
+
+            self._running = running
+            self.release = RunningRelease(running[2], running[3], int(running[1]), running[4]).encode()
+            self._use_update()
         if config.cancel_pin or config.duress_pin:
             from .pin import PinEntry
 
@@ -110,11 +128,18 @@ class OptionalParts:
         """Call every 10 to 20 ms."""
         if self._motion is not None:
             self._motion.poll(now_ms)
+        visit = self.visits.number if self.visits is not None else 0
         if self._place is not None:
-            self._place.poll(self.visits.number if self.visits is not None else 0, now_ms)
+            self._place.poll(visit, now_ms)
+        if self._update is not None:
+            busy = not self._host.resting or self._alarm.latched or visit or self._low_battery
+            self._update.poll(bool(busy), now_ms)
 
     def housekeep(self, low_battery: bool, now_ms: int) -> None:
         """Call once a second."""
+        self._low_battery = low_battery
+        if self._update is not None and self._update.over:
+            self._update = None
         try:
             self._watch_motion()
         except (OSError, MemoryError):
@@ -135,6 +160,13 @@ class OptionalParts:
         self._use_visits(now_ms)
         if self.visits is not None:
             self.visits.told(visit, now_ms)
+
+    def told_update(self, kind: int, payload: bytes, now_ms: int) -> None:
+        """The gateway's word about an update; of no use where firmware is not in slots."""
+        if self._update is None and kind == UPDATE_OFFER:
+            self._use_update()
+        if self._update is not None:
+            self._update.told(kind, payload, now_ms)
 
     def receipted(self, boot: int, counter: int) -> None:
         """The gateway has this event."""
@@ -157,6 +189,18 @@ class OptionalParts:
             self._host.complain("the visit cannot be read")
         self.visits = visits
         self._reader.defer_single = True
+
+    def _use_update(self) -> None:
+        running = self._running
+        storage = self._board.slots() if running is not None else None
+        if running is None or storage is None:
+            return
+        try:
+            from .update_control import UpdateControl
+
+            self._update = UpdateControl(self._board, storage, self._identity, self._uplink, running, self._host)
+        except MemoryError:
+            self._host.complain("no memory for an update now")
 
     def _wall_ms(self, now_ms: int) -> int:
         """Unix milliseconds by the gateway's clock, 0 without it."""

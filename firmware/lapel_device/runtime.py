@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .boards.contract import Board
+    from .slots import Running
 
 POLL_MS = 10
 """Buttons, timers and the link: presses are debounced over three of these."""
@@ -165,10 +166,13 @@ class Runtime:
         return now_ms - min(self._progress_ms) <= STALL_MS
 
 
-def run(board: "Board") -> None:
-    """Run the firmware on a board until it fails, log why, and restart the board. Does not return on hardware."""
+def run(board: "Board", running: "Running | None" = None) -> None:
+    """Run the firmware on a board until it fails, log why, and restart the board. Does not return on hardware.
+
+    `running`: what the loader chose, None where firmware is not in slots.
+    """
     try:
-        asyncio.run(Runtime(board, Application(board)).run())
+        asyncio.run(Runtime(board, Application(board, running)).run())
     except Exception as error:  # noqa: BLE001 - the outermost boundary: whatever it is, the device must come back
         gc.collect()
         try:

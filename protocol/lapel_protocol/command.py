@@ -33,7 +33,9 @@ UNOPENABLE = 9
 SETTINGS = 10
 STOP_RECORDING = 11
 VISIT_STATE = 12  # a replayed old one must not start a visit, and with it location
-GUARDED_KINDS = (SETTINGS, STOP_RECORDING, VISIT_STATE)
+UPDATE_OFFER = 13  # the release that the device is to run
+UPDATE_BLOCK = 14  # a piece of it
+GUARDED_KINDS = (SETTINGS, STOP_RECORDING, VISIT_STATE, UPDATE_OFFER)
 
 NO_NONCE = bytes(NONCE_BYTES)
 
@@ -86,7 +88,7 @@ def open_command(keys: EpochKeys, record: "bytes | bytearray | memoryview", devi
         raise WrongDevice("command for another device")
     if to_boot != boot:
         raise Replayed("command for another boot")
-    if size != end - COMMAND_HEADER_BYTES or flags or zero or not 0 < kind <= VISIT_STATE:
+    if size != end - COMMAND_HEADER_BYTES or flags or zero or not 0 < kind <= UPDATE_BLOCK:
         raise Malformed("command field out of range")
     if size:
         AesCtr(keys.command_enc).apply(view[COMMAND_IV_AT:COMMAND_HEADER_BYTES], view[COMMAND_HEADER_BYTES:end])

@@ -24,8 +24,10 @@ STORAGE_NOTE = 7
 PROBE = 8  # a throw-away seed with its wrap, for gateways that do not hold the private key
 VISIT = 9  # a visit begins, is checked in to, takes longer, ends
 LOCATION = 10  # within a visit or an alarm only; not journalled
+UPDATE_NOTE = 11  # a step of an update of the firmware
+UPDATE_ASK = 12  # for pieces of a release; not journalled
 ALARM_KINDS = (ALARM_RAISED, ALARM_CANCELLED)
-FLEETING_KINDS = (HELLO, HEARTBEAT, LOCATION)  # never journalled, never receipted
+FLEETING_KINDS = (HELLO, HEARTBEAT, LOCATION, UPDATE_ASK)  # never journalled, never receipted
 
 # type, version, kind, flags, device, boot, counter, wall, mono, trust, zero, payload length
 EVENT_LAYOUT = ">BBBB8sIIQQBBH"

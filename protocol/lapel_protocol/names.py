@@ -15,6 +15,8 @@ EVENT_KIND_NAMES = (
     "probe",
     "visit",
     "location",
+    "update_note",
+    "update_ask",
 )
 COMMAND_KIND_NAMES = (
     "",
@@ -30,6 +32,8 @@ COMMAND_KIND_NAMES = (
     "settings",
     "stop_recording",
     "visit_state",
+    "update_offer",
+    "update_block",
 )
 EPOCH_NAMES = ("", "boot", "clip", "burned", "lost")
 ALARM_KIND_NAMES = ("", "panic", "duress", "man_down", "low_battery", "tamper")
@@ -47,6 +51,21 @@ WHY_NAMES = (
     "unopenable",
 )
 VISIT_WHAT_NAMES = ("", "start", "check_in", "extend", "end")
+UPDATE_WHAT_NAMES = ("", "begun", "ready", "failed", "rolled_back", "good")
+UPDATE_WHY_NAMES = (
+    "none",
+    "malformed",
+    "bad_signature",
+    "wrong_hardware",
+    "wrong_code",
+    "below_floor",
+    "damaged",
+    "older",
+    "no_room",
+    "storage",
+    "unanswered",
+    "replaced",
+)
 LEVEL_NAMES = ("", "verified", "opened")
 RESOLVED_NAMES = ("", "true", "false", "test")
 RECORDING_STATE_NAMES = ("idle", "notice", "recording")

@@ -74,13 +74,13 @@ class Manifest:
             raise ReleaseError(MALFORMED, "not a release of format %d" % FORMAT)
         if size > MAX_CONTENT_BYTES or not number or floor > number:
             raise ReleaseError(MALFORMED, "a number is out of its range")
-        self.code = (mpy, sub, march)
-        self.number = number
-        self.floor = floor
-        self.content_bytes = size
-        self.count = count
-        self.manifest_bytes = RELEASE_HEADER_BYTES + count * ENTRY_BYTES
-        self.content_at = self.manifest_bytes + SIGNATURE_BYTES
+        self.code: tuple[int, int, int] = (mpy, sub, march)
+        self.number: int = number
+        self.floor: int = floor
+        self.content_bytes: int = size
+        self.count: int = count
+        self.manifest_bytes: int = RELEASE_HEADER_BYTES + count * ENTRY_BYTES
+        self.content_at: int = self.manifest_bytes + SIGNATURE_BYTES
         self.hardware = _text(hardware, _NAME_BYTES)
         self.version = _text(version, _VERSION_BYTES)
         self.release = b""
@@ -121,10 +121,12 @@ def verify_manifest(file: "Readable", modulus: bytes) -> Manifest:
     return manifest
 
 
-def entries(file: "Readable", manifest: Manifest) -> "Iterator[tuple[str, int, bytes]]":
-    """(path, size, SHA-256) of each file that a verified manifest names, in order. Raises ReleaseError."""
+def entries(file: "Readable", manifest: Manifest, first: int = 0) -> "Iterator[tuple[str, int, bytes]]":
+    """(path, size, SHA-256) of each file that a verified manifest names, in order, from the `first` on. Raises
+    ReleaseError.
+    """
     before = ""
-    for row in range(manifest.count):
+    for row in range(first, manifest.count):
         file.seek(RELEASE_HEADER_BYTES + row * ENTRY_BYTES)
         size, digest, name = struct.unpack(ENTRY_LAYOUT, _exactly(file, ENTRY_BYTES))
         path = _path(name)

@@ -29,6 +29,7 @@ from .reports import (
     StorageNote,
     VisitNote,
 )
+from .updating import decode_running_release
 
 _MAX_LATITUDE = 900_000_000  # 90 degrees, in 1e-7 degrees
 _MAX_LONGITUDE = 1_800_000_000
@@ -55,8 +56,11 @@ def decode_hello(payload: bytes) -> Hello:
         count,
     ) = struct.unpack_from(Hello.LAYOUT, payload, 0)
     hello.firmware = (major, minor, patch)
-    if zero or hello.battery_percent > 100 or count > MAX_LEDGER_ENTRIES or len(payload) != size + 5 * count:
+    if zero or hello.battery_percent > 100 or count > MAX_LEDGER_ENTRIES or len(payload) < size + 5 * count:
         raise Malformed("hello field out of range")
+    hello.tail = payload[size + 5 * count :]
+    if hello.tail:
+        decode_running_release(hello.tail)
     before = -1
     for i in range(count):
         epoch, what = struct.unpack_from(">IB", payload, size + 5 * i)

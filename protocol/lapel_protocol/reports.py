@@ -72,6 +72,7 @@ class Hello:
         self.storage_total_kib = 0
         self.next_epoch = 0
         self.epochs: list[tuple[int, int]] = []
+        self.tail = b""  # an encoded RunningRelease, of a device that runs from a slot
 
     def encode(self) -> bytes:
         """The payload; at most MAX_LEDGER_ENTRIES epochs."""
@@ -92,7 +93,7 @@ class Hello:
         )
         for epoch, what in self.epochs:
             out += struct.pack(">IB", epoch, what)
-        return out
+        return out + self.tail
 
 
 class Heartbeat:

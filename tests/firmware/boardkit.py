@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lapel_device.boards.contract import Accelerometer, Bytes, Gnss, TlsIdentity, Writable
+    from lapel_device.boards.contract import Accelerometer, Bytes, Gnss, Storage, TlsIdentity, Writable
 
 
 class PowerCut(Exception):
@@ -412,12 +412,16 @@ class MemoryBoard:
         self.resets = 0
         self.sensor: Accelerometer | None = None
         self.receiver: Gnss | None = None
+        self.slot_storage: Storage | None = None
 
     def accelerometer(self) -> Accelerometer | None:
         return self.sensor
 
     def gnss(self) -> Gnss | None:
         return self.receiver
+
+    def slots(self) -> Storage | None:
+        return self.slot_storage
 
     def entropy(self, size: int) -> bytes:
         return self._random.randbytes(size)

@@ -54,6 +54,8 @@ EVENT_KINDS = {
     "probe": events.PROBE,
     "visit": events.VISIT,
     "location": events.LOCATION,
+    "update_note": events.UPDATE_NOTE,
+    "update_ask": events.UPDATE_ASK,
 }
 COMMAND_KINDS = {
     "welcome": commands.WELCOME,
@@ -68,6 +70,8 @@ COMMAND_KINDS = {
     "settings": commands.SETTINGS,
     "stop_recording": commands.STOP_RECORDING,
     "visit_state": commands.VISIT_STATE,
+    "update_offer": commands.UPDATE_OFFER,
+    "update_block": commands.UPDATE_BLOCK,
 }
 
 

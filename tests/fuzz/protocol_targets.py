@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lapel_protocol import alarm, custody, orders, recording, report_decoders, visit
+from lapel_protocol import alarm, custody, orders, recording, report_decoders, updating, visit
 from lapel_protocol.clip import peek_clip
 from lapel_protocol.errors import BadTransition, ProtocolError
 from lapel_protocol.event import peek_event
@@ -35,6 +35,8 @@ REPORTS: dict[str, Callable[[bytes], Any]] = {
     "probe": report_decoders.decode_probe,
     "visit": report_decoders.decode_visit_note,
     "location": report_decoders.decode_location,
+    "update_note": updating.decode_update_note,
+    "update_ask": updating.decode_update_ask,
 }
 ORDERS: dict[str, Callable[[bytes], Any]] = {
     "welcome": orders.decode_welcome,
@@ -49,6 +51,8 @@ ORDERS: dict[str, Callable[[bytes], Any]] = {
     "settings": orders.decode_settings,
     "stop_recording": orders.decode_stop_recording,
     "visit_state": orders.decode_visit_state,
+    "update_offer": updating.decode_update_offer,
+    "update_block": updating.decode_update_block,
 }
 
 

@@ -24,10 +24,10 @@ from lapel_protocol.clip import (
     seal_clip_end,
     seal_clip_header,
 )
-from lapel_protocol.command import STOP_RECORDING, VISIT_STATE, WELCOME, Command, open_command
+from lapel_protocol.command import STOP_RECORDING, UPDATE_BLOCK, WELCOME, Command, open_command
 from lapel_protocol.commanding import seal_command
 from lapel_protocol.errors import Malformed, Oversized, ProtocolError
-from lapel_protocol.event import ALARM_RAISED, HELLO, LOCATION, Event, peek_event, seal_event
+from lapel_protocol.event import ALARM_RAISED, HELLO, UPDATE_ASK, Event, peek_event, seal_event
 from lapel_protocol.limits import (
     CLIP_END_BYTES,
     CLIP_HEADER_BYTES,
@@ -128,7 +128,7 @@ def test_a_record_too_short_to_name_its_epoch_is_malformed() -> None:
 
 @QUICK
 @given(
-    st.integers(HELLO, LOCATION),
+    st.integers(HELLO, UPDATE_ASK),
     U32,
     U64,
     U64,
@@ -150,7 +150,7 @@ def test_any_event_opens_as_it_was_sealed(
 
 @QUICK
 @given(
-    st.integers(WELCOME, VISIT_STATE),
+    st.integers(WELCOME, UPDATE_BLOCK),
     st.binary(min_size=8, max_size=8),
     U32,
     U64,

@@ -23,6 +23,7 @@ from lapel_protocol import (
     recording,
     release,
     reports,
+    updating,
     visit,
 )
 from lapel_protocol.errors import ProtocolError
@@ -80,6 +81,11 @@ LAYOUTS = [
     ("7.8", "Field", [32, 32, 384], len(reports.Probe(bytes(32), bytes(32), bytes(384)).encode())),
     ("7.9", "Field", sizes_of(reports.VisitNote.LAYOUT), 8),
     ("7.10", "Field", sizes_of(reports.Location.LAYOUT), 24),
+    ("7.2", "Field of release", sizes_of(updating.RunningRelease.LAYOUT), 32),
+    ("7.11", "Field", sizes_of(updating.UpdateNote.LAYOUT), 16),
+    ("7.12", "Field", sizes_of(updating.UpdateAsk.LAYOUT), 16),
+    ("8.11", "Field of update_offer", sizes_of(updating.UpdateOffer.LAYOUT), 16),
+    ("8.11", "Field of update_block", [*sizes_of(updating.UpdateBlock.LAYOUT), "n"], 12),
     ("8.1", "Field", [*sizes_of(command.COMMAND_LAYOUT), 12, "n", 32], limits.COMMAND_HEADER_BYTES + 32),
     ("8.4", "Field", sizes_of(orders.Welcome.LAYOUT), 20),
     ("8.5", "Field of credit", [*sizes_of(orders.Credit.LAYOUT), "n"], 20),
@@ -183,6 +189,8 @@ CONSTANTS: list[tuple[str, ModuleType, str]] = [
     ("WHY_NAMES", reports, "WHY_"),
     ("VISIT_WHAT_NAMES", reports, "VISIT_"),
     ("VISIT_STATE_NAMES", visit, ""),
+    ("UPDATE_WHAT_NAMES", updating, "UPDATE_"),
+    ("UPDATE_WHY_NAMES", updating, "CAUSE_"),
     ("LEVEL_NAMES", orders, "LEVEL_"),
     ("RESOLVED_NAMES", orders, "RESOLVED_"),
 ]

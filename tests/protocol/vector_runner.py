@@ -9,7 +9,7 @@ import json
 import sys
 from io import BytesIO
 
-from lapel_protocol import orders, report_decoders
+from lapel_protocol import orders, report_decoders, updating
 from lapel_protocol.clip import (
     ClipEnd,
     ClipHeader,
@@ -65,6 +65,10 @@ DECODERS: "dict[str, Callable[[bytes], Any]]" = {
     "probe": report_decoders.decode_probe,
     "visit": report_decoders.decode_visit_note,
     "location": report_decoders.decode_location,
+    "update_note": updating.decode_update_note,
+    "update_ask": updating.decode_update_ask,
+    "update_offer": updating.decode_update_offer,
+    "update_block": updating.decode_update_block,
     "welcome": orders.decode_welcome,
     "credit": orders.decode_credit,
     "receipt": orders.decode_receipt,

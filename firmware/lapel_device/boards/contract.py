@@ -283,6 +283,12 @@ if TYPE_CHECKING:
             """Return the receiver, None where there is none. Asked only when location is wanted."""
             ...
 
+        def slots(self) -> "Storage | None":
+            """Return the storage that the slots of firmware lie on, None where there are none (docs/updates.md). Asked
+            only where a loader chose one.
+            """
+            ...
+
         def entropy(self, size: int) -> bytes:
             """Return `size` bytes (1..64) of the best entropy there is. May be weak: keys also mix in a seeded pool."""
             ...

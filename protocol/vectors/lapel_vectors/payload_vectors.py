@@ -83,6 +83,11 @@ LAYOUTS: dict[str, tuple[str, dict[str, Value]]] = {
         },
     ),
 }
+LAYOUTS |= {
+    "update_note": (">BBHI8s", {"what": 5, "why": 0, "zero": 0, "number": 7, "release": made("release", 8)}),
+    "update_ask": (">8sII", {"release": made("release", 8), "offset": 6976, "size": 4032}),
+    "update_offer": (">8sII", {"release": made("release", 8), "number": 7, "content_at": 448 + 96 * 68}),
+}
 _NO_VISIT: dict[str, Value] = {"visit": 0, "state": 0, "check_in_s": 0, "due_ms": 0, "next_check_in_ms": 0}
 # type -> field -> (values at the edge of what is accepted, values just beyond it)
 EDGES: dict[str, dict[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
@@ -177,6 +182,22 @@ EDGES: dict[str, dict[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
         "next_check_in_ms": ((0, _U64), ()),
     },
 }
+EDGES |= {
+    "update_note": {
+        "what": ((1, 5), (0, 6, _U8)),
+        "why": ((0, 11), (12, _U8)),
+        "zero": ((), (1, _U16)),
+        "number": ((1, _U32), (0,)),
+    },
+    "update_ask": {
+        "offset": ((0, _U32 - 4032), (_U32 - 4031, _U32)),
+        "size": ((1, 8064), (0, 8065, _U32)),
+    },
+    "update_offer": {
+        "number": ((1, _U32), (0,)),
+        "content_at": ((544, 448 + 96 * 256), (0, 448, 543, 545, 448 + 96 * 257, _U32)),
+    },
+}
 # type -> (name, whether it is accepted, the fields that differ from the ordinary ones): what no field shows alone
 TOGETHER: dict[str, list[tuple[str, bool, dict[str, Value]]]] = {
     "visit": [
@@ -197,6 +218,10 @@ TOGETHER: dict[str, list[tuple[str, bool, dict[str, Value]]]] = {
         ("of a boot alone", True, {"alarm_counter": 0, "visit": 0}),
         ("of neither", False, {"alarm_boot": 0, "alarm_counter": 0, "visit": 0}),
         ("at a pole and the antimeridian", True, {"latitude": -900_000_000, "longitude": -1_800_000_000}),
+    ],
+    "update_offer": [
+        ("none", True, {"release": bytes(8), "number": 0, "content_at": 0}),
+        ("none of a release", False, {"number": 0, "content_at": 0}),
     ],
     "visit_state": [
         ("none", True, _NO_VISIT),
@@ -320,15 +345,21 @@ def hello(ledger: list[tuple[int, int]], count: int | None = None, **change: int
     return out + b"".join(struct.pack(">IB", epoch, what) for epoch, what in ledger)
 
 
+def running(number: int = 7, flags: int = 0, zero: int = 0, zero_2: int = 0, hardware: bytes = b"pico2_w") -> bytes:
+    """What a device that runs from a slot puts behind its hello."""
+    return struct.pack(">I8sBBH16s", number, made("release", 8), flags, zero, zero_2, hardware)
+
+
 def _hellos() -> list[Case]:
     cases: list[Case] = []
 
-    def good(name: str, ledger: list[tuple[int, int]], **change: int) -> None:
+    def good(name: str, ledger: list[tuple[int, int]], tail: bytes = b"", **change: int) -> None:
         values = {**HELLO, **change}
-        case = _case(name, "hello", "ok", hello(ledger, **change))
+        case = _case(name, "hello", "ok", hello(ledger, **change) + tail)
         fields: Case = {key: _json(values[key]) for key in values if key not in ("major", "minor", "patch", "zero")}
         fields["firmware"] = [values["major"], values["minor"], values["patch"]]
         fields["epochs"] = [list(entry) for entry in ledger]
+        fields["tail"] = tail.hex()
         cases.append({**case, "fields": fields})
 
     good("ordinary", [(40, 1), (41, 2), (42, 3), (43, 4)])
@@ -339,6 +370,8 @@ def _hellos() -> list[Case]:
     good("battery empty", [], battery_percent=0)
     good("largest numbers", [(_U32 - 1, 4)], next_epoch=_U32, battery_minutes=_U16, storage_free_kib=_U32)
     good("another suite", [], suite=2)
+    good("running a release", [(40, 1)], running())
+    good("running a release on trial", [], running(number=_U32, flags=1, hardware=b"a_board_of_16_ch"))
     ordinary = hello([(40, 1)])
     for name, payload in (
         ("empty", b""),
@@ -348,6 +381,14 @@ def _hellos() -> list[Case]:
         ("battery 101", hello([], battery_percent=101)),
         ("reserved byte", hello([], zero=1)),
         ("ledger of 129", hello([(epoch, 2) for epoch in range(129)])),
+        ("running a release of number 0", hello([]) + running(number=0)),
+        ("running a release with another flag", hello([]) + running(flags=2)),
+        ("running a release with a reserved byte", hello([]) + running(zero=1)),
+        ("running a release with a reserved number", hello([]) + running(zero_2=1)),
+        ("running a release of no hardware", hello([]) + running(hardware=b"")),
+        ("running a release of a hardware in capitals", hello([]) + running(hardware=b"Pico")),
+        ("running a release cut by one byte", hello([]) + running()[:-1]),
+        ("running a release followed by a byte", hello([]) + running() + b"\0"),
         ("ledger says one more", hello([(40, 1)], count=2)),
         ("ledger says one less", hello([(40, 1), (41, 2)], count=1)),
         ("ledger not ascending", hello([(41, 1), (40, 2)])),
@@ -427,6 +468,11 @@ def probe() -> bytes:
     return seed + oaep_seed + rsa_oaep.wrap(seed, oaep_seed)
 
 
+def update_block(data: bytes) -> bytes:
+    """An update block payload."""
+    return struct.pack(">8sI", made("release", 8), 6976) + data
+
+
 def _tails() -> list[Case]:
     cases: list[Case] = []
     for name in ("", "Ada", "Ångström, 救急", "x" * 48):
@@ -440,6 +486,14 @@ def _tails() -> list[Case]:
         ("name that is not UTF-8", alarm_ack(b"\xff\xfe")),
     ):
         cases.append(_case(name, "alarm_ack", "malformed", payload))
+    for size in (1, 500, 1008):
+        data = made("block", size)
+        block: dict[str, Value] = {"release": made("release", 8), "offset": 6976, "data": data}
+        cases.append(_case(f"of {size} bytes", "update_block", "ok", update_block(data), block))
+    for size in (0, 1009):
+        name = f"of {size} bytes"
+        cases.append(_case(name, "update_block", "malformed", update_block(made("block", size))))
+    cases.append(_case("empty", "update_block", "malformed", b""))
     good = probe()
     split: dict[str, Value] = {"seed": good[:32], "oaep_seed": good[32:64], "wrapped": good[64:]}
     cases.append(_case("ordinary", "probe", "ok", good, split))
@@ -460,6 +514,8 @@ EVENT_SAMPLES = {
     "probe": probe(),
     "visit": _pack("visit")[0],
     "location": _pack("location")[0],
+    "update_note": _pack("update_note")[0],
+    "update_ask": _pack("update_ask")[0],
 }
 COMMAND_SAMPLES = {
     "welcome": _pack("welcome")[0],
@@ -474,6 +530,8 @@ COMMAND_SAMPLES = {
     "settings": _pack("settings")[0],
     "stop_recording": _pack("stop_recording")[0],
     "visit_state": _pack("visit_state")[0],
+    "update_offer": _pack("update_offer")[0],
+    "update_block": update_block(made("block", 100)),
 }
 
 

@@ -60,6 +60,10 @@ class SimBoard:
 
         return Gnss(self._wire)
 
+    def slots(self) -> "contract.Storage | None":
+        """The disk, where the loader chose a slot on it."""
+        return self.storage
+
     def entropy(self, size: int) -> bytes:
         """The system's, unless the world gives its own so that a run can be repeated."""
         if not self._world_entropy:

@@ -12,7 +12,7 @@ from .network import MemoryNetwork
 from .storage import make_storage
 
 if TYPE_CHECKING:
-    from lapel_device.boards.contract import Accelerometer, Gnss
+    from lapel_device.boards.contract import Accelerometer, Gnss, Storage
 
 SECTOR_BYTES = 4096
 
@@ -174,6 +174,7 @@ class MemoryBoard:
         self.battery = MemoryBattery()
         self.sensor: Accelerometer | None = None
         self.receiver: Gnss | None = None
+        self.slot_storage: Storage | None = None
         self.sectors = MemorySectors(self.fuse)
         self.storage = make_storage(style, self.fuse, capacity_bytes)
         self.network = network
@@ -185,6 +186,9 @@ class MemoryBoard:
 
     def gnss(self) -> Gnss | None:
         return self.receiver
+
+    def slots(self) -> Storage | None:
+        return self.slot_storage
 
     def entropy(self, size: int) -> bytes:
         return self._rng.randbytes(size)
