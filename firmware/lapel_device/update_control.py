@@ -112,8 +112,8 @@ class UpdateControl:
 
     @property
     def over(self) -> bool:
-        """Whether this object may go."""
-        return self._loaded and not self._trial and self._offer is None
+        """Whether this object may go. One that refused a release stays, and remembers which."""
+        return self._loaded and not self._trial and self._offer is None and not self._refused
 
     def told(self, kind: int, payload: bytes, now_ms: int) -> None:
         """An offer or a block, authentic and fresh."""
