@@ -30,15 +30,16 @@ VISIT_AMBER = 9
 CHECK_IN_DUE = 10
 REFUSED = 11
 ERROR = 12
-VISIT_NOTED = 13
-NOTICE = 14
-RECORDING = 15
-STOPPED = 16
-LOW_BATTERY = 17
-STORAGE_NEARLY_FULL = 18
-NO_LINK = 19
-VISIT_ON = 20
-IDLE = 21
+VISIT_LONGER = 13
+VISIT_NOTED = 14
+NOTICE = 15
+RECORDING = 16
+STOPPED = 17
+LOW_BATTERY = 18
+STORAGE_NEARLY_FULL = 19
+NO_LINK = 20
+VISIT_ON = 21
+IDLE = 22
 
 VIBRATE = 0x8000
 """Added to a pulse's pitch (Hz, 0 = silent) when it is also felt."""
@@ -64,6 +65,7 @@ ffc000 400,120,60,120 v1400:200,:100,v1400:200 20000 0 visit amber: a check-in i
 c0ff00 120,120,120,600 v1400:100 30000 0 a check-in or the end is due soon
 ff0080 120,80,120,80 v220:250,:100,v220:250,:100,v180:500 0 2500 refused
 ff4000 80,80,80,80,80,200 v300:900 0 3000 error
+80ff00 100,60,100,60,400,60 v:80,:60,v:80,:60,v:300 0 1500 more time is asked for: two short and a long one
 00ff80 150,60,400,60 v:80,:60,v:300 0 1200 a step of a visit is written down, and goes out when it can
 ffa000 250,250 880:150,:100,1320:200 2000 0 notice: what the person being filmed hears
 ff0000 1000 v1760:120 30000 0 recording: steady, for everybody to see; a reminder to the wearer twice a minute

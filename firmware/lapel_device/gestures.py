@@ -6,6 +6,8 @@ Rules that hold here:
   and letting go afterwards means nothing. So one push is one gesture, never two.
 - A double press is a gesture of its own. Only while `defer_single` is set (visits are in use, where it means
   "check in") does a single press wait to see whether a second follows, and is a second push that is held its own.
+- Only then, too, are more presses counted: a double press is told of at once, just three presses as a triple when no
+  fourth has followed. Whoever presses on and on has made a double press and nothing else.
 - Both buttons pushed together and held are a drill where `drills` is set, and else a hold of ALARM like any. Where a
   drill ends early, what was long enough for a hold of ALARM is one.
 - Beside all this, every push of RECORD that is let go before its hold is told of as short or long.
@@ -31,6 +33,7 @@ DRILL_HOLD = 0x10
 RECORD_SHORT = 0x20
 RECORD_LONG = 0x40
 RECORD_DOUBLE_HOLD = 0x80
+RECORD_TRIPLE = 0x100
 
 DEBOUNCE_MS = 30
 """Contacts of the tact switches used settle within 10 ms; a level must hold this long to count."""
@@ -40,7 +43,7 @@ ALARM_HOLD_MS = 2000
 """Long enough that a fall or a hug on a recessed button does not raise an alarm."""
 
 DOUBLE_PRESS_MS = 400
-"""From letting go of the first press to pushing the second."""
+"""From letting go of one press to pushing the next."""
 
 LONG_PRESS_MS = 500
 """Twice what an unhurried press takes, and a second less than a hold."""
@@ -87,8 +90,8 @@ class Gestures:
         self._alarm_down_ms = -1
         self._alarm_held = False
         self._last_press_ms = -1
-        self._second_push = False
-        self._single_pending = False
+        self._follows = False  # the push of now came soon after the press before
+        self._presses = 0  # quick ones in a row, 4 = more than three
         self._together = False
         self._alarm_kept_back = False
 
@@ -138,30 +141,27 @@ class Gestures:
             return self._record_is_down(mask, now_ms)
         if self._record_down_ms >= 0:
             return self._record_was_let_go(now_ms)
-        if self._single_pending and now_ms - self._last_press_ms > DOUBLE_PRESS_MS + DEBOUNCE_MS:
-            self._single_pending = False
-            return RECORD_PRESS
+        if self._presses and now_ms - self._last_press_ms > DOUBLE_PRESS_MS + DEBOUNCE_MS:
+            presses = self._presses
+            self._presses = 0
+            return RECORD_PRESS if presses == 1 else RECORD_TRIPLE if presses == 3 else NO_GESTURE
         return NO_GESTURE
 
     def _record_is_down(self, mask: int, now_ms: int) -> int:
         if self._record_down_ms < 0:
             self._record_down_ms = self._debouncer.since_ms[0]
             self._record_held = False
-            self._second_push = (
-                self._last_press_ms >= 0 and self._record_down_ms - self._last_press_ms <= DOUBLE_PRESS_MS
-            )
+            self._follows = self._last_press_ms >= 0 and self._record_down_ms - self._last_press_ms <= DOUBLE_PRESS_MS
         if self._record_held or not mask & RECORD_BUTTON or now_ms - self._record_down_ms < RECORD_HOLD_MS:
             return NO_GESTURE
         self._record_held = True
         if self._together:
             return NO_GESTURE
-        # A press that was kept back for a second one is overtaken by the hold: one push more, one gesture.
-        self._single_pending = False
+        # Presses that were kept back for another one are overtaken by the hold: one push more, one gesture.
+        second = self._follows and self.defer_single and self._presses < 2
+        self._presses = 0
         self._last_press_ms = -1
-        if self._second_push and self.defer_single:
-            self._second_push = False
-            return RECORD_DOUBLE_HOLD
-        return RECORD_HOLD
+        return RECORD_DOUBLE_HOLD if second else RECORD_HOLD
 
     def _record_was_let_go(self, now_ms: int) -> int:
         # Let go in fact when the raw level fell; the debounced level is a little later.
@@ -171,13 +171,11 @@ class Gestures:
         if self._record_held:
             self._record_held = False
             return NO_GESTURE
-        if self._second_push:
-            self._second_push = False
-            self._single_pending = False
-            self._last_press_ms = -1
-            return RECORD_DOUBLE | length
         self._last_press_ms = released_ms
         if self.defer_single:
-            self._single_pending = True
-            return length
+            self._presses = min(self._presses, 3) + 1 if self._follows else 1
+            return RECORD_DOUBLE | length if self._presses == 2 else length
+        if self._follows:
+            self._last_press_ms = -1
+            return RECORD_DOUBLE | length
         return RECORD_PRESS | length

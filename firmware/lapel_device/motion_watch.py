@@ -37,8 +37,8 @@ OWN_MS = 200
 """How long the case still shakes after the motor was switched off."""
 SEEN_AGAIN_MS = 1000
 """Samples are fetched within this, so what shook before needs not be known any longer."""
-AFTER_PUSH_MS = 500
-"""Longer than a double press takes: what is read from the push that cancelled comes within this."""
+AFTER_PUSH_MS = 800
+"""Longer than it takes to see that no press follows: what is read from the push that cancelled comes within this."""
 
 
 class MotionWatch:
@@ -120,6 +120,8 @@ class MotionWatch:
         if self._pushed_ms < 0:
             self._pushed_ms = now_ms
             self._fresh = True
+            # Whoever presses on and on cancels, and says nothing of a visit.
+            self._cancelled = now_ms < self._swallow_until_ms
         if not self._fresh or now_ms - self._pushed_ms < gestures.DEBOUNCE_MS:
             return
         self._fresh = False

@@ -116,12 +116,14 @@ class OptionalParts:
         if self._pin is not None and self._alarm.latched:
             found = self._pin.take(found, bool(mask), now_ms)
         visits = self.visits
-        if visits is not None and found & (gestures.RECORD_DOUBLE | gestures.RECORD_DOUBLE_HOLD):
+        if visits is not None:
             if found & gestures.RECORD_DOUBLE:
                 visits.double_press(self._wall_ms(now_ms), now_ms)
-            else:
+            elif found & gestures.RECORD_TRIPLE:
+                visits.triple_press(now_ms)
+            elif found & gestures.RECORD_DOUBLE_HOLD:
                 visits.double_hold(now_ms)
-            found &= ~(gestures.RECORD_DOUBLE | gestures.RECORD_DOUBLE_HOLD)
+            found &= ~(gestures.RECORD_DOUBLE | gestures.RECORD_TRIPLE | gestures.RECORD_DOUBLE_HOLD)
         return found
 
     def poll(self, now_ms: int) -> None:

@@ -18,6 +18,7 @@ PATTERN_NAMES = (
     "check-in due",
     "refused, storage full",
     "error",
+    "visit extended",
     "visit noted",
     "notice",
     "recording",

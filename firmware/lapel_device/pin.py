@@ -29,7 +29,7 @@ PAUSE_MS = 1500
 
 _MAX_SYMBOLS = 8
 _HOLDS = gestures.RECORD_HOLD | gestures.RECORD_DOUBLE_HOLD | gestures.DRILL_HOLD | gestures.ALARM_HOLD
-_PRESSES = gestures.RECORD_PRESS | gestures.RECORD_DOUBLE
+_PRESSES = gestures.RECORD_PRESS | gestures.RECORD_DOUBLE | gestures.RECORD_TRIPLE
 
 
 class PinEntry:

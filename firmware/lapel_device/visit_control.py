@@ -5,14 +5,17 @@ Loaded on a device whose gateway has told it of visits. Rules that hold here:
 - What the wearer says is journalled and counts here at once, with or without a link. Until the gateway has receipted a
   start or an end, what it says of the time before is not listened to.
 - `number`, by which location begins, is there only while the gateway has said, in this boot, which visit this is.
-- Amber and overdue are the gateway's words: they stay until it takes them back, since people may be on their way.
+- Amber and overdue are the gateway's words: they stay until it takes them back, since people may be on their way. So
+  does the reminder of the end after an extension: by how much it moves, and whether anybody knows yet, it says too.
+- Three presses are two and one more: the check-in of the first two stands, the third asks for more time. Where the
+  first two began the visit, the third says nothing.
 """
 
 import struct
 
 from lapel_protocol.event import VISIT
 from lapel_protocol.orders import VISIT_ACTIVE, VISIT_AMBER, VISIT_NONE, VISIT_OVERDUE, VisitState
-from lapel_protocol.reports import VISIT_CHECK_IN, VISIT_END, VISIT_START, VisitNote
+from lapel_protocol.reports import VISIT_CHECK_IN, VISIT_END, VISIT_EXTEND, VISIT_START, VisitNote
 
 from . import feedback
 from .twofold import TwofoldFile
@@ -67,6 +70,7 @@ class VisitControl:
         self._boot = 0
         self._counter = 0
         self._low = False
+        self._began = False
 
     @property
     def state(self) -> int:
@@ -127,7 +131,8 @@ class VisitControl:
     def double_press(self, wall_ms: int, now_ms: int) -> None:
         """A check-in, or the start of a visit where there is none. `wall_ms` as in `poll`."""
         visit = self._visit
-        if not self.active:
+        self._began = not self.active
+        if self._began:
             self._say(VISIT_START, now_ms)
             self._change(
                 VisitState(visit.visit, VISIT_ACTIVE, visit.check_in_s, visit.due_ms, visit.next_check_in_ms), now_ms
@@ -137,6 +142,11 @@ class VisitControl:
         visit.next_check_in_ms = wall_ms + visit.check_in_s * 1000 if wall_ms and visit.check_in_s else 0
         self._kept = False
         self._display.switch(feedback.CHECK_IN_DUE, False, now_ms)
+
+    def triple_press(self, now_ms: int) -> None:
+        """More time than was thought, as much as the policy gives; its first two presses were a `double_press`."""
+        if self.active and not self._began:
+            self._say(VISIT_EXTEND, now_ms)
 
     def double_hold(self, now_ms: int) -> None:
         """The end of the visit."""
@@ -160,11 +170,11 @@ class VisitControl:
     def _say(self, what: int, now_ms: int) -> None:
         note = VisitNote(what, 0, self._visit.visit)
         self._host.report(VISIT, note.encode(), now_ms)
-        if what != VISIT_CHECK_IN:
+        if what in (VISIT_START, VISIT_END):
             self._unanswered = what
             self._boot = self._identity.boot
             self._counter = self._identity.counter
-        self._display.show(feedback.VISIT_NOTED, now_ms)
+        self._display.show(feedback.VISIT_LONGER if what == VISIT_EXTEND else feedback.VISIT_NOTED, now_ms)
 
     def _change(self, visit: VisitState, now_ms: int) -> None:
         if visit.visit != self._visit.visit and self._visit.visit:

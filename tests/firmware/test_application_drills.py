@@ -5,7 +5,7 @@ import pytest
 from lapel_device import feedback
 from lapel_device.gestures import CASE_OPEN
 from lapel_protocol import alarm, command, event, recording
-from lapel_protocol.orders import RESOLVED_FALSE, AlarmAck, AlarmResolved
+from lapel_protocol.orders import RESOLVED_FALSE, VISIT_ACTIVE, AlarmAck, AlarmResolved, VisitState
 from lapel_protocol.report_decoders import decode_alarm_cancelled, decode_alarm_raised
 from lapel_protocol.reports import ALARM_DURESS, ALARM_PANIC, ALARM_TAMPER, ALARM_TEST, AlarmRaised
 from tests.firmware.desk import DeskBoard
@@ -217,3 +217,13 @@ def test_a_word_beside_an_alarm_that_is_over_is_not_latched_by_a_restart() -> No
     pair.run(4000)
     assert [found.kind for found in raised(pair)] == [ALARM_PANIC, ALARM_DURESS]
     assert not [name for name in pair.board.storage.files if name.startswith("/alarm")], "and then it is forgotten"
+
+
+def test_presses_while_an_alarm_is_latched_are_symbols_and_say_nothing_of_a_visit() -> None:
+    pair = with_pins().hold_alarm()
+    pair.gateway.say(command.VISIT_STATE, VisitState(12, VISIT_ACTIVE, 0, 0, 0))
+    pair.run(1500)
+    for _ in range(3):
+        pair._push(1, 120).run(150)
+    pair.run(3000)
+    assert pair.gateway.reported(event.VISIT) == []

@@ -16,6 +16,7 @@ from lapel_device.gestures import (
     RECORD_LONG,
     RECORD_PRESS,
     RECORD_SHORT,
+    RECORD_TRIPLE,
 )
 
 STEP_MS = 10
@@ -227,6 +228,58 @@ def test_a_third_press_starts_anew_after_a_double_press() -> None:
         hands.level(RECORD_BUTTON, 100).level(0, 150)
     hands.level(0, 1000)
     assert hands.names == [RECORD_PRESS, RECORD_DOUBLE, RECORD_PRESS]
+
+
+def test_three_presses_in_a_visit_are_a_double_at_once_and_a_triple_when_no_fourth_follows() -> None:
+    hands = Hands(0)
+    hands.gestures.defer_single = True
+    hands.level(RECORD_BUTTON, 100).level(0, 150).level(RECORD_BUTTON, 100)
+    let_go_ms = hands.now_ms
+    hands.level(0, 150)
+    assert hands.seen == [(RECORD_DOUBLE, let_go_ms + gestures.DEBOUNCE_MS)], "a check-in waits for nothing"
+    hands.level(RECORD_BUTTON, 100)
+    let_go_ms = hands.now_ms
+    hands.level(0, 1000)
+    assert hands.names == [RECORD_DOUBLE, RECORD_TRIPLE]
+    assert 0 < hands.seen[1][1] - let_go_ms - gestures.DOUBLE_PRESS_MS <= gestures.DEBOUNCE_MS + STEP_MS
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_in_a_visit_a_burst_is_read_by_its_number_of_presses_alone(seed: int) -> None:
+    """However quick or slow within its limits, with contacts that bounce and a loop that comes round when it can."""
+    chance = random.Random(seed)
+    hands = Hands()
+    hands.gestures.defer_single = True
+    expected: list[int] = []
+    for _ in range(4):
+        presses = chance.randint(1, 7)
+        for _ in range(presses):
+            for level, longest_ms in ((RECORD_BUTTON, gestures.RECORD_HOLD_MS - 60), (0, 330)):
+                for _ in range(chance.randint(0, 3)):
+                    hands.level(chance.choice((0, RECORD_BUTTON)), 2, step_ms=2)
+                hands.level(level, chance.randint(50, longest_ms), step_ms=chance.randint(5, 15))
+        hands.level(0, 600)
+        expected += [RECORD_PRESS] if presses == 1 else [RECORD_DOUBLE]
+        expected += [RECORD_TRIPLE] if presses == 3 else []
+    assert hands.names == expected
+
+
+@pytest.mark.parametrize("presses", [2, 3, 4])
+def test_a_hold_that_ends_a_burst_is_the_gesture_and_no_triple(presses: int) -> None:
+    hands = Hands()
+    hands.gestures.defer_single = True
+    for _ in range(presses):
+        hands.level(RECORD_BUTTON, 100).level(0, 150)
+    hands.level(RECORD_BUTTON, 2000).level(0, 1000)
+    assert hands.names == [RECORD_DOUBLE, RECORD_HOLD]
+
+
+def test_a_third_press_that_comes_late_is_a_single_one() -> None:
+    hands = Hands()
+    hands.gestures.defer_single = True
+    hands.level(RECORD_BUTTON, 100).level(0, 150).level(RECORD_BUTTON, 100).level(0, gestures.DOUBLE_PRESS_MS + 50)
+    hands.level(RECORD_BUTTON, 100).level(0, 1000)
+    assert hands.names == [RECORD_DOUBLE, RECORD_PRESS]
 
 
 def test_a_stalled_loop_does_not_turn_a_press_into_a_hold() -> None:

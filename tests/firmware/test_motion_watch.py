@@ -11,7 +11,7 @@ import pytest
 from lapel_device import feedback
 from lapel_device.boards.lis3dh import ADDRESS, Lis3dh
 from lapel_protocol import alarm, command, event, recording
-from lapel_protocol.orders import SettingsChange
+from lapel_protocol.orders import VISIT_ACTIVE, SettingsChange, VisitState
 from lapel_protocol.report_decoders import decode_alarm_raised
 from lapel_protocol.reports import ALARM_MAN_DOWN, ALARM_PANIC
 from lapel_sim.chips.i2c import I2CBus
@@ -232,3 +232,20 @@ def test_a_heap_that_has_no_room_for_it_costs_the_watch_and_nothing_else(monkeyp
     full[0] = False
     pair.run(2000)
     assert any("no accelerometer" in line for line in board.lines)
+
+
+@pytest.mark.parametrize("presses", [1, 2, 3, 4])
+def test_whoever_presses_on_and_on_to_cancel_a_warning_says_nothing_of_the_visit(presses: int) -> None:
+    worn = Worn()
+    worn.pair.gateway.say(command.VISIT_STATE, VisitState(12, VISIT_ACTIVE, 0, 0, 0))
+    worn.run(1500).fall().run(15_000)
+    assert worn.asked
+    for _ in range(presses):
+        worn.board.buttons.mask = RECORD_BUTTON
+        worn.run(120)
+        worn.board.buttons.mask = 0
+        worn.run(200)
+    worn.run(3000)
+    assert not worn.asked
+    assert worn.pair.gateway.reported(event.VISIT) == []
+    assert worn.app.status().recording == recording.IDLE

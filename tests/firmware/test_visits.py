@@ -6,6 +6,7 @@ import pytest
 
 from lapel_device import feedback
 from lapel_device.location_watch import ALARM_MS, VISIT_MS
+from lapel_device.pattern_names import PATTERNS
 from lapel_device.visit_control import REMIND_MS, VISIT_PATH
 from lapel_protocol import alarm, command, event, recording
 from lapel_protocol.orders import (
@@ -23,6 +24,7 @@ from lapel_protocol.reports import (
     ALARM_LOW_BATTERY,
     VISIT_CHECK_IN,
     VISIT_END,
+    VISIT_EXTEND,
     VISIT_START,
     Location,
 )
@@ -79,6 +81,11 @@ class Visiting(DevicePair):
 
     def double(self) -> Self:
         return self._push(1, 120).run(150)._push(1, 120).run(1500)
+
+    def presses(self, count: int) -> Self:
+        for _ in range(count):
+            self._push(1, 120).run(150)
+        return self.run(1500)
 
     def double_hold(self) -> Self:
         return self._push(1, 120).run(150)._push(1, 1700).run(1500)
@@ -162,6 +169,62 @@ def test_amber_and_overdue_stay_until_the_gateway_takes_them_back() -> None:
     assert pair.on == {feedback.VISIT_ON}
     pair.tell(VISIT_NONE)
     assert pair.on == set()
+
+
+def test_three_presses_check_in_and_ask_for_more_time_which_is_answered_in_another_rhythm() -> None:
+    pair = Visiting().tell(VISIT_AMBER)
+    pair._push(1, 120).run(150)._push(1, 120).run(100)
+    assert pair.shows(feedback.VISIT_NOTED)
+    pair._push(1, 120).run(300)
+    assert not pair.shows(feedback.VISIT_LONGER), "a fourth press may follow"
+    pair.run(200)
+    assert pair.shows(feedback.VISIT_LONGER)
+    pair.run(1500)
+    assert pair.said == [(VISIT_CHECK_IN, 12), (VISIT_EXTEND, 12)]
+    assert feedback.VISIT_AMBER in pair.on, "until the gateway takes it back"
+    assert pair.app.status().recording == recording.IDLE
+    felt = [len(PATTERNS[which].pulses) for which in (feedback.VISIT_NOTED, feedback.VISIT_LONGER)]
+    assert felt == [2 * 3, 2 * 5], "two against three, with pauses between them"
+
+
+@pytest.mark.parametrize("count", [2, 4, 5, 6])
+def test_whoever_presses_on_and_on_checks_in_and_gets_no_more_time(count: int) -> None:
+    pair = Visiting().tell(VISIT_ACTIVE).presses(count)
+    assert pair.said == [(VISIT_CHECK_IN, 12)]
+    assert pair.app.status().recording == recording.IDLE
+
+
+def test_three_presses_without_a_visit_begin_one_and_extend_nothing() -> None:
+    pair = Visiting().tell(VISIT_PLANNED).presses(3)
+    assert pair.said == [(VISIT_START, 12)]
+    pair.tell(VISIT_ACTIVE).presses(3)
+    assert [what for what, _ in pair.said[1:]] == [VISIT_CHECK_IN, VISIT_EXTEND]
+
+
+def test_an_extension_without_a_link_outlives_a_restart_and_takes_no_reminder_back_before_it_is_answered() -> None:
+    pair = Visiting().tell(VISIT_ACTIVE, due_ms=REMIND_MS)
+    assert feedback.CHECK_IN_DUE in pair.on
+    pair.link(False)
+    pair.presses(3).run(2000)
+    assert pair.on == {feedback.VISIT_ON, feedback.CHECK_IN_DUE}
+    pair.power_cut()
+    pair.run(2000)
+    assert pair.on == {feedback.VISIT_ON}, "nobody has set the clock"
+    pair.link(True)
+    pair.run(5000)
+    assert pair.said == [(VISIT_CHECK_IN, 12), (VISIT_EXTEND, 12)]
+    pair.tell(VISIT_ACTIVE, due_ms=HOUR_MS)
+    assert pair.on == {feedback.VISIT_ON}
+
+
+def test_a_start_that_is_not_receipted_stays_listened_for_after_an_extension() -> None:
+    pair = Visiting().tell(VISIT_NONE)
+    pair.gateway.answers = False
+    pair.double().presses(3).tell(VISIT_NONE)
+    assert pair.on == {feedback.VISIT_ON}, "what the gateway says of the time before the start is not listened to"
+    pair.gateway.answers = True
+    pair.run(10_000)
+    assert [what for what, _ in pair.said] == [VISIT_START, VISIT_CHECK_IN, VISIT_EXTEND]
 
 
 @pytest.mark.parametrize("which", ["due_ms", "next_ms"])

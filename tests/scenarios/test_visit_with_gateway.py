@@ -38,14 +38,8 @@ def steps(site: GatewaySite) -> list[tuple[str, str]]:
     return [(row["step"], row["who"]) for row in site.rows(visit_log)]
 
 
-def press_twice(device: SimDevice, second_ms: int = 120) -> None:
-    device.hold("RECORD", 120)
-    device.hold("RECORD", second_ms)
-
-
-def test_a_planned_visit_is_begun_checked_into_and_ended_by_its_wearers_presses(
-    world: World, site: GatewaySite
-) -> None:
+def short_visit(world: World, site: GatewaySite) -> SimDevice:
+    """A device whose wearer has a visit of a minute planned, and which knows of it."""
     device = world.add_device("camera", PICO_W)
     site.provision(world, "camera")
     device.gnss.position = PLACE
@@ -58,6 +52,18 @@ def test_a_planned_visit_is_begun_checked_into_and_ended_by_its_wearers_presses(
     )
     plans.plan(site.site.engine, wanted, "Ann", now_ms, RULES)
     world.wait_until(lambda: not only(site)["untold"], WAIT_S, "the device to be told of the plan")
+    return device
+
+
+def press_twice(device: SimDevice, second_ms: int = 120) -> None:
+    device.hold("RECORD", 120)
+    device.hold("RECORD", second_ms)
+
+
+def test_a_planned_visit_is_begun_checked_into_and_ended_by_its_wearers_presses(
+    world: World, site: GatewaySite
+) -> None:
+    device = short_visit(world, site)
     assert device.gnss.starts == 0, "a plan is no visit"
 
     press_twice(device)
@@ -72,9 +78,32 @@ def test_a_planned_visit_is_begun_checked_into_and_ended_by_its_wearers_presses(
     world.wait_until(lambda: ("checked in", "device") in steps(site), WAIT_S, "the check-in at the gateway")
     assert only(site)["state"] == "active"
 
+    device.wait_shown("visit noted")
+    world.wait_until(lambda: not device.shows("visit noted", 500), WAIT_S, "the answer to the check-in to be over")
     press_twice(device, 1700)
     world.wait_until(lambda: only(site)["state"] == "ended", WAIT_S, "the end at the gateway")
     world.wait_until(lambda: not device.gnss.on, WAIT_S, "the receiver to be off")
     told = ["planned", "started", "ended"]
     assert [step for step, _ in steps(site) if step in told] == told
+    assert site.alarms() == []
+
+
+def test_a_wearer_extends_by_three_presses_and_the_amber_is_taken_back(world: World, site: GatewaySite) -> None:
+    device = short_visit(world, site)
+    press_twice(device)
+    world.wait_until(lambda: only(site)["state"] == "active", WAIT_S, "the start at the gateway")
+    device.wait_shown("visit amber", WAIT_S)
+    before = only(site)
+
+    press_twice(device)
+    device.press("RECORD")
+    device.wait_shown("visit extended")
+    world.wait_until(lambda: ("extended", "device") in steps(site), WAIT_S, "the extension at the gateway")
+    after = only(site)
+    assert after["state"] == "active"
+    assert after["due_ms"] - before["due_ms"] >= RULES.default_extend_min * 60_000
+    assert [step for step, who in steps(site) if who == "device"] == ["started", "checked in", "extended"]
+    world.wait_until(lambda: not only(site)["untold"], WAIT_S, "the device to be told of the new end")
+    world.wait_until(lambda: not device.shows("visit amber", 3000), WAIT_S, "the amber to be taken back")
+    assert device.shows("in a visit")
     assert site.alarms() == []
