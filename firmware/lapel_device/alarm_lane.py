@@ -26,6 +26,10 @@ class Alarm:
         self.in_flight = False  # sent on this connection, PUBACK outstanding
         self.next_ms = 0
         self.delay_ms = REPEAT_MS
+        self.raised_ms = -1  # and the board's ticks then; -1: raised in another boot, or a cancel
+        self.raised_ticks = 0
+        self.after_ms = -1  # from then until the link had taken all of it for the first time
+        self.tries = 0  # how often it was handed to the connection
 
 
 class AlarmLane:
@@ -82,6 +86,7 @@ class AlarmLane:
         """It was handed to the connection."""
         alarm.waiting = False
         alarm.in_flight = True
+        alarm.tries += 1
         alarm.next_ms = now_ms + alarm.delay_ms
         alarm.delay_ms = min(2 * alarm.delay_ms, MAX_REPEAT_MS)
 
@@ -103,13 +108,12 @@ class AlarmLane:
                 alarm.in_flight = False
             alarm.delay_ms = REPEAT_MS
 
-    def receipted(self, boot: int, counter: int) -> bool:
-        """The gateway has it durably; False when it is not here."""
+    def receipted(self, boot: int, counter: int) -> "Alarm | None":
+        """The gateway has it durably: the alarm, None when it is not here."""
         alarm = self.find(boot, counter)
-        if alarm is None:
-            return False
-        self.alarms.remove(alarm)
-        return True
+        if alarm is not None:
+            self.alarms.remove(alarm)
+        return alarm
 
     def unjournaled(self) -> "Alarm | None":
         """The oldest alarm that the journal was not asked to take yet."""

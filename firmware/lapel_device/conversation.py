@@ -17,9 +17,9 @@ from lapel_protocol.clip import TRUST_GATEWAY
 from lapel_protocol.command import CommandGate, open_command
 from lapel_protocol.crypto import Mac
 from lapel_protocol.errors import Malformed, ProtocolError, Replayed
-from lapel_protocol.event import HEARTBEAT, HELLO
+from lapel_protocol.event import ALARM_SENDING, HEARTBEAT, HELLO
 from lapel_protocol.limits import NONCE_BYTES, TIME_ROUND_TRIP_MS
-from lapel_protocol.reports import HEART_BLOCKED, Heartbeat, Hello
+from lapel_protocol.reports import HEART_BLOCKED, AlarmSending, Heartbeat, Hello
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,6 +51,10 @@ if TYPE_CHECKING:
 
         def on_event_receipted(self, boot: int, counter: int) -> None:
             """The gateway has this event."""
+            ...
+
+        def report(self, kind: int, payload: bytes, now_ms: int) -> None:
+            """Seal an event, journal it and send it in its turn."""
             ...
 
         def on_command(self, kind: int, body: Any, now_ms: int) -> None:
@@ -183,11 +187,14 @@ class Conversation:
         self._obey(command.kind, body, now_ms)
         self._host.on_command(command.kind, body, now_ms)
 
-    def event_receipted(self, boot: int, counter: int) -> None:
+    def event_receipted(self, boot: int, counter: int, now_ms: int) -> None:
         """The gateway holds this event, alarm or not, durably."""
-        self._alarms.receipted(boot, counter)
+        alarm = self._alarms.receipted(boot, counter)
         self._journal.receipt(boot, counter)
         self._host.on_event_receipted(boot, counter)
+        if alarm is not None and alarm.after_ms >= 0:
+            sending = AlarmSending(counter, min(alarm.after_ms, 0xFFFFFFFF), min(alarm.tries, 0xFFFF))
+            self._host.report(ALARM_SENDING, sending.encode(), now_ms)
 
     def _obey(self, kind: int, body: "Any", now_ms: int) -> None:
         if kind == commands.WELCOME:
@@ -210,9 +217,9 @@ class Conversation:
             self._clips.want(body)
         elif kind == commands.EVENT_RECEIPT:
             for boot, counter in body.events:
-                self.event_receipted(boot, counter)
+                self.event_receipted(boot, counter, now_ms)
         elif kind in (commands.ALARM_RECEIPT, commands.ALARM_ACK, commands.ALARM_RESOLVED):
-            self.event_receipted(body.boot, body.counter)
+            self.event_receipted(body.boot, body.counter, now_ms)
 
     def _refuse(self, reason: str) -> None:
         self.refused += 1

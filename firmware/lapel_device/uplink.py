@@ -6,11 +6,16 @@ Rules that hold here:
 - an alarm is handed to the connection before anything is written for it, and clips wait until the broker has it;
 - nothing is forgotten for a PUBACK;
 - a session begins clean at boot and is resumed within the boot;
-- everything is allocated in the constructor; one message is in the making at a time, in one of two buffers.
+- everything is allocated in the constructor; one message is in the making at a time, all in the same buffer.
 """
 
-from lapel_protocol.event import ALARM_KINDS, peek_event
-from lapel_protocol.limits import MAX_COMMAND_RECORD_BYTES, MAX_EVENT_RECORD_BYTES, MAX_SEGMENT_RECORD_BYTES
+from lapel_protocol.event import ALARM_KINDS, ALARM_RAISED, peek_event
+from lapel_protocol.limits import (
+    MAX_COMMAND_RECORD_BYTES,
+    MAX_EVENT_RECORD_BYTES,
+    MAX_SEGMENT_RECORD_BYTES,
+    TICKS_PERIOD,
+)
 from lapel_protocol.topics import LANE_ALARM, LANE_CLIP, LANE_DOWN, LANE_EVENT, topic
 
 from . import mqtt
@@ -21,6 +26,7 @@ from .link_window import LinkWindow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .alarm_lane import Alarm
     from .boards.contract import Board, Link, TlsIdentity
     from .conversation import Host
     from .epochs import EpochLedger
@@ -86,9 +92,9 @@ class Uplink:
         self._host = host
         self._link: Link | None = None
         self._client = mqtt.MqttClient(identity.device.hex(), _RECEIVE_BYTES)
-        self._message = memoryview(bytearray(mqtt.HEADROOM + MAX_EVENT_RECORD_BYTES))
         self._chunk_segments = profile.chunk_segments
         self._chunk = memoryview(bytearray(mqtt.HEADROOM + chunk_bytes(profile.chunk_segments)))
+        self._message = self._chunk[: mqtt.HEADROOM + MAX_EVENT_RECORD_BYTES]
         self._window = LinkWindow(MAX_SEGMENT_RECORD_BYTES, profile.window_bytes)
         self._alarms = AlarmLane()
         self._clips = ClipLane(spool)
@@ -111,6 +117,7 @@ class Uplink:
         self._events_delay_ms = EVENT_AGAIN_MS
         self._events_receipted = 0
         self._fleeting = b""
+        self._writing: Alarm | None = None  # the alarm whose bytes the link is taking
         self._crowded_out = False  # an alarm of the journal found no room in the lane
         self.state = OFFLINE
         self.messages = 0  # handed to the connection in this boot
@@ -144,11 +151,15 @@ class Uplink:
 
     def publish_alarm(self, record: bytes, now_ms: int) -> None:
         """Send an alarm record as soon as bytes can go out, now if possible; it reaches the journal in a later poll."""
-        _, _, boot, counter = peek_event(record)
+        kind, _, boot, counter = peek_event(record)
         if not self._alarms.add(boot, counter, record, False):
             self._board.log("uplink: no room for another alarm; it waits in the journal")
             self.publish_event(record, now_ms)
             return
+        if kind == ALARM_RAISED:
+            alarm = self._alarms.alarms[-1]
+            alarm.raised_ms = now_ms
+            alarm.raised_ticks = self._board.clock.ticks_ms()
         if self._link is None:
             self._try_ms = now_ms
         else:
@@ -227,6 +238,7 @@ class Uplink:
         if self._link is not None:
             self._link.close()
         self._link = None
+        self._writing = None
         self._fleeting = b""
         delay_ms = min(BACKOFF_MS << min(self._failures, 8), MAX_BACKOFF_MS)
         least_ms = delay_ms // 2
@@ -329,6 +341,15 @@ class Uplink:
             if not taken:
                 return
             client.taken(taken, now_ms)
+            if self._writing is not None and client.idle:
+                self._written(self._writing, now_ms)
+                self._writing = None
+
+    def _written(self, alarm: "Alarm", now_ms: int) -> None:
+        """The link has taken all of an alarm. Ticks tell the time within a turn of the loop, but wrap."""
+        if alarm.after_ms < 0 <= alarm.raised_ms:
+            ticks = (self._board.clock.ticks_ms() - alarm.raised_ticks) & (TICKS_PERIOD - 1)
+            alarm.after_ms = max(now_ms - alarm.raised_ms, ticks)
 
     def _stage(self, now_ms: int) -> bool:
         """Put the next message into the client; False when nothing is due."""
@@ -338,6 +359,7 @@ class Uplink:
             alarm = self._alarms.due(now_ms)
             if alarm is not None:
                 self._alarms.sent(alarm, now_ms)
+                self._writing = alarm
                 self._publish(_ALARM, alarm.record, alarm.boot, alarm.counter, now_ms)
                 return True
         again = client.next_again()
@@ -433,6 +455,8 @@ class Uplink:
             alarm = self._alarms.find(slot.a, slot.b)
             if alarm is not None:
                 size = self._copy(alarm.record)
+                alarm.tries += 1
+                self._writing = alarm
         elif slot.lane == _EVENT:
             row = self._journal.row_of(slot.a, slot.b)
             if row >= 0:

@@ -13,7 +13,7 @@ from lapel_gateway.tracks import ClipTrack
 from lapel_gateway.verify import Trust
 from lapel_protocol.errors import ProtocolError
 from lapel_protocol.event import Event
-from lapel_protocol.reports import EPOCH_LOST, ClipCut, Heartbeat, Hello, Location, VisitNote
+from lapel_protocol.reports import EPOCH_LOST, AlarmSending, ClipCut, Heartbeat, Hello, Location, VisitNote
 
 _log = structlog.get_logger("lapel.ingest")
 
@@ -61,6 +61,7 @@ class Batch:
     alarms: list[tuple[Trust, Event, bytes]] = field(default_factory=list)
     cuts: list[tuple[Trust, Event, ClipCut]] = field(default_factory=list)
     visit_notes: list[tuple[Trust, Event, VisitNote, bytes]] = field(default_factory=list)
+    sendings: list[tuple[Trust, Event, AlarmSending, bytes]] = field(default_factory=list)
     locations: list[tuple[Trust, Event, Location]] = field(default_factory=list)
     hellos: list[tuple[Trust, Event, Hello]] = field(default_factory=list)
     heartbeats: list[tuple[Trust, Event, Heartbeat]] = field(default_factory=list)

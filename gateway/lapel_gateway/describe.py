@@ -130,6 +130,8 @@ def alarm_words(row: Row) -> dict[str, Any]:
         "clip_id": clip_name(row["device"], row["clip"]) if row["clip"] else None,
         "raised": moment(row["raised_wall_ms"], row["trust"]),
         "raised_mono_ms": row["raised_mono_ms"],
+        "sent_after_ms": row["sent_after_ms"],
+        "sent_tries": row["sent_tries"],
         "received": moment(row["received_ms"]),
         "notified": moment(row["notified_ms"]),
         "cancelled_by_wearer": moment(row["cancelled_ms"]),

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from lapel_gateway.alarms.book import enter_alarm, enter_event
+from lapel_gateway.alarms.sending import take_sending
 from lapel_gateway.batch import Batch, Notice
 from lapel_gateway.downlink import Order
 from lapel_gateway.keystore import OrganisationKey
@@ -24,11 +25,22 @@ from lapel_gateway.visits.orders import NO_VISIT, visit_order
 from lapel_gateway.visits.positions import REFUSED, keep_position
 from lapel_protocol.command import EVENT_RECEIPT
 from lapel_protocol.errors import Malformed, ProtocolError, Replayed
-from lapel_protocol.event import ALARM_KINDS, CLIP_CUT, HEARTBEAT, HELLO, LOCATION, PROBE, VISIT, Event
+from lapel_protocol.event import (
+    ALARM_KINDS,
+    ALARM_SENDING,
+    CLIP_CUT,
+    HEARTBEAT,
+    HELLO,
+    LOCATION,
+    PROBE,
+    VISIT,
+    Event,
+)
 from lapel_protocol.limits import MAX_EVENT_RECEIPTS
 from lapel_protocol.names import EVENT_KIND_NAMES
 from lapel_protocol.orders import EventReceipt
 from lapel_protocol.report_decoders import (
+    decode_alarm_sending,
     decode_clip_cut,
     decode_heartbeat,
     decode_hello,
@@ -62,6 +74,7 @@ def write_events(connection: sa.Connection, batch: Batch, rules: VisitsSection) 
     if not (batch.events or batch.alarms or batch.locations):
         return
     _write_visit_notes(connection, batch, rules)
+    _write_sendings(connection, batch)
     rows = [
         {
             "device": trust.name,
@@ -109,6 +122,15 @@ def _write_visit_notes(connection: sa.Connection, batch: Batch, rules: VisitsSec
                 desks.write(connection)
 
 
+def _write_sendings(connection: sa.Connection, batch: Batch) -> None:
+    """Take what devices say of how alarms left them, each event once for ever."""
+    for trust, found, said, record in batch.sendings:
+        if enter_event(connection, trust.name, found, record, batch.now_ms):
+            refused = take_sending(connection, trust, found, said, batch.now_ms)
+            if refused is not None:
+                batch.tallies[trust.name, refused] += 1
+
+
 def _sort(batch: Batch, trust: Trust, organisation: OrganisationKey | None, found: Event, record: bytes) -> None:
     if found.kind == HELLO:
         batch.hellos.append((trust, found, decode_hello(found.payload)))
@@ -125,6 +147,8 @@ def _sort(batch: Batch, trust: Trust, organisation: OrganisationKey | None, foun
                 batch.cuts.append((trust, found, decode_clip_cut(found.payload)))
             elif found.kind == VISIT:
                 batch.visit_notes.append((trust, found, decode_visit_note(found.payload), record))
+            elif found.kind == ALARM_SENDING:
+                batch.sendings.append((trust, found, decode_alarm_sending(found.payload), record))
             elif found.kind == PROBE:
                 _check_probe(batch, trust, organisation, found)
         except Malformed as error:

@@ -26,6 +26,7 @@ VISIT = 9  # a visit begins, is checked in to, takes longer, ends
 LOCATION = 10  # within a visit or an alarm only; not journalled
 UPDATE_NOTE = 11  # a step of an update of the firmware
 UPDATE_ASK = 12  # for pieces of a release; not journalled
+ALARM_SENDING = 13  # how an alarm of this boot left the device, once the gateway has it
 ALARM_KINDS = (ALARM_RAISED, ALARM_CANCELLED)
 FLEETING_KINDS = (HELLO, HEARTBEAT, LOCATION, UPDATE_ASK)  # never journalled, never receipted
 

@@ -17,6 +17,7 @@ EVENT_KIND_NAMES = (
     "location",
     "update_note",
     "update_ask",
+    "alarm_sending",
 )
 COMMAND_KIND_NAMES = (
     "",

@@ -32,7 +32,7 @@ from .clip import (
 )
 from .crypto import AesCtr, Mac, equal
 from .errors import BadMac, Malformed, Unopenable, UnsupportedVersion
-from .event import EVENT_LAYOUT, UPDATE_ASK, Event, event_iv, peek_event
+from .event import ALARM_SENDING, EVENT_LAYOUT, Event, event_iv, peek_event
 from .keys import EpochKeys
 from .limits import (
     CLIP_END_BYTES,
@@ -186,7 +186,7 @@ def open_event(keys: EpochKeys, record: "bytes | bytearray | memoryview") -> Eve
     _, _, kind, flags, device, boot, counter, wall, mono, trust, zero, size = struct.unpack_from(EVENT_LAYOUT, data, 0)
     if size != end - EVENT_HEADER_BYTES:
         raise Malformed("event length")
-    if flags or zero or not 0 < kind <= UPDATE_ASK or trust > TRUST_GATEWAY:
+    if flags or zero or not 0 < kind <= ALARM_SENDING or trust > TRUST_GATEWAY:
         raise Malformed("event field out of range")
     if size:
         AesCtr(keys.event_enc).apply(event_iv(counter), view[EVENT_HEADER_BYTES:end])

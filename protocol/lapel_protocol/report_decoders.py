@@ -20,6 +20,7 @@ from .reports import (
     WHY_UNOPENABLE,
     AlarmCancelled,
     AlarmRaised,
+    AlarmSending,
     ClipCut,
     Heartbeat,
     Hello,
@@ -159,3 +160,11 @@ def decode_location(payload: bytes) -> Location:
     if not (boot or counter or visit):
         raise Malformed("location outside a visit and an alarm")
     return Location(latitude, longitude, accuracy, age, boot, counter, visit)
+
+
+def decode_alarm_sending(payload: bytes) -> AlarmSending:
+    """Check and read an AlarmSending payload."""
+    counter, after, tries, zero = fields(AlarmSending.LAYOUT, payload)
+    if zero or not counter or not tries:
+        raise Malformed("alarm sending field out of range")
+    return AlarmSending(counter, after, tries)

@@ -285,3 +285,22 @@ class Location:
             self.alarm_counter,
             self.visit,
         )
+
+
+class AlarmSending:
+    """How the alarm of this boot with this `counter` left the device, said once the gateway has it.
+
+    `after_ms`: from the press (the alarm's own time) until the link had taken all of it for the first time. `tries`:
+    how often it was handed to the link before its receipt came, at least 1.
+    """
+
+    LAYOUT = ">IIHH"
+
+    def __init__(self, counter: int, after_ms: int, tries: int) -> None:
+        self.counter = counter
+        self.after_ms = after_ms
+        self.tries = tries
+
+    def encode(self) -> bytes:
+        """The payload."""
+        return struct.pack(self.LAYOUT, self.counter, self.after_ms, self.tries, 0)

@@ -2,9 +2,12 @@
 
 from lapel_device.alarm_lane import MAX_REPEAT_MS, REPEAT_MS
 from lapel_protocol import command as commands
+from lapel_protocol.event import ALARM_CANCELLED, ALARM_SENDING
 from lapel_protocol.orders import (
     AlarmAck,
 )
+from lapel_protocol.report_decoders import decode_alarm_sending
+from lapel_protocol.reports import AlarmCancelled
 from lapel_protocol.topics import topic
 
 from .clipkit import DEVICE
@@ -191,3 +194,101 @@ def test_a_push_of_alarm_begins_the_connection_that_its_hold_will_need() -> None
     world.uplink.hurry(world.now_ms)
     world.run(500)
     assert len(world.board.network.links) == 2, "one that works is left alone"
+
+
+# -- how an alarm left the device -------------------------------------------------------------------------------------
+
+
+def sendings(world: World) -> list[tuple[int, int, int]]:
+    """(counter, after_ms, tries) of what was said of alarms."""
+    found = [decode_alarm_sending(payload) for kind, payload in world.host.reported if kind == ALARM_SENDING]
+    return [(said.counter, said.after_ms, said.tries) for said in found]
+
+
+def test_an_alarm_that_went_out_at_once_is_said_to_have_when_the_gateway_has_it() -> None:
+    world = World().run(1_000)
+    world.raise_alarm()
+    counter = world.identity.counter
+    assert sendings(world) == [], "nobody has it yet"
+    world.run(500)
+    assert sendings(world) == [(counter, 0, 1)]
+    world.run(60_000)
+    assert len(sendings(world)) == 1
+
+
+def test_an_alarm_that_waited_for_a_link_says_how_long_and_each_try_is_counted() -> None:
+    world = World()
+    world.shore.accept = False
+    world.run(500)
+    world.raise_alarm()
+    counter, raised_ms = world.identity.counter, world.now_ms
+    world.run(700)
+    world.link.feed(b"\x20\x02\x00\x00")  # CONNACK, no session
+    world.shore.receipts = False
+    world.run(20)
+    sent_ms = world.now_ms
+    world.run(REPEAT_MS + 2 * REPEAT_MS)
+    world.shore.receipts = True
+    world.run(3 * MAX_REPEAT_MS)
+    [(named, after_ms, tries)] = sendings(world)
+    assert named == counter
+    assert sent_ms - raised_ms - 20 <= after_ms <= sent_ms - raised_ms
+    assert tries == world.shore.lanes().count("alarm") > 2
+
+
+def test_an_alarm_counts_as_sent_when_its_last_byte_is_taken_and_not_before() -> None:
+    world = World().run(1_000)
+    world.link.room = 40
+    world.raise_alarm()
+    raised_ms = world.now_ms
+    world.run(800)
+    assert sendings(world) == []
+    world.link.room = 1 << 20
+    world.run(500)
+    [(_, after_ms, tries)] = sendings(world)
+    assert after_ms >= 800
+    assert raised_ms + after_ms <= world.now_ms
+    assert tries == 1
+
+
+def test_an_alarm_whose_link_broke_in_its_middle_counts_from_where_it_went_out_whole() -> None:
+    world = World().run(1_000)
+    world.link.room = 40
+    world.raise_alarm()
+    world.run(500)
+    world.lose_link()
+    world.run(10_000)
+    [(_, after_ms, tries)] = sendings(world)
+    assert after_ms > 500
+    assert tries == 2
+
+
+def test_of_an_alarm_of_an_earlier_boot_and_of_a_cancel_nothing_is_said() -> None:
+    world = World()
+    world.shore.receipts = False
+    world.run(500)
+    world.raise_alarm()
+    world.run(500)
+    world.boot()
+    world.shore.receipts = True
+    world.run(5_000)
+    assert len(world.shore.events) > 0
+    assert sendings(world) == [], "it may have gone out before, and nobody knows when"
+    cancel = world.identity.seal(ALARM_CANCELLED, AlarmCancelled(0, 1).encode(), world.now_ms)
+    world.uplink.publish_alarm(cancel, world.now_ms)
+    world.run(1_000)
+    assert sendings(world) == []
+
+
+def test_an_alarm_that_the_journal_stood_in_for_says_nothing_of_its_way() -> None:
+    world = World().run(1_000)
+    world.shore.receipts = False
+    for _ in range(10):
+        world.raise_alarm()
+        world.run(100)
+    world.shore.receipts = True
+    world.run(60_000)
+    raised = {counter for _, counter in world.shore.events}
+    said = [counter for counter, _, _ in sendings(world)]
+    assert len(said) == len(set(said)) < 10
+    assert set(said) < raised

@@ -33,6 +33,7 @@ class Host:
 
     def __init__(self) -> None:
         self.sent: list[tuple[int, int]] = []
+        self.reported: list[tuple[int, bytes]] = []
         self.commands: list[tuple[int, Any]] = []
 
     def fill_hello(self, hello: Hello, now_ms: int) -> None:
@@ -44,6 +45,9 @@ class Host:
 
     def on_alarm_sent(self, boot: int, counter: int, now_ms: int) -> None:
         self.sent.append((boot, counter))
+
+    def report(self, kind: int, payload: bytes, now_ms: int) -> None:
+        self.reported.append((kind, payload))
 
     def on_event_receipted(self, boot: int, counter: int) -> None:
         """Nobody waits for it."""

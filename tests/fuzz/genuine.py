@@ -56,6 +56,7 @@ EVENT_KINDS = {
     "location": events.LOCATION,
     "update_note": events.UPDATE_NOTE,
     "update_ask": events.UPDATE_ASK,
+    "alarm_sending": events.ALARM_SENDING,
 }
 COMMAND_KINDS = {
     "welcome": commands.WELCOME,

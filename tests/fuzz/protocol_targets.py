@@ -37,6 +37,7 @@ REPORTS: dict[str, Callable[[bytes], Any]] = {
     "location": report_decoders.decode_location,
     "update_note": updating.decode_update_note,
     "update_ask": updating.decode_update_ask,
+    "alarm_sending": report_decoders.decode_alarm_sending,
 }
 ORDERS: dict[str, Callable[[bytes], Any]] = {
     "welcome": orders.decode_welcome,

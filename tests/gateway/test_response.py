@@ -59,6 +59,7 @@ alarms = st.builds(
     cancelled_ms=perhaps,
     acknowledged_ms=perhaps,
     resolution=st.sampled_from([None, "true", "false", "test"]),
+    sent_after_ms=st.none() | st.integers(0, 50_000),
 )
 
 
@@ -157,6 +158,19 @@ def test_a_press_counts_only_by_a_clock_that_was_set(trust: int) -> None:
 def test_what_no_devices_record_raised_was_not_pressed(change: dict[str, int]) -> None:
     found = figures([replace(ALARM, **change)])  # type: ignore[arg-type]
     assert (found.press_to_received.count, found.no_press, found.no_trusted_press) == (0, 1, 0)
+
+
+@pytest.mark.parametrize("trust", [TRUST_NONE, TRUST_RTC, TRUST_NTP, TRUST_GATEWAY])
+def test_what_a_device_says_of_its_sending_needs_no_clock_that_was_set_and_is_never_zero_where_it_said_nothing(
+    trust: int,
+) -> None:
+    told, silent = replace(ALARM, trust=trust, sent_after_ms=120), replace(ALARM, trust=trust)
+    found = figures([told, silent])
+    assert (found.press_to_sent.count, found.press_to_sent.p50) == (1, 120)
+    believed = trust in (TRUST_NTP, TRUST_GATEWAY)
+    assert found.sent_to_received.count == int(believed)
+    assert found.sent_to_received.max == (180 if believed else None)
+    assert figures([silent]).press_to_sent.p50 is None
 
 
 def test_a_device_clock_that_is_ahead_is_counted_and_hides_no_alarm() -> None:

@@ -26,7 +26,16 @@ from lapel_protocol.command import (
 )
 from lapel_protocol.crypto import AesCtr, Mac, sha256
 from lapel_protocol.errors import BadMac, Malformed, Replayed, Unopenable, UnsupportedVersion, WrongDevice
-from lapel_protocol.event import ALARM_CANCELLED, ALARM_RAISED, HELLO, LOCATION, STORAGE_NOTE, Event, seal_event
+from lapel_protocol.event import (
+    ALARM_CANCELLED,
+    ALARM_RAISED,
+    ALARM_SENDING,
+    HELLO,
+    LOCATION,
+    STORAGE_NOTE,
+    Event,
+    seal_event,
+)
 from lapel_protocol.keys import EpochKeys, chain_next, chain_start
 from lapel_protocol.limits import FIRST_PLAIN_BYTES, NEXT_PLAIN_BYTES, SEGMENT_HEADER_BYTES, TAG_BYTES
 from lapel_protocol.opening import open_clip_header, open_event, prove_opening
@@ -41,7 +50,7 @@ from lapel_protocol.orders import (
     Welcome,
 )
 from lapel_protocol.report_decoders import decode_location
-from lapel_protocol.reports import ALARM_PANIC, ALARM_TEST, AlarmCancelled, AlarmRaised, Location
+from lapel_protocol.reports import ALARM_PANIC, ALARM_TEST, AlarmCancelled, AlarmRaised, AlarmSending, Location
 from lapel_protocol.stream import clip_ikm, segment_nonce
 from lapel_protocol.topics import LANE_EVENT, parse_topic, topic
 from tests.protocol.pair import (
@@ -105,6 +114,15 @@ def test_cancel_of_one_alarm_cannot_be_pointed_at_another(pair: DevicePair) -> N
     record[40 + 7] ^= 1 ^ 2  # CTR: this turns counter 1 into counter 2 for whoever skips the MAC
     with pytest.raises(BadMac):
         pair.open_event(bytes(record))
+
+
+def test_what_is_said_of_one_alarms_sending_cannot_be_pointed_at_another_or_made_sooner(pair: DevicePair) -> None:
+    record = pair.event(ALARM_SENDING, AlarmSending(1, 9_000, 3).encode())
+    for at, flip in ((3, 1 ^ 2), (6, 0x23), (9, 3 ^ 1)):
+        changed = bytearray(record)
+        changed[40 + at] ^= flip
+        with pytest.raises(BadMac):
+            pair.open_event(bytes(changed))
 
 
 def test_alarm_cannot_be_turned_into_a_test(pair: DevicePair) -> None:

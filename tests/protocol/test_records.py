@@ -27,7 +27,7 @@ from lapel_protocol.clip import (
 from lapel_protocol.command import STOP_RECORDING, UPDATE_BLOCK, WELCOME, Command, open_command
 from lapel_protocol.commanding import seal_command
 from lapel_protocol.errors import Malformed, Oversized, ProtocolError
-from lapel_protocol.event import ALARM_RAISED, HELLO, UPDATE_ASK, Event, peek_event, seal_event
+from lapel_protocol.event import ALARM_RAISED, ALARM_SENDING, HELLO, Event, peek_event, seal_event
 from lapel_protocol.limits import (
     CLIP_END_BYTES,
     CLIP_HEADER_BYTES,
@@ -128,7 +128,7 @@ def test_a_record_too_short_to_name_its_epoch_is_malformed() -> None:
 
 @QUICK
 @given(
-    st.integers(HELLO, UPDATE_ASK),
+    st.integers(HELLO, ALARM_SENDING),
     U32,
     U64,
     U64,

@@ -86,6 +86,7 @@ LAYOUTS = [
     ("7.12", "Field", sizes_of(updating.UpdateAsk.LAYOUT), 16),
     ("8.11", "Field of update_offer", sizes_of(updating.UpdateOffer.LAYOUT), 16),
     ("8.11", "Field of update_block", [*sizes_of(updating.UpdateBlock.LAYOUT), "n"], 12),
+    ("7.13", "Field", sizes_of(reports.AlarmSending.LAYOUT), 12),
     ("8.1", "Field", [*sizes_of(command.COMMAND_LAYOUT), 12, "n", 32], limits.COMMAND_HEADER_BYTES + 32),
     ("8.4", "Field", sizes_of(orders.Welcome.LAYOUT), 20),
     ("8.5", "Field of credit", [*sizes_of(orders.Credit.LAYOUT), "n"], 20),

@@ -84,7 +84,7 @@ def test_every_kind_and_payload_is_accepted_somewhere_and_refused_somewhere() ->
         assert outcomes[name, "ok"], name
         assert outcomes[name, "malformed"] >= 3, name
     sealed = {case["kind"] for case in content("event")["cases"] if case["op"] == "event"}
-    assert sealed == set(range(event.HELLO, event.UPDATE_ASK + 1))
+    assert sealed == set(range(event.HELLO, event.ALARM_SENDING + 1))
     ordered = {case["kind"] for case in content("command")["cases"] if case["op"] == "command"}
     assert ordered == set(range(command.WELCOME, command.UPDATE_BLOCK + 1))
 

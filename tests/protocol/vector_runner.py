@@ -69,6 +69,7 @@ DECODERS: "dict[str, Callable[[bytes], Any]]" = {
     "update_ask": updating.decode_update_ask,
     "update_offer": updating.decode_update_offer,
     "update_block": updating.decode_update_block,
+    "alarm_sending": report_decoders.decode_alarm_sending,
     "welcome": orders.decode_welcome,
     "credit": orders.decode_credit,
     "receipt": orders.decode_receipt,

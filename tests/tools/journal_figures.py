@@ -35,6 +35,8 @@ def replay(journal: Iterable[Line]) -> tuple[list[Alarm], list[int]]:
             one.setdefault("received", at)
             one.setdefault("team", team[one["person"]])
             one.update(kind=one["true_kind"], press=one["clock"])
+        elif what == "said sent":
+            one.setdefault("sent", line["after"])  # said of what the gateway has; a second word is not believed
         elif what == "raised":
             one.update(received=at, team=team[line["person"]], kind=line["kind"], press="none")
             one.update(person=line["person"], drill=line["drill"])
@@ -123,6 +125,10 @@ def figures(group: list[Alarm]) -> Line:
         "no_press": len([one for one in group if one["press"] == "none"]),
         "no_trusted_press": len([one for one in group if one["press"] == "not trusted"]),
         "targets": [target(group, 10_000, 800), target(group, 40_000, 985)],
+        "press_to_sent": duration([one["sent"] for one in group if "sent" in one]),
+        "sent_to_received": duration(
+            [one["received"] - one["press"] - one["sent"] for one in pressed if "sent" in one]
+        ),
         "press_to_received": duration([one["received"] - one["press"] for one in pressed]),
         "received_to_notified": duration([one["notified"][0] - one["received"] for one in notified]),
         "received_to_acknowledged": duration([one["acknowledged"] - one["received"] for one in answered]),

@@ -24,9 +24,9 @@ from lapel_gateway.channels.contract import DeliveryError, Parcel
 from lapel_gateway.ledger import writing
 from lapel_gateway.people import set_person
 from lapel_protocol import alarm as protocol_alarm
-from lapel_protocol.event import ALARM_RAISED, Event, seal_event
+from lapel_protocol.event import ALARM_RAISED, ALARM_SENDING, Event, peek_event, seal_event
 from lapel_protocol.names import ALARM_KIND_NAMES, TRUST_NAMES
-from lapel_protocol.reports import ALARM_DURESS, ALARM_MAN_DOWN, ALARM_PANIC, ALARM_TAMPER, AlarmRaised
+from lapel_protocol.reports import ALARM_DURESS, ALARM_MAN_DOWN, ALARM_PANIC, ALARM_TAMPER, AlarmRaised, AlarmSending
 from tests.gateway.test_escalation import Desk, Line
 from tests.support.device import Message, TrueDevice
 from tests.support.pair import START_MS, DevicePair
@@ -101,6 +101,7 @@ class SixMonths:
         self.journal = Journal(folder / "journal.jsonl")
         self.pair = DevicePair(folder / "gateway", devices=0)
         self._chance = random.Random(seed)
+        self._ways = random.Random(seed + 1)
         self._plan: list[tuple[int, int, Callable[[int], None]]] = []
         self._number = itertools.count()
         self._teams: dict[str, str] = {}
@@ -165,6 +166,7 @@ class SixMonths:
             )
             self._at(came, lambda then: self._came(alarm, identifier, then))
             name.append(identifier)
+            self._tell_of_sending(device, alarm, identifier, at, came)
             if repeat_at is not None:
                 self._at(repeat_at, lambda then: self._came(alarm, identifier, then))
             if wants_cancel:
@@ -172,6 +174,21 @@ class SixMonths:
                 self._at(cancel_at, lambda then: self._cancelled(cancel, identifier, then))
 
         self._at(at, press)
+
+    def _tell_of_sending(self, device: TrueDevice, alarm: Message, identifier: str, at: int, came: int) -> None:
+        """The device says how the alarm left it: mostly once, sometimes never, or again with something else."""
+        for _ in range(self._ways.choice([0, 1, 1, 1, 1, 2])):
+            after_ms, tries = self._ways.randint(0, came - at), self._ways.randint(1, 4)
+
+            def say(now: int, after_ms: int = after_ms, tries: int = tries) -> None:
+                _, _, _, counter = peek_event(alarm[1])
+                device.mono_ms += after_ms
+                payload = AlarmSending(counter, after_ms, tries).encode()
+                word = device.on_event_lane(device.event(ALARM_SENDING, payload))
+                self.pair.ingest.handle([word], now)
+                self.journal.note(now, "said sent", alarm=identifier, after=after_ms)
+
+            self._at(came + self._ways.randint(1, 4_000), say)
 
     def _by_heartbeat(self, at: int, person: str) -> None:
         """A heartbeat shows an alarm that the gateway does not have; its record may still come."""

@@ -59,6 +59,7 @@ def test_the_six_months_hold_something_of_everything(journal: list[dict[str, Any
         assert total[name] > 0, name
     assert min(total["resolved"].values()) > 0
     assert total["press_to_received"]["clock_ahead"] > 0
+    assert 0 < total["sent_to_received"]["count"] < total["press_to_sent"]["count"] < total["alarms"]
     assert set(total["first_notified_by"]) == {"one", "two", "three"}
     assert total["cancelled_by_wearer"]["true"] > 0
     verdicts = {share["verdict"] for group in found["by_team"].values() for share in group["targets"]}

@@ -36,7 +36,14 @@ from lapel_tools.site import Site
 app = typer.Typer(help="Reports: figures over a period.", no_args_is_help=True)
 
 STANDARD_OUTPUT = "-"
-DURATIONS = ("press_to_received", "received_to_notified", "received_to_acknowledged", "press_to_acknowledged")
+DURATIONS = (
+    "press_to_sent",
+    "sent_to_received",
+    "press_to_received",
+    "received_to_notified",
+    "received_to_acknowledged",
+    "press_to_acknowledged",
+)
 PERCENTILES = ("p50", "p90", "p95", "p99", "max")
 
 

@@ -9,6 +9,8 @@ Rules that hold here
 - Durations are those of the alarms that have both times; each says how many these are.
 - The time of a press is its device's. It counts only where that clock was set by the gateway or NTP, and where the
   device's own record tells it: not what a heartbeat only names, and not what the gateway raised itself.
+- When an alarm left its device, that device says by its monotonic clock: how long it took from the press holds whoever
+  set its clock, or nobody. Where it did not say, nothing is known, and nothing is counted.
 - A clock ahead of another makes a difference below zero. It stays in the percentiles, where clocks that err to either
   side cancel out, and is counted; no share takes it for an answer in time.
 """
@@ -67,6 +69,8 @@ class AlarmTimes:
     acknowledged_ms: int | None = None
     resolution: str | None = None
     """true, false or test; None = not resolved."""
+    sent_after_ms: int | None = None
+    """From the press until it had left its device; None = not said."""
 
     @property
     def technical(self) -> bool:
@@ -82,6 +86,13 @@ class AlarmTimes:
     def pressed_ms(self) -> int | None:
         """When it was raised, if that can be believed."""
         return self.raised_wall_ms if self.has_press and self.trust in _TRUSTED else None
+
+    @property
+    def sent_ms(self) -> int | None:
+        """When it left its device, if that is known and its clock can be believed."""
+        if self.pressed_ms is None or self.sent_after_ms is None:
+            return None
+        return self.pressed_ms + self.sent_after_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +169,8 @@ class Figures:
     """Raised by the gateway, or known from a heartbeat only: there is no time of a press."""
     no_trusted_press: int
     """Pressed on a device whose clock nobody had set."""
+    press_to_sent: Span
+    sent_to_received: Span
     press_to_received: Span
     received_to_notified: Span
     received_to_acknowledged: Span
@@ -226,6 +239,8 @@ def figures(alarms: Sequence[AlarmTimes], targets: Sequence[Target] = TARGETS) -
         resolved_only=sum(one.acknowledged_ms is None and one.resolution is not None for one in alarms),
         no_press=sum(not one.has_press for one in alarms),
         no_trusted_press=sum(one.has_press and one.pressed_ms is None for one in alarms),
+        press_to_sent=span(one.sent_after_ms for one in alarms if one.sent_after_ms is not None),
+        sent_to_received=_between(alarms, lambda one: one.sent_ms, lambda one: one.received_ms),
         press_to_received=_between(alarms, lambda one: one.pressed_ms, lambda one: one.received_ms),
         received_to_notified=_between(alarms, lambda one: one.received_ms, lambda one: one.notified_ms),
         received_to_acknowledged=span(answers),
@@ -314,6 +329,7 @@ def read_alarms(connection: sa.Connection, period: Period) -> list[AlarmTimes]:
             alarm.c.cancelled_ms,
             alarm.c.acknowledged_ms,
             alarm.c.resolution,
+            alarm.c.sent_after_ms,
         )
         .where(alarm.c.received_ms >= period.from_ms, alarm.c.received_ms < period.to_ms)
         .order_by(alarm.c.received_ms, alarm.c.id)

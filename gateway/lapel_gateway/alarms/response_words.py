@@ -55,6 +55,8 @@ def _figures(found: Figures) -> dict[str, Any]:
         "no_press": found.no_press,
         "no_trusted_press": found.no_trusted_press,
         "targets": [_share(share) for share in found.shares],
+        "press_to_sent": asdict(found.press_to_sent),
+        "sent_to_received": asdict(found.sent_to_received),
         "press_to_received": asdict(found.press_to_received),
         "received_to_notified": asdict(found.received_to_notified),
         "received_to_acknowledged": asdict(found.received_to_acknowledged),

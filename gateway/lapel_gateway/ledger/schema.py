@@ -30,7 +30,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION = "0005"
+SCHEMA_REVISION = "0006"
 """The revision that this code reads and writes; revisions are four digits and grow by one."""
 
 LARGEST = (1 << 63) - 1
@@ -298,6 +298,8 @@ alarm = Table(
     Column("note", Text),
     Column("device_shows", String(16)),  # what the device last said it shows; NULL = not said
     Column("untold", Boolean, nullable=False),  # acknowledged or resolved, and the device was not told yet
+    Column("sent_after_ms", BigInteger),  # from the press until it had left the device, as that says; NULL = not said
+    Column("sent_tries", Integer),  # how often it was sent until its receipt
     Index("ix_alarm_state", "state"),
     Index("ix_alarm_untold", "untold"),
     Index("ix_alarm_received_ms", "received_ms"),

@@ -47,6 +47,7 @@ LAYOUTS: dict[str, tuple[str, dict[str, Value]]] = {
             "visit": 12,
         },
     ),
+    "alarm_sending": (">IIHH", {"counter": 7, "after_ms": 340, "tries": 2, "zero": 0}),
     "welcome": (">Q8sI", {"wall_ms": 1_760_000_000_123, "challenge": made("challenge", 8), "ledger_to": 41}),
     "receipt": (
         ">IIBBH32s",
@@ -143,6 +144,12 @@ EDGES: dict[str, dict[str, tuple[tuple[int, ...], tuple[int, ...]]]] = {
         "alarm_boot": ((0, _U32), ()),
         "alarm_counter": ((0, _U32), ()),
         "visit": ((0, _U32), ()),
+    },
+    "alarm_sending": {
+        "counter": ((1, _U32), (0,)),
+        "after_ms": ((0, _U32), ()),
+        "tries": ((1, _U16), (0,)),
+        "zero": ((), (1, _U16)),
     },
     "welcome": {"wall_ms": ((0, _U64), ()), "ledger_to": ((0, _U32), ())},
     "receipt": {
@@ -516,6 +523,7 @@ EVENT_SAMPLES = {
     "location": _pack("location")[0],
     "update_note": _pack("update_note")[0],
     "update_ask": _pack("update_ask")[0],
+    "alarm_sending": _pack("alarm_sending")[0],
 }
 COMMAND_SAMPLES = {
     "welcome": _pack("welcome")[0],

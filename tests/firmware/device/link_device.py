@@ -104,6 +104,9 @@ class Host:
     def on_alarm_sent(self, boot: int, counter: int, now_ms: int) -> None:
         self.sent += 1
 
+    def report(self, kind: int, payload: bytes, now_ms: int) -> None:
+        """What is said of an alarm's sending is not told here."""
+
     def on_event_receipted(self, boot: int, counter: int) -> None:
         """Nobody waits for it."""
 
