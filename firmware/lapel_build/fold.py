@@ -8,6 +8,9 @@ What is folded: names in capitals, bound exactly once, at module level, to an ex
 and imports of such names vanish, and so do `if TYPE_CHECKING:` blocks and whatever is marked `@gateway_only`. A board
 can therefore not look such a constant up by name at run time.
 
+So do the words of a `ProtocolError` that is raised: a device counts what it refuses by its reason and never shows them,
+and each string costs it an object.
+
 A table of transitions, {(state, event): (next, effects)}, becomes bytes, which `lapel_protocol.machine` reads as well:
 they stay in flash, while a row of the dictionary takes some 110 bytes of heap. Nothing else is touched and every line
 keeps its number.
@@ -19,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 _TYPE_CHECKING = "TYPE_CHECKING"
 _GATEWAY_ONLY = "gateway_only"
+_ERRORS = "lapel_protocol.errors"
 _OPERATIONS: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -203,8 +207,13 @@ def _rewrite(module: _Module, modules: Mapping[str, _Module]) -> str:
             table = _table(statement.value, known)
             if table is not None:
                 remove(statement, f"{statement.targets[0].id} = {pack_table(table)!r}")
+    silent = _silent(module, modules)
     for node in ast.walk(module.tree):
-        if isinstance(node, (ast.If, ast.FunctionDef, ast.ClassDef)) and _is_left_out(node):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
+            if node.exc.func.id in silent and node not in gone:
+                gone.update(ast.walk(node.exc))
+                edits.append(_edit(node.exc, node.exc.func.id))
+        elif isinstance(node, (ast.If, ast.FunctionDef, ast.ClassDef)) and _is_left_out(node):
             remove(node)
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             if node.targets[0].id == _TYPE_CHECKING:
@@ -228,6 +237,18 @@ def _rewrite(module: _Module, modules: Mapping[str, _Module]) -> str:
             source = "." * node.level + (node.module or "")
             edits.append(_edit(node, f"from {source} import {names}" if kept else "pass"))
     return _apply(module.text, edits)
+
+
+def _silent(module: _Module, modules: Mapping[str, _Module]) -> set[str]:
+    """The names in this module of the protocol's errors."""
+    source = modules.get(_ERRORS)
+    errors = {node.name for node in source.tree.body if isinstance(node, ast.ClassDef)} if source is not None else set()
+    return {
+        name.asname or name.name
+        for node, origin in module.imports()
+        for name in node.names
+        if origin == _ERRORS and name.name in errors
+    }
 
 
 def _uses(

@@ -13,6 +13,8 @@ The runtime, and the seeded fault suite in its place, calls `boot` once and then
 - A device that is not provisioned, or has lost its keys, says so and does nothing else.
 """
 
+import sys
+
 from lapel_protocol import alarm as alarms
 from lapel_protocol import command as commands
 from lapel_protocol import recording
@@ -43,7 +45,7 @@ from .optional_parts import OptionalParts
 from .recorder import Recorder
 from .recording_control import RecordingControl
 from .seeds import Seeds
-from .settings import ConfigError, Settings, load_config, load_tls
+from .settings import ConfigError, Settings
 from .spool import Spool
 from .storage_guard import StorageGuard
 from .timekeeper import Timekeeper
@@ -55,8 +57,8 @@ if TYPE_CHECKING:
 
     from lapel_protocol.reports import Heartbeat, Hello
 
-    from .boards.contract import Board
-    from .settings import Config
+    from .boards.contract import Board, TlsIdentity
+    from .configuration import Config
     from .slots import Running
     from .spool import SpoolClip
 
@@ -65,6 +67,8 @@ FIRMWARE = (0, 1, 0)
 NO_LINK_MS = 15_000
 """Without the gateway's answer for this long the wearer is told: longer than one reconnection takes."""
 
+_PACKAGE = "lapel_device"
+_CONFIGURATION = "lapel_device.configuration"
 _HOUSEKEEPING_MS = 1000
 _STAGE_AGAIN_MS = 5000
 
@@ -109,21 +113,28 @@ class Application:
 
     def boot(self, now_ms: int) -> None:
         """Load keys and settings, consume this boot's epoch, and take up what the boot before left."""
-        board = self._board
+        from . import configuration
+
+        storage = self._board.storage
         try:
-            config = load_config(board.storage)
-            self._boot(config, now_ms)
+            config = configuration.load_config(storage)
+            self._boot(config, configuration.load_tls(config, storage), now_ms)
         except (ConfigError, KeyStoreLost, KeyStoreFault) as error:
             self._fail(str(error), now_ms)
         except OSError as error:
             self._fail("storage does not answer: %s" % error, now_ms)
+        # Its reader is not needed again before the next boot, and gives its heap back.
+        del configuration
+        sys.modules.pop(_CONFIGURATION, None)
+        if hasattr(sys.modules[_PACKAGE], "configuration"):
+            delattr(sys.modules[_PACKAGE], "configuration")
 
     def _fail(self, fault: str, now_ms: int) -> None:
         self.fault = fault
         self._display.show(feedback.ERROR, now_ms)
         self._board.log("out of service: %s" % fault)
 
-    def _boot(self, config: "Config", now_ms: int) -> None:
+    def _boot(self, config: "Config", tls: "TlsIdentity | None", now_ms: int) -> None:
         board = self._board
         self._keystore = KeyStore(board.sectors)
         self._keystore.load()
@@ -132,7 +143,7 @@ class Application:
         self._settings = Settings(board.storage, config.settings)
         self._settings.load()
         self._spool = Spool(board.storage, config.device, board.profile.sync_segments)
-        self._journal = Journal(board.storage)
+        self._journal = Journal(board.storage, self._spool.scratch)
         self._ledger = EpochLedger(board.storage)
         self._scan()
         epoch = self._keystore.step(MARK_BOOT, board.entropy(32), board.clock.ticks_ms())
@@ -142,7 +153,7 @@ class Application:
         self._guard = StorageGuard(board.storage, self._spool, board.profile)
         self._battery = BatteryWatch(board.battery)
         self._alarm = AlarmControl(self._display, board.storage)
-        link = LinkConfig(config.host, config.port, load_tls(config, board.storage))
+        link = LinkConfig(config.host, config.port, tls)
         self._uplink = Uplink(
             board, self._identity, self._keystore, self._spool, self._journal, self._ledger, link, self
         )

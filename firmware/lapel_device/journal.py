@@ -45,10 +45,11 @@ class Journal:
     `count` of them are in the window; `outstanding`, alarms aside, were sent; `receipts` have come in this boot.
     """
 
-    def __init__(self, storage: "Storage") -> None:
+    def __init__(self, storage: "Storage", scratch: "memoryview | None" = None) -> None:
+        """`scratch`: MAX_EVENT_RECORD_BYTES that others use too, between calls."""
         self._storage = storage
         self._rows = memoryview(bytearray(MAX_PENDING * _ROW_BYTES))  # a slice of it is no copy
-        self._record = memoryview(bytearray(MAX_EVENT_RECORD_BYTES))
+        self._record = memoryview(bytearray(MAX_EVENT_RECORD_BYTES)) if scratch is None else scratch
         self._files: list[int] = []  # ascending
         self._reading = 0  # index in `_files` of the file that is read next
         self._offset = 0

@@ -38,7 +38,7 @@ SUBSCRIPTION_REFUSED = 4
 SILENT = 5  # nothing heard although a ping was due
 
 HEADROOM = 80  # fixed header 5, topic length 2, topic up to MAX_TOPIC_BYTES, packet id 2, rounded up
-MAX_IN_FLIGHT = 12  # slots; the window in bytes is the caller's
+MAX_IN_FLIGHT = 10  # slots; the window in bytes is the caller's
 KEEP_ALIVE_S = 30  # told to the broker, which gives up after 45 s
 PING_AFTER_MS = 10_000  # nothing heard for this long: ping
 SILENCE_MS = 10_000  # and this long without any answer: give up. An alarm notices a dead link within 20 s

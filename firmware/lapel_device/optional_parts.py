@@ -2,9 +2,12 @@
 
 Rules that hold here:
 
-- Each is imported when it is first wanted, so that a device without it has its heap for other things.
+- Each is imported when it is first wanted, so that a device without it has its heap for other things. Garbage is
+  collected before, so that what stays lies close together and leaves large blocks free.
 - None of them stops an alarm: what fails, or finds no memory, is complained of and tried again.
 """
+
+import gc
 
 from lapel_protocol.clip import TRUST_GATEWAY
 from lapel_protocol.command import UPDATE_OFFER
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from .alarm_calls import AlarmCalls
     from .alarm_control import AlarmControl
     from .boards.contract import Board
+    from .configuration import Config
     from .feedback import Feedback
     from .gestures import Gestures
     from .identity import Identity
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
     from .location_watch import LocationWatch
     from .motion_watch import MotionWatch
     from .pin import PinEntry
-    from .settings import Config, Settings
+    from .settings import Settings
     from .slots import Running
     from .update_control import UpdateControl
     from .uplink import Uplink
@@ -96,6 +100,7 @@ class OptionalParts:
             self.release = RunningRelease(running[2], running[3], int(running[1]), running[4]).encode()
             self._use_update()
         if config.cancel_pin or config.duress_pin:
+            gc.collect()
             from .pin import PinEntry
 
             self._pin = PinEntry(config.cancel_pin, config.duress_pin, self._alarm, self._calls)
@@ -179,6 +184,7 @@ class OptionalParts:
         if self.visits is not None:
             return
         try:
+            gc.collect()
             from .visit_control import VisitControl
 
             storage = self._board.storage
@@ -224,6 +230,7 @@ class OptionalParts:
             if sensor is None:
                 self._board.log("man-down is wanted, but there is no accelerometer")
             else:
+                gc.collect()
                 from .motion_watch import MotionWatch
 
                 self._motion = MotionWatch(sensor, settings, self._display, self._host)
@@ -236,6 +243,7 @@ class OptionalParts:
                 self._place.stop()
                 self._place = None
         elif self._place is None and not self._no_gnss:
+            gc.collect()
             receiver = self._board.gnss()
             self._no_gnss = receiver is None
             if receiver is not None:

@@ -14,6 +14,8 @@ Rules that hold here:
 Text lines, in English, for people: "recording: ...", "alarm: ...", "frames dropped: ...", "audio: ...", "end: ...".
 """
 
+import gc
+
 from lapel_protocol import labels
 from lapel_protocol.clip import (
     CODEC_MATROSKA_MJPEG_PCM,
@@ -123,6 +125,7 @@ class Recorder:
         does; nothing is active then, and an epoch that was consumed is reported by the epoch ledger. After these, and
         after a MemoryError, `abandon` what may have been begun.
         """
+        gc.collect()  # what a clip keeps open then lies close together
         number = self._keystore.epoch
         try:
             self._begin(header, audio, seed, now_ms)

@@ -19,7 +19,8 @@ from .application import Application
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
+    from typing import Any
 
     from .boards.contract import Board
     from .slots import Running
@@ -70,6 +71,7 @@ class Runtime:
         self.application = application
         self._time = Monotonic(board.clock.ticks_ms())
         self._progress_ms = [0] * _LOOPS
+        self._failure: Exception | None = None
         self.stopped = False
 
     def now(self) -> int:
@@ -79,13 +81,28 @@ class Runtime:
     async def run(self) -> None:
         """Boot, then run until `stopped` is set, or until something unexpected happens, which is raised."""
         self.application.boot(self.now())
-        await asyncio.gather(self.poll_loop(), self.camera_loop(), self.audio_loop())
+        # As asyncio.gather does it, whose module would take another KB of heap.
+        others = [asyncio.create_task(self._watched(loop)) for loop in (self.camera_loop(), self.audio_loop())]
+        await self.poll_loop()
+        for task in others:
+            await task
+        if self._failure is not None:
+            raise self._failure
+
+    async def _watched(self, loop: "Coroutine[Any, Any, None]") -> None:
+        """A loop whose failure ends the polling."""
+        try:
+            await loop
+        except Exception as error:  # noqa: BLE001 - it is raised again where somebody waits for it
+            self._failure = error
 
     async def poll_loop(self) -> None:
         """Buttons, timers, link, watchdog."""
         board = self._board
         application = self.application
         while not self.stopped:
+            if self._failure is not None:
+                raise self._failure
             now_ms = self._alive(_POLLING)
             application.sample_buttons(board.buttons.read(), now_ms)
             application.poll(now_ms)

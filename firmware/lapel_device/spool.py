@@ -32,7 +32,7 @@ __all__ = ["ClipWriter", "Spool", "SpoolClip"]
 
 MAX_LOADED = 8  # about 0.5 KiB of heap each
 MAX_CLIPS = 512  # receipted ones make place; an unreceipted clip beyond it is refused like full storage
-_SCRATCH_BYTES = 1024
+_SCRATCH_BYTES = 1152  # takes the largest event too
 _INSPECT_BURST = 8
 _NO_SPACE = 28  # ENOSPC
 _FOLDER = "/spool"
@@ -51,14 +51,15 @@ class Spool:
 
     `delete_level` is the receipt level (orders.LEVEL_*) that permits deletion. `free_bytes` is an estimate, renewed
     when a clip ends or goes. `foreign` counts files that are no clip of this device: kept, and left alone; `errors`
-    counts storage failures in `work`, whose clips wait for the next boot.
+    counts storage failures in `work`, whose clips wait for the next boot. `scratch` holds nothing between
+    calls.
     """
 
     def __init__(self, storage: "Storage", device: bytes, sync_segments: int) -> None:
         self._storage = storage
         self._device = device
         self._sync_segments = max(1, sync_segments)
-        self._scratch = memoryview(bytearray(_SCRATCH_BYTES))
+        self.scratch = memoryview(bytearray(_SCRATCH_BYTES))
         self._new: list[int] = []  # ascending; not looked at since boot
         self._later: list[int] = []  # ascending; unreceipted, no room in `_loaded`
         self._alarms: list[int] = []
@@ -71,7 +72,7 @@ class Spool:
         self._reader: File | None = None
         self._reader_clip = 0
         self._reader_bytes = 0
-        self._walk = Walk(device, self._scratch)
+        self._walk = Walk(device, self.scratch)
         self.delete_level = LEVEL_VERIFIED
         self.foreign = 0
         self.errors = 0
@@ -247,7 +248,7 @@ class Spool:
         size = self._storage.size(_path(clip))
         if size < CLIP_HEADER_BYTES:
             return None
-        view = self._scratch
+        view = self.scratch
         file = self._storage.open(_path(clip), "rb")
         try:
             if not read_full(file, view[:CLIP_HEADER_BYTES]) or view[0] != RECORD_CLIP_HEADER:

@@ -16,7 +16,7 @@ except (ImportError, SyntaxError):  # no native emitter on this port
 
 __all__ = ["AesCtr", "sampled", "segment_check"]
 
-_PIECE_BYTES = 2032  # 127 blocks: half a segment, which has 254
+_PIECE_BYTES = 512  # 32 blocks: a segment, which has 254, in eight pieces
 _keystream = bytearray(_PIECE_BYTES)
 _whole = memoryview(_keystream)
 _MODE_ECB = 1

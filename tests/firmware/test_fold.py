@@ -179,3 +179,25 @@ def test_a_class_that_only_gateways_raise_is_left_out_and_its_base_stays() -> No
     assert "class Unopenable" not in text
     assert "class EpochTooFar" not in text
     assert "class Malformed(ProtocolError)" in text
+
+
+def test_the_words_of_a_protocols_error_vanish_and_those_of_others_stay() -> None:
+    sources = {
+        "lapel_protocol/__init__.py": "",
+        "lapel_protocol/errors.py": "class Base(Exception):\n    pass\nclass Malformed(Base):\n    pass\n",
+        "lapel_protocol/m.py": (
+            "from .errors import Malformed as Bad\nLIMIT = 5\n\n"
+            "def f(n):\n    if n > LIMIT:\n        raise Bad(\n            'more than %d'\n            % LIMIT)\n"
+            "    if n < 0:\n        raise ValueError('less than 0')\n    raise Bad('no reason')\n"
+        ),
+        "p/__init__.py": "",
+        "p/m.py": "class Malformed(Exception):\n    pass\n\ndef f():\n    raise Malformed('mine')\n",
+    }
+    made = fold(sources)
+    text = made["lapel_protocol/m.py"]
+    assert "raise Bad\n" in text
+    assert "more than" not in text
+    assert "no reason" not in text
+    assert "raise ValueError('less than 0')" in text
+    assert text.count("\n") == sources["lapel_protocol/m.py"].count("\n")
+    assert made["p/m.py"] == sources["p/m.py"]

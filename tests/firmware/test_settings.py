@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from lapel_device.settings import CONFIG_PATH, SETTINGS_PATH, ConfigError, Settings, load_config
+from lapel_device.configuration import CONFIG_PATH, load_config
+from lapel_device.settings import SETTINGS_PATH, ConfigError, Settings
 from lapel_protocol.orders import POLICY_START, SettingsChange
 from tests.firmware.desk import DEVICE, MODULUS, DeskStorage, config_fields, spoil
 

@@ -16,11 +16,12 @@ from lapel_build.release import slot_files
 from lapel_device.alarm_control import LATCH_PATH, AlarmControl
 from lapel_device.clip_lane import END, HEADER, SEGMENTS, ClipLane
 from lapel_device.clip_writer import NOTE_BYTES, SpoolClip, decode_note, encode_note
+from lapel_device.configuration import CONFIG_PATH, load_config, load_tls
 from lapel_device.epochs import EpochLedger
 from lapel_device.feedback import Feedback
 from lapel_device.journal import Journal
 from lapel_device.keystore import MARK_BOOT, MARK_CLIP, KeyStore, KeyStoreFault, KeyStoreLost, provision_sectors
-from lapel_device.settings import CONFIG_PATH, SETTINGS_PATH, ConfigError, Settings, load_config, load_tls
+from lapel_device.settings import SETTINGS_PATH, ConfigError, Settings
 from lapel_device.slots import KEY_PATH, SLOT_A, SLOT_B, SlotState, choose_slot, read_key
 from lapel_device.spool import Spool
 from lapel_device.timekeeper import MAX_WALL_MS, Timekeeper

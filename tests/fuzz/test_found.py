@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from lapel_device.configuration import CONFIG_PATH, load_config
 from lapel_device.epochs import EpochLedger
 from lapel_device.journal import Journal
 from lapel_device.keystore import MARK_BOOT, KeyStore, provision_sectors
-from lapel_device.settings import CONFIG_PATH, load_config
 from lapel_device.settings import ConfigError as DeviceConfigError
 from lapel_gateway import media
 from lapel_gateway.channels.webhook import _retry_after_ms

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from cryptography import x509
 
-from lapel_device.settings import Config
+from lapel_device.configuration import Config
 from lapel_gateway.devices.self_tests import keep_self_test
 from lapel_gateway.ledger import open_ledger, writing
 from lapel_gateway.ledger.schema import device as devices
