@@ -97,13 +97,13 @@ def start(
     arguments: Sequence[str],
     pass_fds: Sequence[int],
     heap_bytes: int = HEAP_BYTES,
-    extra_path: Path | None = None,
+    extra_path: Path | Sequence[Path] | None = None,
     clock_start_s: int | None = None,
 ) -> "subprocess.Popen[bytes]":
     """Start `module` of the board's code in its own process; stdout and stderr come through one pipe.
 
     The PyPI program is a CPython script around a library: the process that is returned is the device itself, and
-    SIGKILL is its power cut. `extra_path` is a folder of further modules (.py) that the board may import, for tests.
+    SIGKILL is its power cut. `extra_path`: folders of further modules (.py) that the board may import, for tests.
     `clock_start_s`: TLS goes by a clock of the device's own, which shows this (Unix seconds) until the firmware sets
     it; only the PyPI program can do that, others raise MicroPythonMissing.
     """
@@ -112,7 +112,7 @@ def start(
     in_place = found.march is not None and found.hosted
     folders = [".frozen"] if in_place else [str(code.folder), ".frozen"]  # without .frozen, asyncio is gone
     if extra_path is not None:
-        folders.insert(0, str(extra_path))
+        folders[:0] = [str(extra_path)] if isinstance(extra_path, Path) else [str(path) for path in extra_path]
     environment = {
         name: value
         for name, value in os.environ.items()

@@ -1,0 +1,18 @@
+"""Every driver of a board against the model of its chip, in the real MicroPython: the cases stand in device/."""
+
+import pytest
+
+from tests.firmware.boards.onboard import DEVICE_CODE, cases, judge
+
+pytestmark = pytest.mark.needs("micropython")
+
+PROGRAMS = sorted(path.stem for path in DEVICE_CODE.glob("*_cases.py"))
+
+
+@pytest.mark.parametrize(
+    ("program", "case"),
+    [(program, case) for program in PROGRAMS for case in cases(program)],
+    ids=lambda word: str(word),
+)
+def test_on_the_board(program: str, case: str) -> None:
+    judge(program, case)
