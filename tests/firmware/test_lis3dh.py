@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from lapel_device.boards.lis3dh import ADDRESS, BURST, Lis3dh
 from lapel_device.boards.lis3dh_self_test import passed, self_test
 from lapel_sim.chips.i2c import I2CBus
-from lapel_sim.chips.lis3dh import Lis3dhChip, Reading, Source, WrongRegister
+from lapel_sim.chips.lis3dh import Lis3dhChip, WrongRegister
 
 if TYPE_CHECKING:
     import machine
 
     from lapel_device.boards.contract import Accelerometer
+    from lapel_sim.chips.lis3dh import Reading, Source
 
 
 class Bench:
@@ -213,7 +214,7 @@ def test_a_fault_in_the_middle_of_a_burst_leaves_the_last_one_as_it_was() -> Non
     bench.wait_ms(160)
     read = bench.bus.readfrom_mem_into
 
-    def torn(addr: int, memaddr: int, buf: bytearray | memoryview, /) -> None:
+    def torn(addr: int, memaddr: int, buf: bytearray | memoryview) -> None:
         if len(buf) > 1:
             raise OSError(errno.ETIMEDOUT, "torn")
         read(addr, memaddr, buf)

@@ -5,7 +5,7 @@ seconds, longer than a hold. Where a port has soft interrupts only (some ESP32 b
 by the levels before and after it alone; its handshake takes a third of the time.
 """
 
-from lapel_device.gestures import ALARM_BUTTON, ALARM_WAS_HELD, RECORD_BUTTON
+from lapel_device.gestures import ALARM_BUTTON, ALARM_WAS_HELD, CASE_OPEN, RECORD_BUTTON
 from lapel_device.hold_latch import HoldLatch
 
 TYPE_CHECKING = False
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 class PinButtons:
     """Make it first of all at boot: a hold counts from here on."""
 
-    def __init__(self, record: "Pin", alarm: "Pin", clock: "Clock") -> None:
-        """`record`, `alarm`: pins set up as inputs with pull-ups."""
+    def __init__(self, record: "Pin", alarm: "Pin", clock: "Clock", tamper: "Pin | None" = None) -> None:
+        """Pins set up as inputs with pull-ups. `tamper`: a switch to ground that a closed case holds closed."""
         self._record = record
         self._alarm = alarm
+        self._tamper = tamper
         self._clock = clock
         self._latch = HoldLatch()
         edges = alarm.IRQ_FALLING | alarm.IRQ_RISING
@@ -32,12 +33,14 @@ class PinButtons:
         self._edge(alarm)
 
     def read(self) -> int:
-        """Level bits, and ALARM_WAS_HELD once for each hold of ALARM (contract.Buttons)."""
+        """Level bits, CASE_OPEN, and ALARM_WAS_HELD once for each hold of ALARM (contract.Buttons)."""
         mask = 0 if self._record.value() else RECORD_BUTTON
         if not self._alarm.value():
             mask |= ALARM_BUTTON
         if self._latch.completed(self._clock.ticks_ms()):
             mask |= ALARM_WAS_HELD
+        if self._tamper is not None and self._tamper.value():
+            mask |= CASE_OPEN
         return mask
 
     def _edge(self, pin: "Pin") -> None:

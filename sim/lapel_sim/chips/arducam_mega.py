@@ -2,8 +2,8 @@
 
 Modelled: the dummy byte of every read, and of the first burst after a capture; the sensor behind the FPGA, which takes
 its time for settings and is to be asked whether it is idle (register 0x44); the capture flag, FIFO length and
-burst; sleep and reset. Misuse is raised for settings or a capture while the sensor is not idle, for a capture before format and
-resolution are set, for reading past the frame, for half a command, and for reading a register like a FIFO.
+burst; sleep and reset. Misuse is raised for settings or a capture while the sensor is not idle, for a capture before
+format and resolution are set, for reading past the frame, for half a command, and for reading a register like a FIFO.
 """
 
 from lapel_sim.machine_models.clock import clock

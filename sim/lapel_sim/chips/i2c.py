@@ -5,19 +5,21 @@ away, or the next few of them.
 """
 
 import errno
-from typing import Protocol
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
 
-class Chip(Protocol):
-    """A slave with registers."""
+    class Chip(Protocol):
+        """A slave with registers."""
 
-    def read(self, register: int, size: int) -> bytes:
-        """The bytes that the chip gives when it is read from this register address on."""
-        ...
+        def read(self, register: int, size: int) -> bytes:
+            """The bytes that the chip gives when it is read from this register address on."""
+            ...
 
-    def write(self, register: int, data: bytes) -> None:
-        """The bytes that the chip is given from this register address on."""
-        ...
+        def write(self, register: int, data: bytes) -> None:
+            """The bytes that the chip is given from this register address on."""
+            ...
 
 
 class I2CBus:
@@ -31,7 +33,7 @@ class I2CBus:
         self.transfers = 0
         self.bytes_moved = 0
 
-    def attach(self, address: int, chip: Chip) -> None:
+    def attach(self, address: int, chip: "Chip") -> None:
         """Solder a chip to the bus. Raises ValueError for an address that is taken or reserved."""
         if not 0x08 <= address <= 0x77 or address in self._chips:
             raise ValueError(f"0x{address:02x} is reserved or taken")
@@ -47,15 +49,15 @@ class I2CBus:
         """The wire is whole again."""
         self._faults_left = 0
 
-    def readfrom_mem_into(self, addr: int, memaddr: int, buf: bytearray | memoryview, /) -> None:
+    def readfrom_mem_into(self, addr: int, memaddr: int, buf: bytearray | memoryview) -> None:
         """Fill `buf` from the chip's registers; OSError(EIO) when nobody acknowledges, as on the RP2 port."""
         buf[:] = self._chip(addr, len(buf)).read(memaddr, len(buf))
 
-    def writeto_mem(self, addr: int, memaddr: int, buf: bytes, /) -> None:
+    def writeto_mem(self, addr: int, memaddr: int, buf: bytes) -> None:
         """Write `buf` to the chip's registers; OSError(EIO) when nobody acknowledges."""
         self._chip(addr, len(buf)).write(memaddr, bytes(buf))
 
-    def _chip(self, address: int, size: int) -> Chip:
+    def _chip(self, address: int, size: int) -> "Chip":
         self.transfers += 1
         if self._faults_left and not self._good_left:
             self._faults_left -= self._faults_left > 0

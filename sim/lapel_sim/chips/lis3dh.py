@@ -6,16 +6,17 @@ is one moment), the FIFO's modes with watermark, full and empty flags, the settl
 the self-test. Not modelled: interrupts, clicks, the high-pass filter, the auxiliary ADC and SPI.
 """
 
-from collections import deque
-from collections.abc import Callable
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-Reading = tuple[int, int, int]
-Source = Callable[[int], Reading]
-"""Acceleration at a time in microseconds: x, y, z in mg."""
+    Reading = tuple[int, int, int]
+    Source = Callable[[int], Reading]
+    """Acceleration at a time in microseconds: x, y, z in mg."""
 
 _RESET = {0x0F: 0x33, 0x1E: 0x10, 0x20: 0x07}  # section 7, Table 21; all others are zero
-_READ_ONLY = frozenset((*range(0x07, 0x10), 0x27, *range(0x28, 0x2E), 0x2F, 0x31, 0x35, 0x39))
-_KNOWN = frozenset((*range(0x07, 0x10), 0x1E, *range(0x1F, 0x40)))
+_READ_ONLY = frozenset([0x27, 0x2F, 0x31, 0x35, 0x39] + list(range(0x07, 0x10)) + list(range(0x28, 0x2E)))
+_KNOWN = frozenset(list(range(0x07, 0x10)) + list(range(0x1E, 0x40)))
 _PERIODS_US = (0, 1_000_000, 100_000, 40_000, 20_000, 10_000, 5_000, 2_500)
 _SCALES_MG = (2000, 4000, 8000, 16000)
 _MG_A_DIGIT = ((1, 2, 4, 12), (4, 8, 16, 48), (16, 32, 64, 192))  # Table 4, by resolution: 12, 10, 8 bits
@@ -33,7 +34,7 @@ class WrongRegister(AssertionError):
 class Lis3dhChip:
     """One chip. `now_us` is simulated time; `source` the acceleration that its case feels at a time."""
 
-    def __init__(self, now_us: Callable[[], int], source: Source, identity: int = 0x33) -> None:
+    def __init__(self, now_us: "Callable[[], int]", source: "Source", identity: int = 0x33) -> None:
         self._now_us = now_us
         self._source = source
         self._identity = identity
@@ -46,7 +47,7 @@ class Lis3dhChip:
         for register, value in _RESET.items():
             self._registers[register] = value
         self._registers[0x0F] = self._identity
-        self._fifo: deque[Reading] = deque()
+        self._fifo: list[Reading] = []
         self._latest: Reading = (0, 0, 0)
         self._fresh = self._missed = False
         self._sampled_us = self._now_us()
@@ -117,7 +118,7 @@ class Lis3dhChip:
         high = (index & 1) ^ (self._registers[0x23] >> 6 & 1)  # BLE turns the bytes round
         if index == 5:
             if self._fifo_on and self._fifo:
-                self._latest = self._fifo.popleft()
+                self._latest = self._fifo.pop(0)
             self._fresh = self._missed = False
         return word >> 8 if high else word & 0xFF
 
@@ -179,5 +180,5 @@ class Lis3dhChip:
         if len(self._fifo) == _FIFO_SAMPLES:
             if self._fifo_mode == _FIFO:
                 return  # it stops when it is full (section 5.1.2)
-            self._fifo.popleft()
+            self._fifo.pop(0)
         self._fifo.append(reading)

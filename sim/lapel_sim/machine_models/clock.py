@@ -14,7 +14,9 @@ _FIRST_TICKS_US = (_TICKS_PERIOD - 15_000) * 1000
 
 
 class SimClock:
-    """`now_us` since power-on; `ticks_us` is what a board counts. `wall_us` is added for the real-time clock."""
+    """`now_us` since power-on; `ticks_us` is what a board counts. `wall_us` is added for the real-time clock. `gaps`:
+    from when to when interrupts were off.
+    """
 
     def __init__(self) -> None:
         self.reset(1970, 0)
@@ -29,6 +31,7 @@ class SimClock:
         self._number = 0
         self._held = 0
         self._in_callback = False
+        self.gaps: list[tuple[int, int]] = []
 
     @property
     def ticks_us(self) -> int:
@@ -65,9 +68,11 @@ class SimClock:
 
     def without_interrupts(self, us: int) -> None:
         """Time in which nothing but hardware goes on; what was due happens at its end."""
+        begun_us = self.now_us
         self._held += 1
         self.advance(us)
         self._held -= 1
+        self.gaps.append((begun_us, self.now_us))
         self.advance(0)
 
 

@@ -55,6 +55,7 @@ class Line:
         self.handler: Callable[[int], object] | None = None
         self.watchers: list[Callable[[int], object]] = []
         self.shown = 1
+        self.pixels = b""  # what was last sent to WS2812s
 
     @property
     def level(self) -> int:
