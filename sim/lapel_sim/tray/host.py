@@ -1,0 +1,30 @@
+"""Becomes the MicroPython of one tray board: `python -m lapel_sim.tray.host FLASH HEAP_BYTES`.
+
+The PyPI `micropython` is a library inside a CPython process, so this process can map the board's flash from a file
+outside the heap. What was written is in the file whenever the process ends, as flash keeps it when the power goes.
+"""
+
+import ctypes
+import mmap
+import os
+import sys
+from pathlib import Path
+
+FLASH_VARIABLE = "LAPEL_FLASH"
+START = Path(__file__).parent / "rom" / "start.py"
+
+
+def main() -> int:
+    """Map the flash and become the board."""
+    from micropython_unix import main as run  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
+    with open(sys.argv[1], "r+b") as image:
+        flash = mmap.mmap(image.fileno(), 0)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(flash))
+    os.environ[FLASH_VARIABLE] = f"{address} {len(flash)}"
+    sys.argv = ["micropython", "-X", f"heapsize={sys.argv[2]}", "-i", str(START)]
+    return int(run() or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
