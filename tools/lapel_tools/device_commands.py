@@ -36,6 +36,30 @@ from lapel_tools.technician.networks import read_networks
 app = typer.Typer(help="The devices of this gateway.", no_args_is_help=True)
 handover_commands.install(app)
 
+
+def _add_technician() -> None:
+    """Add the work at a bench; without what it needs, which a gateway does not, the commands say so."""
+    try:
+        from lapel_tools.technician import flash_command
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("lapel"):
+            raise
+        missing = f"work at a bench needs {error.name}: pip install 'lapel[technician]'"
+
+        def explain() -> None:
+            raise CommandError(missing)
+
+        anything = {"allow_extra_args": True, "ignore_unknown_options": True}
+        for name in BENCH_COMMANDS:
+            app.command(name, help="Not installed: needs the extra technician.", context_settings=anything)(explain)
+    else:
+        app.command()(flash_command.ports)
+        app.command()(flash_command.flash)
+
+
+BENCH_COMMANDS = ("ports", "flash")
+_add_technician()
+
 Pins = Annotated[
     Path | None,
     typer.Option(help="File with lines cancel_pin=SLSS and duress_pin=SLLS: short and long pushes of RECORD."),

@@ -117,6 +117,10 @@ class MachineBoard:
 
         return UartGnss(self._gnss_uart, self._output("gnss_power") if "gnss_power" in self._pins else None)
 
+    def slots(self) -> "contract.Storage | None":
+        """The flash's own file system, card or not."""
+        return VfsStorage("")
+
     def entropy(self, size: int) -> bytes:
         """The chip's own; an RP2040's is weak (contract.Board)."""
         if not 1 <= size <= _MAX_ENTROPY_BYTES:

@@ -72,6 +72,10 @@ class TrayBoard:
         with self._lock:
             return os.ttyname(self._pty[1]) if self._pty else None
 
+    def has_said(self, words: bytes) -> bool:
+        """Whether it ever printed these."""
+        return words in self.said
+
     @property
     def bootsel(self) -> bool:
         """Whether the program on it sent it to its boot loader."""

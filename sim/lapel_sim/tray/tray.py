@@ -8,15 +8,18 @@ from types import TracebackType
 from serial.tools.list_ports_common import ListPortInfo
 
 from .board import TrayBoard
+from .bootsel import BootselDrive
 from .kinds import PICO_W, BoardKind
 
 
 class Tray:
-    """Boards of a folder, which holds their flash. Put `comports` where list_ports' own is looked up."""
+    """Boards of a folder, which holds their flash. Put `comports` where list_ports' own is looked up, and
+    `mounted_folders` where the technician's tools look for drives."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.boards: list[TrayBoard] = []
+        self._drives: dict[str, BootselDrive] = {}
 
     def __enter__(self) -> Tray:
         return self
@@ -36,7 +39,24 @@ class Tray:
         """What is plugged in now."""
         return [info for board in self.boards if (info := board.port_info()) is not None]
 
+    def mounted_folders(self) -> list[Path]:
+        """Where the drives of the boards in BOOTSEL are mounted."""
+        for board in self.boards:
+            if board.bootsel and board.serial_number not in self._drives:
+                self.hold_bootsel(board)
+        return [drive.folder for drive in self._drives.values() if not drive.left.is_set()]
+
+    def hold_bootsel(self, board: TrayBoard) -> BootselDrive:
+        """Plug a board in with its BOOTSEL button held; with a new image it starts and shows its port."""
+        board.unplug()
+        chip = board.kind.machine.rsplit(" ", 1)[1]
+        drive = BootselDrive(self._folder / f"{board.serial_number}.drive", chip, board.plug)
+        self._drives[board.serial_number] = drive
+        return drive
+
     def close(self) -> None:
         """Take every board off."""
         for board in self.boards:
             board.close()
+        for drive in self._drives.values():
+            drive.close()

@@ -171,8 +171,15 @@ class BoardLink:
 
     def reset(self) -> None:
         """Let the board start as after switching it on; its port goes away for a moment. The session is over."""
+        self._leave("import machine\nmachine.reset()")
+
+    def enter_boot_loader(self) -> None:
+        """Let the board wait for a base image, where MicroPython can do that. The session is over."""
+        self._leave("import machine\nmachine.bootloader()")
+
+    def _leave(self, code: str) -> None:
         with suppress(LinkError, BoardError), self._guarded("went away"):
-            self._transport.exec_raw_no_follow("import machine\nmachine.reset()")
+            self._transport.exec_raw_no_follow(code)
             self._transport.read_until(1, b"\x04", timeout=0.3)
         self.close()
 
