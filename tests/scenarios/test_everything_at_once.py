@@ -11,7 +11,7 @@ from lapel_gateway.ledger.schema import position, visit, visit_log
 from lapel_gateway.settings.visits import VisitsSection
 from lapel_gateway.visits import plans
 from lapel_gateway.visits.plans import Wanted
-from lapel_sim.device import SimDevice
+from lapel_sim.device import DeviceFailed, SimDevice
 from lapel_sim.hardware import PICO_W
 from lapel_sim.memory import HeapState, heap_table
 from lapel_sim.provision import provision
@@ -59,6 +59,18 @@ def push(device: SimDevice, *pushes_ms: int) -> None:
         device.hold("RECORD", push_ms)
 
 
+def type_cancel(device: SimDevice, tries: int = 5) -> None:
+    """Type the sequence until it is taken, as a wearer does who sees the alarm again: a busy machine stretches it."""
+    for left in reversed(range(tries)):
+        push(device, 120, 800, 120, 120)
+        try:
+            device.wait_shown("cancel sent")
+            return
+        except DeviceFailed:
+            if not left:
+                raise
+
+
 @pytest.mark.needs("mosquitto")
 def test_memory_is_left_while_everything_happens_at_once(
     world: World, site: GatewaySite, capsys: pytest.CaptureFixture[str]
@@ -91,8 +103,7 @@ def test_memory_is_left_while_everything_happens_at_once(
     world.wait_until(lambda: len(device.frames()) >= 5, what="5 frames")
     measure("alarm, recording, uploading")
     world.wait_until(lambda: any(row["alarm_id"] for row in site.rows(position)), WAIT_S, "a position in the alarm")
-    push(device, 120, 800, 120, 120)
-    device.wait_shown("cancel sent")
+    type_cancel(device)
     frames = len(device.frames())
     world.wait_until(lambda: len(device.frames()) >= frames + 5, what="5 frames more")
     measure("cancelled, still recording")
