@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 FEWEST = 200
 """Inputs that every target gets, however small its share."""
 
-_HEAVY_FIRST = ("gateway", "files", "web", "device", "records", "card", "channels", "protocol")
+_HEAVY_FIRST = ("gateway", "files", "web", "device", "records", "card", "technician", "channels", "protocol")
 _TIMEOUT_EXIT, _MEMORY_EXIT = 70, 71
 
 

@@ -24,7 +24,7 @@ from typing import NoReturn
 REFUSED = 0
 READ = 1
 
-ROOMS = ("protocol", "records", "device", "card", "gateway", "files", "web", "channels")
+ROOMS = ("protocol", "records", "device", "card", "gateway", "files", "web", "channels", "technician")
 """Where targets are: `tests/fuzz/<room>_targets.py` has those named `<room>/…`."""
 
 INSTRUMENTED = [

@@ -10,7 +10,10 @@ from tests.fuzz import harness
 from tests.fuzz.campaign import carry_out, share_out
 from tests.fuzz.worker import CORPUS
 
-HALVES = {"cores": ("gateway", "web"), "files": ("protocol", "records", "device", "card", "files", "channels")}
+HALVES = {
+    "cores": ("gateway", "web"),
+    "files": ("protocol", "records", "device", "card", "files", "channels", "technician"),
+}
 """Two tests, so that two processes share them; the shared half of the imports is cheap."""
 
 RUNS = {"cores": 1_000, "files": 12_000}

@@ -9,7 +9,6 @@ Rules that hold here:
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from .condition import Condition, read_condition
 from .firmware import FirmwareError, choose, hardware_of
 from .flash import FlashError, install, make_plan
 from .link import BoardError, BoardLink, LinkError
+from .literals import PARSING
 from .ports import BoardFacts, SerialPort, read_facts, wait_for_port
 from .survey import survey
 
@@ -36,7 +36,6 @@ _RETURN_TIMEOUT_S = 5.0
 _ATTEMPTS = 5
 _RUNS = b"lapel: runs number"
 _ENDINGS = (_RUNS, b"flash this device")
-_compiling = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,7 @@ class _Work:
                 found = survey(link)
                 running = found.running_slot(self._hardware, firmware.target.code)
                 self._before = "" if running is None else facts.slot_version(running)
-                with _compiling:
+                with PARSING:
                     plan = make_plan(firmware, facts, found)
                 self._write(link, plan.size_bytes, lambda progress: install(link, plan, firmware, progress))
             except (FirmwareError, FlashError, BuildError, BoardError, _Busy):

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import sqlalchemy as sa
 import typer
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from rich.console import Console
@@ -147,7 +148,7 @@ def read_signer(path: Path) -> bytes:
         return content
     try:
         key = serialization.load_pem_public_key(content)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise CommandError(f"{path} is no public key in PEM") from None
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size != 8 * SIGNATURE_BYTES:
         raise CommandError(f"{path} is no RSA key of {8 * SIGNATURE_BYTES} bits")

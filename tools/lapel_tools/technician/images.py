@@ -84,6 +84,8 @@ def read_image(path: Path) -> BaseImage:
         content = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror or error}") from None
+    except ValueError:  # a zero byte in it
+        raise ImageError(f"{str(path)!r} is no name of a file") from None
     if len(content) >= 8 and struct.unpack_from("<2I", content) == _UF2_START:
         chip, end_bytes, flash = _read_uf2(path, content)
     elif content[:1] == bytes([_ESP_MAGIC]):
@@ -212,7 +214,7 @@ def _check_esp_part(path: Path, content: bytes, at: int, name: str, chip: Chip) 
         raise ImageError(f"{path}: its {name} is for {found}, not for {chip.name}")
     try:
         image = LoadFirmwareImage(chip.word.lower(), part)
-    except (FatalError, struct.error, TypeError, IndexError, OSError):
+    except (FatalError, struct.error, TypeError, IndexError, OSError, RuntimeError, ValueError, AssertionError):
         raise ImageError(f"{path}: damaged; {name} is not whole") from None
     if image.checksum != image.calculate_checksum():
         raise ImageError(f"{path}: damaged; the checksum of {name} is wrong")

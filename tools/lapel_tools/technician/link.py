@@ -12,7 +12,6 @@ Rules that hold here:
 
 from __future__ import annotations
 
-import ast
 import errno
 import os
 import struct
@@ -28,6 +27,8 @@ from mpremote.transport import (
     TransportExecError,
 )
 from mpremote.transport_serial import SerialTransport
+
+from .literals import literal
 
 READ_TIMEOUT_S = 4.0
 """For any one answer; a block of flash is erased in a tenth of it."""
@@ -74,6 +75,10 @@ class _Serial(SerialTransport):  # type: ignore[misc,unused-ignore]
         # The prompt itself is left for the next command, which looks for one.
         self._expect(_RAW[:-1], timeout_overall)
         self.in_raw_repl = True
+
+    def eval(self, expression: str, parse: bool = True) -> Any:
+        printed = self.exec(f"print(repr({expression}))" if parse else f"print({expression})").strip()
+        return literal(printed.decode()) if parse else printed
 
     def _expect(self, ending: bytes, timeout_s: float) -> None:
         if not self.read_until(1, ending, timeout=timeout_s, timeout_overall=timeout_s).endswith(ending):
@@ -220,7 +225,7 @@ class BoardLink:
         """Run code that prints one literal; that literal. Raises LinkError and BoardError."""
         printed = self.run(code)
         try:
-            return ast.literal_eval(printed.decode().strip())
+            return literal(printed.decode().strip())
         except (ValueError, SyntaxError, UnicodeDecodeError, MemoryError, RecursionError):
             raise LinkError(f"{self.port}: the board answers with what nobody asked for") from None
 
@@ -228,7 +233,7 @@ class BoardLink:
         """Run code that prints a literal on each line; those literals. Raises LinkError and BoardError."""
         printed = self.run(code)
         try:
-            return [ast.literal_eval(line) for line in printed.decode().splitlines() if line.strip()]
+            return [literal(line) for line in printed.decode().splitlines() if line.strip()]
         except (ValueError, SyntaxError, UnicodeDecodeError, MemoryError, RecursionError):
             raise LinkError(f"{self.port}: the board answers with what nobody asked for") from None
 

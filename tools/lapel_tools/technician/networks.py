@@ -35,6 +35,8 @@ def read_networks(path: Path) -> bytes:
         given = tomllib.loads(read_secret(path, "list of networks").decode("utf-8"))
     except SecretError as error:
         raise CommandError(str(error)) from None
+    except RecursionError:
+        raise CommandError(f"{path} is not TOML: it is nested too deep") from None
     except ValueError as error:  # TOMLDecodeError is one; a fault in UTF-8 would repeat the bytes
         where = str(error).rpartition("(at ")[2].rstrip(")") if isinstance(error, tomllib.TOMLDecodeError) else ""
         raise CommandError(f"{path} is not TOML{f' at {where}' if where else ''}") from None
