@@ -11,6 +11,7 @@ The runtime, and the seeded fault suite in its place, calls `boot` once and then
   the latter while recording.
 - Watching for man-down is imported and made only while a setting asks for it.
 - A device that is not provisioned, or has lost its keys, says so and does nothing else.
+- A board with neither camera nor microphone records nothing: RECORD is refused, and its alarms promise no clip.
 """
 
 import sys
@@ -104,6 +105,7 @@ class Application:
         self._running = running
         self._display = Feedback(board.indicator)
         self._gestures = Gestures()
+        self._records = bool(board.profile.frame_width or board.profile.audio_rate_hz)
         self._ready = False
         self._mask = 0
         self._case_open = False
@@ -161,9 +163,12 @@ class Application:
         self._recording = RecordingControl(
             self._recorder, self._seeds, self._guard, self._spool, self._settings, self._display, self
         )
-        self._calls = AlarmCalls(
-            board, self._identity, self._uplink, self._alarm, self._battery, self._recorder, self._keystore
-        )
+        keys: Any = self._keystore
+        if not self._records:
+            from .boards.no_parts import NoClips
+
+            keys = NoClips()
+        self._calls = AlarmCalls(board, self._identity, self._uplink, self._alarm, self._battery, self._recorder, keys)
         self._parts = OptionalParts(
             board,
             self._display,
@@ -247,6 +252,10 @@ class Application:
             self._raise_alarm(ALARM_PANIC, now_ms)
         if found & gestures.DRILL_HOLD:
             self._raise_alarm(ALARM_PANIC, now_ms, ALARM_TEST)
+        if not self._records:
+            if found & (gestures.RECORD_PRESS | gestures.RECORD_DOUBLE | gestures.RECORD_HOLD):
+                self._display.show(feedback.REFUSED, now_ms)
+            return
         # Without visits, a second quick press is a second press.
         if found & (gestures.RECORD_PRESS | gestures.RECORD_DOUBLE):
             self._recording.wearer(recording.PRESS, now_ms)
@@ -280,7 +289,8 @@ class Application:
                 self._alarm.latched and not self._alarm.test and 0 < self._recording.again_ms <= now_ms
             ):
                 self._calls.clip_due = False
-                self._recording.alarm_raised((self._alarm.boot, self._alarm.counter), now_ms)
+                if self._records:
+                    self._recording.alarm_raised((self._alarm.boot, self._alarm.counter), now_ms)
             self._recording.poll(now_ms)
             self._work(now_ms)
             if now_ms >= self._housekeeping_ms:
@@ -334,7 +344,7 @@ class Application:
         # Wrapping takes a third of a second: not while recording, and not while a button is being held.
         if self._recording.state != recording.IDLE or self._calls.clip_due or self._mask:
             return
-        if now_ms < self.stage_ms:
+        if now_ms < self.stage_ms or not self._records:
             return
         try:
             if not self._seeds.ready:

@@ -7,6 +7,12 @@ if TYPE_CHECKING:
 _ENODEV = 19
 
 
+class NoClips:
+    """Stands in the key store's place where an alarm would name the clip that is to come: 0 = there will be none."""
+
+    epoch = 0
+
+
 class NoCamera:
     """There is none: starting it is an error, stopping it is harmless."""
 

@@ -112,6 +112,22 @@ class ArducamMegaChip:
             raise Misuse("a register gives one byte")
         return self._next() if command[0] == _SINGLE else self._read(command[0])
 
+    def take(self, data: "bytes | bytearray | memoryview") -> int:
+        """Commands are short."""
+        return 0
+
+    def give(self, into: "bytearray | memoryview", byte: int) -> int:
+        """The inside of a burst."""
+        command = self._command
+        if not self.present or len(command) < 2 or command[0] != _BURST:
+            return 0
+        size = min(len(into), len(self._fifo) - self._read_at)
+        into[:size] = self._fifo[self._read_at : self._read_at + size]
+        self._read_at += size
+        if len(command) < 3:
+            command.append(byte)
+        return size
+
     def _next(self) -> int:
         if self._read_at >= len(self._fifo):
             raise Misuse("read past the end of the frame")

@@ -156,6 +156,25 @@ class SdCardChip:
         self._take(byte, busy)
         return shown
 
+    def take(self, data: "bytes | bytearray | memoryview") -> int:
+        """The inside of a data block, all but its last byte."""
+        if self._taking is None or self.gone_after >= 0 or not self.present or self._out:
+            return 0
+        size = min(len(data), BLOCK + 1 - len(self._taking))
+        self._taking.extend(data[:size])
+        return size
+
+    def give(self, into: "bytearray | memoryview", byte: int) -> int:
+        """What lies ready."""
+        if byte != 0xFF or self.gone_after >= 0 or not self.present:
+            return 0
+        size = min(len(into), len(self._out))
+        if size:
+            into[:size] = bytes(self._out[:size])
+            self._out = self._out[size:]
+            self._gap = True
+        return size
+
     def _shown(self, busy: bool) -> int:
         if self._out:
             return self._out.pop(0)

@@ -27,8 +27,7 @@ class SimClock:
         self.epoch_year = epoch_year
         self.wall_us = unix_s * 1_000_000
         self.asleep_us = 0
-        self._due: list[tuple[int, int, Callable[[], object]]] = []
-        self._number = 0
+        self._due: list[tuple[int, Callable[[], object]]] = []
         self._held = 0
         self._in_callback = False
         self.gaps: list[tuple[int, int]] = []
@@ -40,19 +39,18 @@ class SimClock:
 
     def at(self, delay_us: int, action: "Callable[[], object]") -> None:
         """Let something happen by itself after a time."""
-        self._number += 1
-        entry = (self.now_us + max(0, delay_us), self._number, action)
+        at_us = self.now_us + max(0, delay_us)
         place = len(self._due)
-        while place and self._due[place - 1][:2] > entry[:2]:
+        while place and self._due[place - 1][0] > at_us:
             place -= 1
-        self._due.insert(place, entry)
+        self._due.insert(place, (at_us, action))
 
     def advance(self, us: int) -> None:
         """Let time pass, with everything that is due in it."""
         end_us = self.now_us + max(0, us)
         if not self._in_callback and not self._held:
             while self._due and self._due[0][0] <= end_us:
-                at_us, _, action = self._due.pop(0)
+                at_us, action = self._due.pop(0)
                 self.now_us = max(self.now_us, at_us)
                 self._in_callback = True
                 try:

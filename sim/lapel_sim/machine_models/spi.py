@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from .wiring import SpiChip
+
     Exchange = Callable[[int], int]
     Bytes = bytes | bytearray | memoryview
     Writable = bytearray | memoryview
@@ -19,6 +21,7 @@ _RP2_PINS = (
     ((2, 6, 18, 22), (3, 7, 19, 23), (0, 4, 16, 20)),
     ((10, 14, 26), (11, 15, 27), (8, 12, 24, 28)),
 )
+_BULK = 16
 _CALL_US = 6
 """What a transfer costs beside its bits: the call, and handing the buffer over."""
 
@@ -42,6 +45,7 @@ class SoftSPI:
         miso: object = None,
     ) -> None:
         self._pins = (number_of(sck), number_of(mosi), number_of(miso))
+        self._bulk: SpiChip | None = None
         self._polarity = 0
         self._phase = 0
         self.init(baudrate, polarity=polarity, phase=phase, bits=bits, firstbit=firstbit)
@@ -62,11 +66,12 @@ class SoftSPI:
         """Release the pins."""
 
     def write(self, buf: "Bytes") -> None:
-        chip = self._begin(len(buf))
-        if chip is not None:
-            exchange = chip
-            for byte in buf:
-                exchange(byte)
+        exchange = self._begin(len(buf))
+        if exchange is None:
+            return
+        at = self._bulk.take(buf) if self._bulk is not None and len(buf) > _BULK else 0
+        for index in range(at, len(buf)):
+            exchange(buf[index])
 
     def read(self, nbytes: int, write: int = 0) -> bytes:
         into = bytearray(nbytes)
@@ -75,8 +80,9 @@ class SoftSPI:
 
     def readinto(self, buf: "Writable", write: int = 0) -> None:
         exchange = self._begin(len(buf))
-        for at in range(len(buf)):
-            buf[at] = 0xFF if exchange is None else exchange(write)
+        at = self._bulk.give(buf, write) if self._bulk is not None and len(buf) > _BULK else 0
+        for index in range(at, len(buf)):
+            buf[index] = 0xFF if exchange is None else exchange(write)
 
     def write_readinto(self, write_buf: "Bytes", read_buf: "Writable") -> None:
         if len(write_buf) != len(read_buf):
@@ -89,6 +95,7 @@ class SoftSPI:
     def _begin(self, size: int) -> "Exchange | None":
         """What takes each byte; None for a bus with nothing on it. Time passes for `size` bytes."""
         clock.advance(_CALL_US + size * 8_000_000 // self.baudrate)
+        self._bulk = None
         chips = wiring.spi_chips(self._pins)
         selected = [chip for chip in chips if chip.selected]
         if len(selected) > 1:
@@ -100,6 +107,7 @@ class SoftSPI:
             raise Misuse("%d Hz is faster than the chip can (%d)" % (self.baudrate, chip.max_hz))
         if (self._polarity, self._phase) not in chip.modes:
             raise Misuse("the chip has no SPI mode of polarity %d and phase %d" % (self._polarity, self._phase))
+        self._bulk = chip
         return chip.exchange
 
 

@@ -54,17 +54,20 @@ class WDT:
         self._timeout_us = timeout * 1000
         wiring.parts["watchdog"] = self
         self.feed()
+        clock.at(self._timeout_us, self._look)
 
     def feed(self) -> None:
         self._fed_us = clock.now_us
-        number = clock.now_us
 
-        def look() -> None:
-            if self._fed_us == number and wiring.parts.get("watchdog") is self:
-                wiring.resets += 1
-                raise Reset("by the watchdog")
-
-        clock.at(self._timeout_us, look)
+    def _look(self) -> None:
+        if wiring.parts.get("watchdog") is not self:
+            return
+        left_us = self._fed_us + self._timeout_us - clock.now_us
+        if left_us > 0:
+            clock.at(left_us, self._look)
+            return
+        wiring.resets += 1
+        raise Reset("by the watchdog")
 
 
 def bitstream(pin: Pin, encoding: int, timing: "tuple[int, int, int, int]", data: "bytes | bytearray") -> None:

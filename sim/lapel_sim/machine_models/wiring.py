@@ -35,6 +35,14 @@ if TYPE_CHECKING:
             """Eight clocks: what the chip puts on MISO while it takes `byte` from MOSI."""
             ...
 
+        def take(self, data: "bytes | bytearray | memoryview") -> int:
+            """Take as many bytes at once as nothing can happen between; returns how many, 0 = one by one."""
+            ...
+
+        def give(self, into: "bytearray | memoryview", byte: int) -> int:
+            """Give as many bytes at once as nothing can happen between, while MOSI says `byte`; returns how many."""
+            ...
+
         def idle_clocks(self, byte: int) -> None:
             """Eight clocks while the chip is not selected."""
             ...

@@ -15,7 +15,7 @@ from lapel_sim.launcher import start
 
 DEVICE_CODE = Path(__file__).parent / "device"
 MODELS = Path(lapel_sim.machine_models.__file__).parent / "modules"
-HEAP_BYTES = 16 << 20
+HEAP_BYTES = 3 << 20
 """The models and their chips lie on the same heap as the drivers."""
 
 

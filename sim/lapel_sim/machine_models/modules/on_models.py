@@ -1,4 +1,4 @@
-"""Entry of a MicroPython process on models: `on_models PROGRAM [CASE ...]` runs functions of a program, or its main().
+"""Entry of a MicroPython process on models: `on_models PROGRAM ...` runs its main(), or the functions that are named.
 
 What each case did is told as one line of JSON. A case begins on an unwired board; what it raises is its failure.
 """
@@ -13,7 +13,7 @@ def main() -> None:
     sys.path.insert(0, __file__.split("/lapel_sim/")[0])
     del sys.argv[0]
     program = __import__(sys.argv[0])
-    if len(sys.argv) == 1:
+    if hasattr(program, "main"):
         program.main()
         return
     from lapel_sim.machine_models.wiring import wiring
