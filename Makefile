@@ -12,6 +12,12 @@ VENV_STAMP := $(VENV)/.stamp-venv
 DEMO_STAMP := $(VENV)/.stamp-demo
 TEST_STAMP := $(VENV)/.stamp-test
 BENCH_STAMP := $(VENV)/.stamp-bench
+# MicroPython's signatures, for each port in a folder of its own: installed like other packages they would stand in for
+# CPython's standard library.
+STUBS := $(VENV)/micropython-stubs
+STUBS_STAMP := $(VENV)/.stamp-stubs
+STUBS_RP2 := micropython-rp2-rpi-pico-w-stubs>=1.28,<1.30
+STUBS_ESP32 := micropython-esp32-esp32-generic-s3-stubs>=1.28,<1.30
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check fmt bench fuzz vectors vectors_check system-deps clean
@@ -28,10 +34,14 @@ demo: $(DEMO_STAMP) ## play one incident on three simulated devices (ONCE=1 to e
 test: $(TEST_STAMP) ## run every ring of tests that this machine can (LAPEL_RINGS=all: leaving one out is a failure)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(PYTEST_ARGS)
 
-check: $(TEST_STAMP) ## lint, format check, types and import arrows
+check: $(TEST_STAMP) $(STUBS_STAMP) ## lint, format check, types and import arrows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	for port in rp2 esp32; do \
+		MYPYPATH=$(STUBS)/$$port:firmware/stubs:protocol:firmware $(BIN)/mypy --config-file firmware/mypy.ini \
+			--custom-typeshed-dir $(STUBS)/$$port --cache-dir .mypy_cache/$$port firmware/lapel_device/boards || exit 1; \
+	done
 	$(BIN)/lint-imports
 
 fmt: $(TEST_STAMP) ## rewrite the sources as `make check` wants them
@@ -79,6 +89,12 @@ $(DEMO_STAMP): pyproject.toml $(VENV_STAMP)
 $(TEST_STAMP): pyproject.toml $(VENV_STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@ $(DEMO_STAMP)
+
+$(STUBS_STAMP): Makefile $(VENV_STAMP)
+	@rm -rf $(STUBS)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(STUBS)/rp2 '$(STUBS_RP2)'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(STUBS)/esp32 '$(STUBS_ESP32)'
+	@touch $@
 
 $(BENCH_STAMP): pyproject.toml $(VENV_STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'

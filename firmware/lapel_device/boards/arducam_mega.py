@@ -14,6 +14,8 @@ from time import ticks_diff, ticks_ms  # type: ignore[attr-defined,unused-ignore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from machine import SPI, Pin
 
 _EIO = 5
@@ -115,7 +117,7 @@ class ArducamMega:
             await self._settings()
         self._write(_FIFO, _CLEAR_DONE)
         self._write(_FIFO, _START)
-        exposed = ticks_ms()
+        exposed: Any = ticks_ms()
         await self._until(_DONE, _DONE)
         size = self._read(_LENGTH) | self._read(_LENGTH + 1) << 8 | self._read(_LENGTH + 2) << 16
         if size >= _FIFO_BYTES:

@@ -49,7 +49,7 @@ class AdcBattery:
         self._usb_power = usb_power
         self._readings = [0] * _READINGS
         self._from_percent = -1
-        self._from_ticks = 0
+        self._from_ticks = ticks_ms()
         self.millivolts = 0
         self.charging = False
 

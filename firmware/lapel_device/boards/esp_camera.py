@@ -94,7 +94,7 @@ class EspCamera:
                 if ticks_diff(ticks_ms(), since) > _TIMEOUT_MS:
                     raise OSError(_ETIMEDOUT)
                 await asyncio.sleep(_LOOK_S)
-            captured = ticks_ms()
+            captured: Any = ticks_ms()
             found = camera.capture()
         except RuntimeError:
             raise OSError(_EIO)

@@ -35,8 +35,8 @@ class UartGnss:
         self._power = power
         self._uart: UART | None = None
         self._baudrate = 0
-        self._since = 0
-        self._heard = 0
+        self._since = ticks_ms()
+        self._heard = self._since
         self._asked = False
         self._sending = False
         self.speed = 0

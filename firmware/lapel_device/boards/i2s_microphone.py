@@ -18,7 +18,7 @@ from machine import I2S
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from machine import Pin
-    from micropython import ptr16
+    from micropython import ptr16  # type: ignore[attr-defined,unused-ignore]
 
     Writable = bytearray | memoryview
 
@@ -65,7 +65,7 @@ class I2sMicrophone:
         self._poll = select.poll()
         self._i2s: I2S | None = None
         self._holds_ms = 0
-        self._looked = 0
+        self._looked = ticks_ms()
         self.overruns = 0
         self.peak = 0
 

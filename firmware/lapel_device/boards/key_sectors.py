@@ -97,7 +97,7 @@ def board_flash(chip: str) -> "tuple[Flash, bool]":
         raise OSError(_ENODEV)
     from rp2 import Flash as Rp2Flash
 
-    return Rp2Flash(), False
+    return Rp2Flash(), False  # type: ignore[return-value,unused-ignore]
 
 
 def key_sectors(chip: str) -> FlashSectors:

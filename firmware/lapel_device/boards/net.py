@@ -150,7 +150,7 @@ def _as_os_error(error: Exception) -> OSError:
 def _context(identity: "TlsIdentity") -> "Any":
     """A client context that refuses every peer it cannot verify."""
     context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
-    context.verify_mode = tls.CERT_REQUIRED
+    context.verify_mode = tls.CERT_REQUIRED  # type: ignore[attr-defined,unused-ignore]
     context.load_verify_locations(identity[0])
     context.load_cert_chain(identity[1], identity[2])
     return context

@@ -160,7 +160,7 @@ class PppModem:
             self._advance()
         elif self._step == 6 and line.startswith(b"CONNECT"):
             ppp = self._ppp = self._make_ppp(self._uart)
-            ppp.active(True)
+            _active(ppp, True)
             user = self._account.get("user", "")
             if user:
                 ppp.connect(security=getattr(ppp, "SEC_PAP", 1), user=user, key=self._account.get("password", ""))
@@ -207,7 +207,8 @@ class PppModem:
     def _hang_up(self) -> None:
         if self._ppp is not None:
             try:
-                self._ppp.active(False)
+                self._ppp.disconnect()
+                _active(self._ppp, False)
             except OSError:
                 pass  # it is switched off in any case
             self._ppp = None
@@ -216,3 +217,10 @@ class PppModem:
     def _to(self, state: int) -> None:
         self._state = state
         self._since = ticks_ms()
+
+
+def _active(ppp: "PPP", on: bool) -> None:
+    """The ESP32's wants it, lwIP's has no such method."""
+    active = getattr(ppp, "active", None)
+    if active is not None:
+        active(on)

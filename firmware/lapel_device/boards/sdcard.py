@@ -17,7 +17,7 @@ import micropython
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from machine import SPI, Pin
-    from micropython import ptr8
+    from micropython import ptr8  # type: ignore[attr-defined,unused-ignore]
 
     Writable = bytearray | memoryview
 

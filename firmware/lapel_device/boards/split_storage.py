@@ -39,13 +39,13 @@ class SplitStorage:
         self._log = log
         self._flash = VfsStorage(root)
         self._files = VfsStorage(MOUNT_POINT)
-        self._failed = -1
+        self._failed: Any = None
         self.mounted = False
 
     def begin(self, wait_ms: "Callable[[int], object]") -> None:
         """At boot: wait for the card, for a second and a half at most. Without one the board goes on."""
         since = ticks_ms()
-        while not self.mounted and self._failed < 0 and ticks_diff(ticks_ms(), since) < _BEGIN_MS:
+        while not self.mounted and self._failed is None and ticks_diff(ticks_ms(), since) < _BEGIN_MS:
             try:
                 self._mount()
             except OSError:
@@ -95,7 +95,7 @@ class SplitStorage:
             self.mounted = False
             vfs.umount(MOUNT_POINT)
             self._log("the card failed")
-        if self._failed >= 0 and ticks_diff(ticks_ms(), self._failed) < RETRY_MS:
+        if self._failed is not None and ticks_diff(ticks_ms(), self._failed) < RETRY_MS:
             raise OSError(_ENODEV)
         try:
             ready = self._card.begin()
@@ -110,17 +110,18 @@ class SplitStorage:
             self._fail("the card has no file system")
             raise
         self.mounted = True
-        self._failed = -1
+        self._failed = None
         self._log("card %s, %d MB" % (self._card.name, self._card.capacity // 1_000_000))
         self._files.mkdir(_FOLDER)
 
     def _filesystem(self) -> "Any":
         try:
-            return vfs.VfsFat(self._card)
+            return vfs.VfsFat(self._card)  # type: ignore[abstract,arg-type,unused-ignore]
         except OSError:
-            return vfs.VfsLfs2(self._card, readsize=_BLOCK, progsize=_BLOCK)
+            sizes = {"readsize": _BLOCK, "progsize": _BLOCK}
+            return vfs.VfsLfs2(self._card, **sizes)  # type: ignore[abstract,arg-type,unused-ignore]
 
     def _fail(self, why: str) -> None:
-        if self._failed < 0:
+        if self._failed is None:
             self._log(why)
         self._failed = ticks_ms()

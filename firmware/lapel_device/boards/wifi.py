@@ -9,11 +9,12 @@ Rules that hold here:
 - What is logged is the number of a network, never its name or password, and each kind of failure once until one worked.
 """
 
-from time import ticks_diff, ticks_ms  # type: ignore[attr-defined,unused-ignore]
+from time import ticks_add, ticks_diff, ticks_ms  # type: ignore[attr-defined,unused-ignore]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from network import WLAN
 
@@ -39,7 +40,7 @@ class WifiStation:
         self._log = log
         self._state = _IDLE
         self._since = ticks_ms()
-        self._looked = self._since - LOOK_MS
+        self._looked = ticks_add(self._since, -LOOK_MS)
         self._at = 0
         self._pause_ms = PAUSE_MS
         self._told = ""
@@ -71,7 +72,7 @@ class WifiStation:
             self._tell("the radio does not answer: %s" % error)
             self._next(now)
 
-    def _step(self, now: int) -> None:
+    def _step(self, now: "Any") -> None:
         if self._state == _IDLE:
             self._join(now)
         elif self._state == _PAUSED:
@@ -93,7 +94,7 @@ class WifiStation:
         else:
             self._joining(now)
 
-    def _joining(self, now: int) -> None:
+    def _joining(self, now: "Any") -> None:
         """Nothing yet: the port says why not, or time runs out."""
         import network
 
@@ -108,7 +109,7 @@ class WifiStation:
             return
         self._next(now)
 
-    def _next(self, now: int) -> None:
+    def _next(self, now: "Any") -> None:
         self._disconnect()
         self._at += 1
         if self._at < len(self._networks):
@@ -118,7 +119,7 @@ class WifiStation:
         self._state = _PAUSED
         self._since = now
 
-    def _join(self, now: int) -> None:
+    def _join(self, now: "Any") -> None:
         wlan = self._wlan
         self._state = _JOINING
         self._since = now
@@ -127,13 +128,15 @@ class WifiStation:
         self._disconnect()
         name, password, security = self._networks[self._at]
         code = _security(wlan, security)
-        try:
-            if code is not None:
-                wlan.connect(name, password, security=code)
-                return
-        except TypeError:
-            pass  # a port that finds it out by itself
-        wlan.connect(name, password)
+        if code is not None:
+            for keyword in ("security", "auth"):  # the second is what older versions called it
+                option: dict[str, Any] = {keyword: code}
+                try:
+                    wlan.connect(name, password, **option)
+                    return
+                except TypeError:
+                    continue
+        wlan.connect(name, password)  # a port that finds it out by itself
 
     def _disconnect(self) -> None:
         try:

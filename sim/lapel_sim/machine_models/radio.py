@@ -19,7 +19,7 @@ _CODES = {  # idle, connecting, got an address, wrong password, no access point
 class AccessPoint:
     """One network. `up` may change at any time."""
 
-    def __init__(self, password: str, security: int = 3, rssi: int = -60) -> None:
+    def __init__(self, password: str, security: str = "wpa2", rssi: int = -60) -> None:
         self.password = password
         self.security = security
         self.rssi = rssi
@@ -40,10 +40,11 @@ class WLAN:
 
     IF_STA = 0
     IF_AP = 1
+    # As the RP2 numbers them
     SEC_OPEN = 0
-    SEC_WPA2 = 3
-    SEC_WPA3 = 6
-    SEC_WPA2_WPA3 = 7
+    SEC_WPA_WPA2 = 4194310
+    SEC_WPA3 = 16777220
+    SEC_WPA2_WPA3 = 20971524
 
     def __init__(self, interface: int = 0) -> None:
         if interface != self.IF_STA:
@@ -60,7 +61,7 @@ class WLAN:
         return self._active
 
     def connect(self, ssid: str, key: "str | None" = None, **options: int) -> None:
-        if wiring.port == "esp32" and options:
+        if (wiring.port == "esp32" and options) or (options and list(options) != ["security"]):
             raise TypeError("extra keyword arguments given")
         if not self._active:
             raise OSError("Wifi Not Started" if wiring.port == "esp32" else 1)
@@ -92,9 +93,12 @@ class WLAN:
             return absent if took_us > _JOIN_US else connecting
         if point.deaf:
             return connecting
-        if point.password != self._key or self._security not in (-1, point.security):
+        if point.password != self._key or not self._accepts(point.security):
             return wrong if took_us > _WRONG_US else connecting
         return joined if took_us > _JOIN_US else connecting
+
+    def _accepts(self, security: str) -> bool:
+        return {self.SEC_WPA_WPA2: "wpa2", self.SEC_WPA3: "wpa3"}.get(self._security, security) == security
 
     def config(self, what: "str | None" = None, **settings: object) -> object:
         return b"\x28\xcd\xc1\x01\x02\x03" if what == "mac" else None

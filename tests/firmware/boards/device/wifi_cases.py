@@ -25,7 +25,7 @@ class Station:
     """A station in the air of a test, and what it logged."""
 
     def __init__(self, *networks: "Network") -> None:
-        self.depot, self.yard = AccessPoint(DEPOT[1]), AccessPoint(YARD[1], 6, -71)
+        self.depot, self.yard = AccessPoint(DEPOT[1]), AccessPoint(YARD[1], "wpa3", -71)
         self.air = Air(Depot=self.depot, Yard=self.yard)
         wiring.parts["air"] = self.air
         self.lines: list[str] = []
