@@ -14,6 +14,7 @@ from lapel_gateway.verify import Trust
 from lapel_protocol.errors import ProtocolError
 from lapel_protocol.event import Event
 from lapel_protocol.reports import EPOCH_LOST, AlarmSending, ClipCut, Heartbeat, Hello, Location, VisitNote
+from lapel_protocol.updating import UpdateAsk, UpdateNote
 
 _log = structlog.get_logger("lapel.ingest")
 
@@ -65,6 +66,8 @@ class Batch:
     locations: list[tuple[Trust, Event, Location]] = field(default_factory=list)
     hellos: list[tuple[Trust, Event, Hello]] = field(default_factory=list)
     heartbeats: list[tuple[Trust, Event, Heartbeat]] = field(default_factory=list)
+    update_notes: list[tuple[Trust, Event, UpdateNote]] = field(default_factory=list)
+    asks: list[tuple[Trust, UpdateAsk]] = field(default_factory=list)
     completed: list[ClipTrack] = field(default_factory=list)
     repeated: set[ClipKey] = field(default_factory=set)
 

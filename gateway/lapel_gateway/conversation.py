@@ -31,6 +31,7 @@ from lapel_gateway.ledger.outgoing import add_notice
 from lapel_gateway.ledger.schema import EPOCH_LOST
 from lapel_gateway.receipts import receipts_of
 from lapel_gateway.settings.visits import DEFAULT_RULES, VisitsSection
+from lapel_gateway.updates.offers import offer_updates, take_hellos
 from lapel_gateway.verify import Trust
 from lapel_gateway.visits.beats import note_beats
 from lapel_gateway.visits.orders import visit_order, visit_states
@@ -116,11 +117,25 @@ def converse(
             answers.heard.append((trust, beat))
             replies.append(reply)
     shown.write(connection, now_ms)
+    _offer(connection, desks, replies, hellos, now_ms)
     in_contact = [(trust, beat) for trust, beat in answers.heard if desks[trust.name].contact_ms == now_ms]
     note_beats(connection, in_contact, rules, now_ms)
     desks.write(connection)
     answers.orders = _orders(connection, replies, windows, now_ms)
     return answers
+
+
+def _offer(
+    connection: sa.Connection, desks: Desks, replies: Sequence[_Reply], hellos: Sequence[SaidHello], now_ms: int
+) -> None:
+    """Add the offers of firmware that are due, to each device's last reply."""
+    greeted = {reply.trust.name for reply in replies if reply.clips is not None}
+    newest = {trust.name: (trust, hello) for trust, _, hello in hellos if trust.name in greeted}
+    take_hellos(connection, newest.values(), now_ms)
+    last = {reply.trust.name: reply for reply in replies}
+    offers = offer_updates(connection, desks, [reply.trust for reply in last.values()], now_ms)
+    for name, orders in offers.items():
+        last[name].last += orders
 
 
 def credit_orders(connection: sa.Connection, trusts: Iterable[Trust], windows: Windows) -> list[Order]:

@@ -47,6 +47,7 @@ from lapel_gateway.registry import Registry
 from lapel_gateway.settings.visits import DEFAULT_RULES, VisitsSection
 from lapel_gateway.tracks import ClipTrack
 from lapel_gateway.unknown import UnknownEpochs
+from lapel_gateway.updates.offers import UpdateDesk
 from lapel_gateway.vault import Vault, VaultFull
 from lapel_gateway.verify import Verifier
 from lapel_protocol.errors import UnknownDevice
@@ -78,6 +79,7 @@ class IngestCore:
         alarm_window_bytes: int = ALARM_WINDOW_BYTES,
         entropy: Entropy = os.urandom,
         rules: VisitsSection = DEFAULT_RULES,
+        updates: UpdateDesk | None = None,
     ) -> None:
         self.carry_out: Callable[[Sync], None] = _at_once
         """Runs the vault's sync to its end, and may have messages prepared meanwhile. Raises what the sync raises."""
@@ -88,6 +90,7 @@ class IngestCore:
         self._verifier = verifier or Verifier()
         self._entropy = entropy
         self._rules = rules
+        self._updates = updates
         self._custody = Custody(vault, self._verifier, organisation)
         self._repeats = Repeats()
         self._unknown = UnknownEpochs()
@@ -248,6 +251,9 @@ class IngestCore:
             self._custody.want(work, track)
         if work.writes:
             self._write(work)
+        if work.asks and self._updates is not None:
+            with reading(self._engine) as connection:
+                work.orders += self._updates.answer(connection, work.asks, work.now_ms)
         for track in work.completed:
             _log_held(track, work.now_ms)
         # A hello and a completed clip in one batch may ask for the same receipt.

@@ -19,6 +19,7 @@ from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.schema import EPOCH_BOOT, event, stored
 from lapel_gateway.ledger.visits import tell_again
 from lapel_gateway.settings.visits import VisitsSection
+from lapel_gateway.updates.offers import take_update_notes
 from lapel_gateway.verify import Trust, Verifier
 from lapel_gateway.visits.events import take_visit_note
 from lapel_gateway.visits.orders import NO_VISIT, visit_order
@@ -33,6 +34,8 @@ from lapel_protocol.event import (
     HELLO,
     LOCATION,
     PROBE,
+    UPDATE_ASK,
+    UPDATE_NOTE,
     VISIT,
     Event,
 )
@@ -48,6 +51,7 @@ from lapel_protocol.report_decoders import (
     decode_probe,
     decode_visit_note,
 )
+from lapel_protocol.updating import decode_update_ask, decode_update_note
 from lapel_protocol.wrap import wrap_seed
 
 _KEEP = Direct(insert(event).on_conflict_do_nothing())
@@ -75,6 +79,7 @@ def write_events(connection: sa.Connection, batch: Batch, rules: VisitsSection) 
         return
     _write_visit_notes(connection, batch, rules)
     _write_sendings(connection, batch)
+    take_update_notes(connection, batch.update_notes, batch.now_ms)
     rows = [
         {
             "device": trust.name,
@@ -138,6 +143,8 @@ def _sort(batch: Batch, trust: Trust, organisation: OrganisationKey | None, foun
         batch.heartbeats.append((trust, found, decode_heartbeat(found.payload)))
     elif found.kind == LOCATION:
         batch.locations.append((trust, found, decode_location(found.payload)))
+    elif found.kind == UPDATE_ASK:
+        batch.asks.append((trust, decode_update_ask(found.payload)))
     elif found.kind in ALARM_KINDS:
         batch.alarms.append((trust, found, record))
     else:
@@ -149,6 +156,8 @@ def _sort(batch: Batch, trust: Trust, organisation: OrganisationKey | None, foun
                 batch.visit_notes.append((trust, found, decode_visit_note(found.payload), record))
             elif found.kind == ALARM_SENDING:
                 batch.sendings.append((trust, found, decode_alarm_sending(found.payload), record))
+            elif found.kind == UPDATE_NOTE:
+                batch.update_notes.append((trust, found, decode_update_note(found.payload)))
             elif found.kind == PROBE:
                 _check_probe(batch, trust, organisation, found)
         except Malformed as error:

@@ -43,6 +43,8 @@ from lapel_gateway.log import Repeats, printable
 from lapel_gateway.registry import Registry
 from lapel_gateway.settings.config import Config, Role
 from lapel_gateway.transport import BrokerLink, Delivery, Link, make_link
+from lapel_gateway.updates.offers import UpdateDesk
+from lapel_gateway.updates.releases import ReleaseStore
 from lapel_gateway.vault import Vault, VaultFull
 from lapel_gateway.visits.timers import VisitWatch
 from lapel_protocol.topics import LANE_ALARM, LANE_CLIP, LANE_EVENT
@@ -453,6 +455,7 @@ class Gateway:
                 window_bytes=config.ingest.credit_bytes,
                 alarm_window_bytes=config.ingest.alarm_credit_bytes,
                 rules=config.visits,
+                updates=UpdateDesk(ReleaseStore(self.engine, config.releases_dir)),
             )
             settings = config.ingest
             return IngestRole(

@@ -9,12 +9,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from lapel_protocol.reports import HEART_BLOCKED, VISIT_CHECK_IN, VISIT_END, VISIT_START
+from lapel_protocol.updating import CAUSE_NONE, UPDATE_GOOD
+from tests.firmware.releases import release
+from tests.gateway.test_updates import Fleet
 from tests.gateway.visits.day import MINUTE_MS, Day
 from tests.support.pair import DevicePair
 
 GROWING = (
     *("clip", "event", "epoch", "alarm", "alarm_log", "outbox", "delivery", "notice", "device"),
-    *("visit", "visit_log", "position"),
+    *("visit", "visit_log", "position", "device_firmware"),
 )
 _SCAN = re.compile(rf"SCAN (?:{'|'.join(GROWING)})(?: |$)")
 _STATEMENT = re.compile(r"\s*(?:WITH|SELECT|INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
@@ -65,6 +68,7 @@ def everything_once(pair: DevicePair) -> None:
     pair.send(one.hello())
     pair.alarms.untold(pair.now_ms)
     a_visit_once(pair)
+    an_update_once(pair)
 
 
 def a_visit_once(pair: DevicePair) -> None:
@@ -80,6 +84,18 @@ def a_visit_once(pair: DevicePair) -> None:
     day.say(VISIT_END)
     day.say(VISIT_END)
     day.poll()
+
+
+def an_update_once(pair: DevicePair) -> None:
+    """A device that runs from a slot is offered a release, asks for a piece of it, and says what became of it."""
+    fleet = Fleet(pair)
+    made = release(8)
+    fleet.begin(made)
+    fleet.hello()
+    fleet.beat()
+    fleet.ask(made, 0, 1000)
+    fleet.say(UPDATE_GOOD, CAUSE_NONE, made)
+    fleet.hello(made=made)
 
 
 def test_nothing_in_the_hot_path_reads_a_whole_table(pair: DevicePair) -> None:

@@ -23,6 +23,8 @@ from lapel_gateway.ingest import IngestCore
 from lapel_gateway.keystore import KeyStore, OrganisationKey
 from lapel_gateway.ledger import fresh_ledger, open_ledger, reading
 from lapel_gateway.registry import Registry
+from lapel_gateway.updates.offers import UpdateDesk
+from lapel_gateway.updates.releases import ReleaseStore
 from lapel_gateway.vault import Vault
 from tests.support.device import Message, TrueDevice, organisation_key
 
@@ -66,6 +68,7 @@ class DevicePair:
         self.engine = open_ledger(self.folder / "ledger.sqlite")
         self.vault = self._make_vault(self.folder / "vault")
         self.registry = Registry(self.engine, KeyStore(self._master_key), self._chance.randbytes)
+        self.releases = ReleaseStore(self.engine, self.folder / "releases")
         self.ingest = IngestCore(
             self.engine,
             self.vault,
@@ -74,6 +77,7 @@ class DevicePair:
             window_bytes=self._windows[0],
             alarm_window_bytes=self._windows[1],
             entropy=self._chance.randbytes,
+            updates=UpdateDesk(self.releases),
         )
         self.alarms = AlarmCore(self.engine, self.registry)
         return self.ingest.recover(self.now_ms) if recover else []

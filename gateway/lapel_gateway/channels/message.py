@@ -56,6 +56,7 @@ _NOTICES = {
     "unopenable": "a clip that cannot be opened",
     "clip_lost": "a clip was lost",
     "clip_ready": "a clip is ready",
+    "update_failed": "a device gave up an update of its firmware",
     "epochs_unknown": "records of a device are missing",
     "visit_amber": "a visit is nearly overdue",
 }

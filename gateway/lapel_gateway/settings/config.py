@@ -272,6 +272,16 @@ class Config(BaseSettings):
         return self.data_dir / "ledger.sqlite"
 
     @property
+    def releases_dir(self) -> Path:
+        """Releases of firmware for devices."""
+        return self.data_dir / "releases"
+
+    @property
+    def signer_file(self) -> Path:
+        """The public key that releases are verified with."""
+        return self.data_dir / "keys" / "update.key"
+
+    @property
     def vault_dir(self) -> Path:
         """Sealed originals."""
         return self.data_dir / "vault"

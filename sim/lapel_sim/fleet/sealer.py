@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lapel_protocol import command as commands
-from lapel_protocol import orders
+from lapel_protocol import orders, updating
 from lapel_protocol.clip import (
     END_WEARER,
     FLAG_ALARM,
@@ -73,6 +73,8 @@ DECODERS: dict[int, Any] = {
     commands.SETTINGS: orders.decode_settings,
     commands.STOP_RECORDING: orders.decode_stop_recording,
     commands.VISIT_STATE: orders.decode_visit_state,
+    commands.UPDATE_OFFER: updating.decode_update_offer,
+    commands.UPDATE_BLOCK: updating.decode_update_block,
 }
 
 
@@ -141,6 +143,7 @@ class Sealer:
         self.ledger: list[tuple[int, int]] = []
         self.last_clip: SealedClip | None = None
         self.challenge = bytes(8)
+        self.tail = b""  # behind its hellos: what it runs, if from a slot
         self.gate = CommandGate()
         self._chain = chain_key
         self._chance = random.Random(f"{seed}-{device.hex()}")
@@ -197,6 +200,7 @@ class Sealer:
         hello.battery_percent = 80
         hello.next_epoch = self.epoch
         hello.epochs = list(self.ledger if epochs is None else epochs)
+        hello.tail = self.tail
         self.gate.hello(hello.nonce)
         return self.on_event_lane(self.event(HELLO, hello.encode()))
 
