@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from lapel_device.slots import KEY_PATH, SLOT_A, manifest_path, slot_folder
-from lapel_protocol.release import SIGNATURE_BYTES, code_of
+from lapel_protocol.release import RELEASE_HEADER_BYTES, SIGNATURE_BYTES, Manifest, code_of
 from lapel_protocol.releasing import Release, encode_manifest, join_release, open_release
 
 from .compiler import (
@@ -62,12 +62,13 @@ _EXPONENT = 65537
 
 @dataclass(frozen=True)
 class Target:
-    """A kind of board: its hardware id, mpy-cross's name of its architecture, and the module whose ``board()`` and
-    ``reset()`` make it. A new kind is a row in TARGETS."""
+    """A kind of board: its hardware id, mpy-cross's name of its architecture, the module whose ``board()`` makes it,
+    and the one whose ``reset()`` restarts it, which does not lie in a slot. A new kind is a row in TARGETS."""
 
     hardware: str
     march: str
     board_module: str
+    reset_module: str = "machine"
 
     @property
     def code(self) -> tuple[int, int, int]:
@@ -80,7 +81,7 @@ class Target:
         return (
             f'HARDWARE = "{self.hardware}"\n\n\n'
             f"def board():\n    import {self.board_module} as made\n\n    return made.board()\n\n\n"
-            f"def reset():\n    import machine\n\n    machine.reset()\n"
+            f"def reset():\n    import {self.reset_module} as made\n\n    made.reset()\n"
         ).encode()
 
 
@@ -90,7 +91,7 @@ TARGETS = {
         Target("pico_w", "armv6m", "lapel_device.boards.pico_w"),
         Target("pico2_w", "armv7emsp", "lapel_device.boards.pico2_w"),
         Target("esp32s3_cam", "xtensawin", "lapel_device.boards.esp32s3_cam"),
-        Target("sim", "x64", "lapel_sim.board.from_slot"),
+        Target("sim", "x64", "lapel_sim.board.run_slots", "lapel_sim.board.run_slots"),
     )
 }
 
@@ -210,13 +211,25 @@ def modulus_of(key: rsa.RSAPrivateKey) -> bytes:
     return key.public_key().public_numbers().n.to_bytes(SIGNATURE_BYTES, "big")
 
 
+def unsigned_release(target: Target, files: dict[str, bytes], number: int, version: str, floor: int) -> bytes:
+    """A release with zeros in the place of its signature, for whoever signs it. Raises ReleaseError."""
+    manifest = encode_manifest(target.hardware, target.code, number, version, floor, files)
+    return join_release(manifest, bytes(SIGNATURE_BYTES), files)
+
+
+def sign_release(data: bytes, key: rsa.RSAPrivateKey) -> Release:
+    """A release, signed (anew). Raises ReleaseError when what is to be signed is none."""
+    facts = Manifest(data[:RELEASE_HEADER_BYTES].ljust(RELEASE_HEADER_BYTES, b"\0"))
+    manifest = data[: facts.manifest_bytes]
+    signature = key.sign(manifest, padding.PKCS1v15(), hashes.SHA256())
+    return open_release(manifest + signature + data[facts.content_at :], modulus_of(key))
+
+
 def make_release(
     target: Target, files: dict[str, bytes], number: int, version: str, floor: int, key: rsa.RSAPrivateKey
 ) -> Release:
     """Sign these files as a release. Raises ReleaseError when a device would refuse it."""
-    manifest = encode_manifest(target.hardware, target.code, number, version, floor, files)
-    signature = key.sign(manifest, padding.PKCS1v15(), hashes.SHA256())
-    return open_release(join_release(manifest, signature, files), modulus_of(key))
+    return sign_release(unsigned_release(target, files, number, version, floor), key)
 
 
 def slot_files(release: Release, slot: int) -> dict[str, bytes]:

@@ -94,10 +94,7 @@ class OptionalParts:
     def begin(self, config: "Config", running: "Running | None", now_ms: int) -> None:
         """What this device was provisioned with, the visit that a restart interrupted, and the trial of a release."""
         if running is not None:
-            from lapel_protocol.updating import RunningRelease
-
-            self._running = running
-            self.release = RunningRelease(running[2], running[3], int(running[1]), running[4]).encode()
+            self._tell_running(running)
             self._use_update()
         if config.cancel_pin or config.duress_pin:
             gc.collect()
@@ -145,8 +142,12 @@ class OptionalParts:
     def housekeep(self, low_battery: bool, now_ms: int) -> None:
         """Call once a second."""
         self._low_battery = low_battery
-        if self._update is not None and self._update.over:
-            self._update = None
+        update = self._update
+        if update is not None:
+            if self._running is not None and self._running[1] and not update.trial:
+                self._tell_running(self._running[:1] + (False,) + self._running[2:])
+            if update.over:
+                self._update = None
         try:
             self._watch_motion()
         except (OSError, MemoryError):
@@ -197,6 +198,12 @@ class OptionalParts:
             self._host.complain("the visit cannot be read")
         self.visits = visits
         self._reader.defer_single = True
+
+    def _tell_running(self, running: "Running") -> None:
+        from lapel_protocol.updating import RunningRelease
+
+        self._running = running
+        self.release = RunningRelease(running[2], running[3], int(running[1]), running[4]).encode()
 
     def _use_update(self) -> None:
         running = self._running

@@ -125,7 +125,9 @@ class SlotState:
         self.keep()
 
     def end_trial(self, outcome: int, floor: int = 0) -> None:
-        """The slot on trial is the active one from now on, or is not run again. Raises OSError."""
+        """The slot on trial is the active one from now on, or is not run again; nothing without one. Raises OSError."""
+        if self.trial == NO_SLOT:
+            return
         if outcome == TRIAL_GOOD:
             self.active = self.trial
             self.floor = max(self.floor, floor)

@@ -115,6 +115,11 @@ class UpdateControl:
         """Whether this object may go. One that refused a release stays, and remembers which."""
         return self._loaded and not self._trial and self._offer is None and not self._refused
 
+    @property
+    def trial(self) -> bool:
+        """Whether what runs is on trial still."""
+        return self._trial
+
     def told(self, kind: int, payload: bytes, now_ms: int) -> None:
         """An offer or a block, authentic and fresh."""
         try:
@@ -156,6 +161,7 @@ class UpdateControl:
         state = self._state
         state.load()
         self._loaded = True
+        self._trial = self._trial and state.trial == self._slot
         self._trial_ends_ms = now_ms + TRIAL_MS
         if state.outcome == TRIAL_ROLLED_BACK:
             self._tell(UPDATE_ROLLED_BACK, CAUSE_UNANSWERED, state.number, state.release, now_ms)

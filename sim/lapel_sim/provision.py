@@ -2,12 +2,15 @@
 while it is off.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from .device import SimDevice
 from .package import BadPackage, read_package
 from .sectors import SECTOR_BYTES
 from .server import FileTasks
+
+SLOTS_MODULE = "lapel_sim.board.run_slots"
 
 
 def provision(device: SimDevice, folder: Path) -> None:
@@ -34,6 +37,19 @@ def provision(device: SimDevice, folder: Path) -> None:
     device.sectors.load(package.sectors)
     device.address = package.broker
     device.note("provisioned", device_id=package.device, files=sorted(package.files))
+
+
+def flash(device: SimDevice, files: Mapping[str, bytes]) -> None:
+    """Write the files of a release onto the (provisioned, switched off) device, which starts by its loader from now on.
+
+    `files` by absolute path, as `lapel_build.release.device_files` gives them. Raises DeviceFailed.
+    """
+    tasks = FileTasks()
+    for path, content in files.items():
+        tasks.write(path, content)
+    device.do_files(tasks)
+    device.module = SLOTS_MODULE
+    device.note("flashed", files=len(files))
 
 
 def list_files(device: SimDevice) -> list[str]:

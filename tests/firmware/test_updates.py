@@ -74,7 +74,12 @@ def test_only_what_differs_is_fetched(pair: Updating) -> None:
 
 def test_the_next_update_goes_into_the_other_slot(pair: Updating) -> None:
     pair.offer(release(8), 20_000)
+    pair.link(False)
+    pair.link(True)
+    pair.run(40_000)
+    assert pair.told == [(7, 0), (8, RELEASE_TRIAL), (8, 0)]
     pair.offer(release(9), 20_000)
+    assert pair.said[:3] == GOOD
     assert pair.number == 9
     assert pair.state.active == SLOT_A
     assert [what for what, _, number in pair.said if number == 9] == [UPDATE_BEGUN, UPDATE_READY, UPDATE_GOOD]

@@ -14,6 +14,7 @@ from typing import NoReturn
 import structlog
 import typer
 
+from lapel_build.compiler import BuildError
 from lapel_gateway import log
 from lapel_gateway.brokers import BrokerError
 from lapel_gateway.channels.secret_file import SecretError
@@ -23,12 +24,14 @@ from lapel_gateway.pki import PkiError
 from lapel_gateway.registry import RegistryError
 from lapel_gateway.service import ServiceError
 from lapel_gateway.settings.config import ConfigError
+from lapel_gateway.updates.releases import UpdateError
 from lapel_gateway.users import UserError
 from lapel_gateway.web.server import WebError
 from lapel_tools import (
     alarm_commands,
     clip_commands,
     device_commands,
+    firmware_commands,
     gateway_commands,
     person_commands,
     report_commands,
@@ -49,6 +52,7 @@ app = typer.Typer(
 )
 app.add_typer(gateway_commands.app, name="gateway")
 app.add_typer(device_commands.app, name="device")
+app.add_typer(firmware_commands.app, name="firmware")
 app.add_typer(user_commands.app, name="user")
 app.add_typer(clip_commands.app, name="clip")
 app.add_typer(alarm_commands.app, name="alarm")
@@ -60,11 +64,13 @@ app.command()(verify)
 
 
 _REFUSALS: dict[type[Exception], int] = {
+    BuildError: USAGE,
     ConfigError: USAGE,
     KeyStoreError: USAGE,
     LedgerError: USAGE,
     PkiError: USAGE,
     RegistryError: USAGE,
+    UpdateError: USAGE,
     UserError: USAGE,
     ServiceError: USAGE,
     SecretError: USAGE,

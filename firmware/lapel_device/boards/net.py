@@ -25,30 +25,33 @@ _NO_DELAY = 1
 
 
 class SocketLink:
-    """One connection. `context` None means plain TCP; else `hostname` is checked in the peer's certificate."""
+    """One connection. `context` None means plain TCP; else `hostname` is checked in the peer's certificate.
+
+    `socket` is for a board that sets options of its own.
+    """
 
     def __init__(self, address: "Any", context: "Any", hostname: str) -> None:
         self._context = context
         self._hostname = hostname
         self._stream: Any = None
         self._blocked = 0
-        self._socket: Any = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self.socket: Any = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
-            self._socket.setblocking(False)
+            self.socket.setblocking(False)
             try:
-                self._socket.setsockopt(_TCP, _NO_DELAY, 1)
+                self.socket.setsockopt(_TCP, _NO_DELAY, 1)
             except (OSError, ValueError):
                 pass  # a port without it sends an alarm after the answer to what went before
             try:
-                self._socket.connect(address)
+                self.socket.connect(address)
             except OSError as error:
                 if error.errno != _IN_PROGRESS:
                     raise
         except OSError:
-            self._socket.close()
+            self.socket.close()
             raise
         self._poll = select.poll()
-        self._poll.register(self._socket, select.POLLOUT)
+        self._poll.register(self.socket, select.POLLOUT)
 
     @property
     def connected(self) -> bool:
@@ -81,7 +84,7 @@ class SocketLink:
 
     def close(self) -> None:
         """Close; never raises."""
-        for part in (self._stream, self._socket):
+        for part in (self._stream, self.socket):
             try:
                 if part is not None:
                     part.close()
@@ -95,13 +98,13 @@ class SocketLink:
             if event & (select.POLLERR | select.POLLHUP):
                 raise OSError(_NOT_CONNECTED)
             if event & select.POLLOUT:
-                self._poll.unregister(self._socket)
-                self._stream = self._socket
+                self._poll.unregister(self.socket)
+                self._stream = self.socket
                 if self._context is not None:
                     self._stream = None
                     try:
                         self._stream = self._context.wrap_socket(
-                            self._socket, server_hostname=self._hostname, do_handshake_on_connect=False
+                            self.socket, server_hostname=self._hostname, do_handshake_on_connect=False
                         )
                     except (MemoryError, ValueError) as error:
                         raise _as_os_error(error)

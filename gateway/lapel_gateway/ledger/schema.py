@@ -465,7 +465,7 @@ device_firmware = Table(
     Column("step_ms", BigInteger, nullable=False),
     Column("step_boot", BigInteger, nullable=False),  # of the event that said so
     Column("step_counter", BigInteger, nullable=False),
-    Index("ix_device_firmware_wanted", "wanted", sqlite_where=text("wanted != ''")),
+    Index("ix_device_firmware_wanted", "wanted"),
 )
 
 risk = Table(

@@ -33,7 +33,7 @@ GIVEN_UP = ("failed", "rolled_back")
 _ANYTHING = Direct(
     sa.union_all(
         sa.select(rollout.c.id).where(sa.or_(rollout.c.state == RUNNING, rollout.c.state == PAUSED)),
-        sa.select(sa.literal_column("0")).where(device_firmware.c.wanted != ""),
+        sa.select(sa.literal_column("0")).where(device_firmware.c.wanted > ""),
     ).limit(1)
 )
 """Whether any of this concerns anybody: asked with every batch of heartbeats, most of which it does not."""

@@ -54,10 +54,13 @@ def make_filesystem(disk: Disk, kind: str) -> None:
         vfs.VfsLfs2.mkfs(disk)
 
 
-def mount(disk: Disk, options: "dict[str, object]") -> None:
-    """Mount at MOUNT_POINT; raises OSError when there is no file system."""
+def mount(disk: Disk, options: "dict[str, object]", root: str = "") -> None:
+    """Mount at MOUNT_POINT, and at `root` as well; raises OSError when there is no file system."""
     if options["filesystem"] == "fat":
-        vfs.mount(vfs.VfsFat(disk), MOUNT_POINT)
-        return
-    unit = int(str(options["unit_bytes"]))
-    vfs.mount(vfs.VfsLfs2(disk, readsize=unit, progsize=unit, lookahead=128), MOUNT_POINT)
+        mounted: vfs.VfsFat | vfs.VfsLfs2 = vfs.VfsFat(disk)
+    else:
+        unit = int(str(options["unit_bytes"]))
+        mounted = vfs.VfsLfs2(disk, readsize=unit, progsize=unit, lookahead=128)
+    if root:
+        vfs.mount(mounted, root)
+    vfs.mount(mounted, MOUNT_POINT)

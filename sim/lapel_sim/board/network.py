@@ -41,7 +41,7 @@ class RoutedNetwork:
     def open(self, host: str, port: int, tls: "TlsIdentity | None") -> "Link":
         link = self._sockets.open(LOOPBACK, self._wire.route(host, port), tls)
         # The host would buffer megabytes, behind which an alarm would wait; a board's TCP stack has a few segments.
-        link._socket.setsockopt(_SOL_SOCKET, _SO_SNDBUF, self._send_buffer_bytes)
+        link.socket.setsockopt(_SOL_SOCKET, _SO_SNDBUF, self._send_buffer_bytes)
         if self._costs and tls is not None:
             return SlowLink(link, self._costs["handshake_ms"], self._costs["tls_ms_per_kib"])
         return link

@@ -61,4 +61,4 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["device"], ["device.device"], name=op.f("fk_device_firmware_device_device")),
         sa.PrimaryKeyConstraint("device", name=op.f("pk_device_firmware")),
     )
-    op.create_index("ix_device_firmware_wanted", "device_firmware", ["wanted"], sqlite_where=sa.text("wanted != ''"))
+    op.create_index("ix_device_firmware_wanted", "device_firmware", ["wanted"])
