@@ -135,15 +135,17 @@ class Machine:
         if self.power.on:
             raise RuntimeError(f"{self.name} is switched on already")
         self._join()
-        self.camera.load(self.hardware.frame_width, self.hardware.frame_height)
-        if self.hardware.audio_rate_hz:
-            self.microphone.load(self.hardware.audio_rate_hz)
+        self._load_senses()
         with self._switching:
             self._boot(module or self.module, arguments, None)
 
-    def _boot(self, module: str, arguments: tuple[str, ...], files: FileTasks | None) -> "subprocess.Popen[bytes]":
-        self._kind = "files" if files is not None else "power"
-        self.boots += files is None
+    def _load_senses(self) -> None:
+        self.camera.load(self.hardware.frame_width, self.hardware.frame_height)
+        if self.hardware.audio_rate_hz:
+            self.microphone.load(self.hardware.audio_rate_hz)
+
+    def _power_up(self, module: str) -> None:
+        """Power for everything but the processor."""
         self.power.restore()
         self._acted_ms = host_ms()
         self.ticks = DeviceTicks(TICKS_PERIOD - self.ticks_before_wrap_ms)
@@ -156,6 +158,11 @@ class Machine:
         self._fed_ms = 0
         self._heap = HeapReader()
         self.note(self._kind, on=True, boot=self.boots, module=module)
+
+    def _boot(self, module: str, arguments: tuple[str, ...], files: FileTasks | None) -> "subprocess.Popen[bytes]":
+        self._kind = "files" if files is not None else "power"
+        self.boots += files is None
+        self._power_up(module)
         ours, theirs = socket.socketpair()
         try:
             process = launcher.start(

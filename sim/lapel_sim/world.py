@@ -57,16 +57,17 @@ class World:
         board: str | Hardware = "pico_w",
         seeded_entropy: bool = False,
         heap_bytes: int | None = None,
+        make: type[SimDevice] = SimDevice,
     ) -> SimDevice:
         """A device of a kind in hardware.BOARDS (or of one's own), switched off; blank unless its images are in `root`
-        already.
+        already. `make`: a class of devices that have another processor.
         """
         if name in self.devices:
             raise ValueError(f"there is a device {name} already")
         if isinstance(board, str) and board not in BOARDS:
             raise ValueError(f"no board is called {board!r}; there are: {', '.join(BOARDS)}")
         hardware = BOARDS[board] if isinstance(board, str) else board
-        device = SimDevice(
+        device = make(
             name=name,
             folder=self.root / name,
             hardware=hardware,

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import subprocess
 import sys
 import threading
 import time
 import tty
 from pathlib import Path
+from typing import Protocol
 
 from serial.tools.list_ports_common import ListPortInfo
 
@@ -35,13 +37,31 @@ _POLL_S = 0.05
 _PWRON, _HARD, _WDT, _SOFT = 1, 2, 3, 5
 
 
+class Surroundings(Protocol):
+    """The hardware around a board's processor; see device.TrayDevice."""
+
+    def board_starts(self) -> socket.socket:
+        """MicroPython begins: its end of the wire to the world."""
+
+    def board_stops(self, powered: bool) -> None:
+        """MicroPython has ended; `powered`: not for want of power."""
+
+
 class TrayBoard:
     """A board that is plugged in and running until `unplug` or `close`."""
 
-    def __init__(self, folder: Path, kind: BoardKind, serial_number: str, heap_bytes: int = HEAP_BYTES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        kind: BoardKind,
+        serial_number: str,
+        heap_bytes: int = HEAP_BYTES,
+        world: Surroundings | None = None,
+    ) -> None:
         """`serial_number`: hexadecimal; the USB serial number, and what machine.unique_id() gives.
 
-        `resets` says how it started again, `said` holds all that it ever printed, whoever was there to read it.
+        `world`: the hardware around it, for firmware that works with some. `resets` says how it started again, `said`
+        holds all that it ever printed, whoever was there to read it.
         """
         self.kind = kind
         self.serial_number = serial_number
@@ -56,6 +76,9 @@ class TrayBoard:
         self._pty: tuple[int, int] | None = None
         self._watchdog_s = 0.0
         self._fed = 0.0
+        self._world = world
+        self._asked = ""
+        self._powerless = False
         self._closed = False
         self._bootsel = False
         if not self.flash.exists():
@@ -109,7 +132,25 @@ class TrayBoard:
         with self._lock:
             self._close_port()
             if not powered:
-                self._stop()
+                self._stop(powered=False)
+
+    # -- what the world around it does; without a lock, because the world has locks of its own ----------------------
+
+    def lose_power(self) -> None:
+        """Its power is gone at this moment."""
+        process = self._process
+        if process is not None:
+            self._powerless = True
+            process.kill()
+
+    def feed(self, timeout_ms: int) -> None:
+        """The firmware feeds a watchdog that lies in the world."""
+        self._fed = time.monotonic()
+        self._watchdog_s = timeout_ms / 1000
+
+    def ask_reset(self) -> None:
+        """The firmware resets the board by way of the world."""
+        self._asked = "reset"
 
     def files(self) -> dict[str, bytes]:
         """Every file in its flash by absolute path, read by another littlefs than the one that wrote it.
@@ -142,6 +183,8 @@ class TrayBoard:
     def _start(self, cause: int, raw: bool) -> None:
         self._console = Console(raw)
         self._watchdog_s = 0.0
+        self._asked = ""
+        self._powerless = False
         environment = {
             "PATH": os.environ["PATH"],
             "LAPEL_CONTROL": str(self._console.control_out),
@@ -151,15 +194,21 @@ class TrayBoard:
             "LAPEL_RELEASE": self.kind.release,
             "LAPEL_MACHINE": self.kind.machine,
         }
-        self._process = self._console.start(
-            [sys.executable, "-m", "lapel_sim.tray.host", str(self.flash), str(self._heap_bytes)], environment
-        )
+        command = [sys.executable, "-m", "lapel_sim.tray.host", str(self.flash), str(self._heap_bytes)]
+        if self._world is None:
+            self._process = self._console.start(command, environment)
+            return
+        with self._world.board_starts() as wire:
+            environment["LAPEL_WORLD"] = str(wire.fileno())
+            self._process = self._console.start(command, environment, wire.fileno())
 
-    def _stop(self) -> None:
+    def _stop(self, powered: bool = True) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
+            if self._world is not None:
+                self._world.board_stops(powered)
         if self._console is not None:
             self._console.close()
             self._console = None
@@ -209,8 +258,12 @@ class TrayBoard:
         if self._console is console and console.terminal in ready:
             content, ended = console.said()
             self._say(content)
-            if ended:
+            if ended and self._powerless:
+                self.unplug()
+            elif ended:
                 self._restart(_SOFT, "soft")
+        if self._asked:
+            self._restart(_HARD, self._asked)
         if self._watchdog_s and time.monotonic() - self._fed > self._watchdog_s:
             self._restart(_WDT, "watchdog")
 

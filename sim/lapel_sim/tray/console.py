@@ -38,8 +38,8 @@ class Console:
         self._tail = _RAW if raw else _FRIENDLY
         self.raw = raw
 
-    def start(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-        """Start the interpreter with this terminal as its own."""
+    def start(self, command: list[str], environment: dict[str, str], *descriptors: int) -> subprocess.Popen[bytes]:
+        """Start the interpreter with this terminal as its own, and give it `descriptors` too."""
         inside = self._inside
 
         def take_terminal() -> None:
@@ -54,7 +54,7 @@ class Console:
             stderr=inside,
             env=environment,
             cwd="/",
-            pass_fds=(self.control_out, inside),
+            pass_fds=(self.control_out, inside, *descriptors),
             start_new_session=True,
             preexec_fn=take_terminal,
         )

@@ -1,8 +1,8 @@
 """An ESP32-S3 in its ROM loader behind a pseudo-terminal: as much of Espressif's serial protocol as esptool needs.
 
 The protocol is that of esptool's documentation, "Serial Protocol": SLIP frames, commands with a checksum, answers with
-a value and a status. The flash stub that esptool uploads is not run; the stand-in greets as the stub does and speaks
-its part of the protocol from then on. Registers hold what was written to them, but for the flash chip's own.
+a value and a status. The flash stub that esptool uploads is not run; the stand-in greets as it does and speaks its
+part of the protocol from then on. Registers hold what was written to them, but for the flash chip's own.
 """
 
 from __future__ import annotations

@@ -1,0 +1,27 @@
+"""Makes the simulated board for firmware that lies in a slot of a tray board's own flash.
+
+The hardware around it, the card included, is the world's, as for firmware that runs from a ROM.
+"""
+
+import gc
+import os
+
+from .disk import make_disk, mount
+from .wire import Wire, read_options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lapel_device.boards import contract
+
+_COLLECT_EVERY_BYTES = 4096
+
+
+def board() -> "contract.Board":
+    """Connect to the world, whose descriptor is in LAPEL_WORLD, and mount its card."""
+    gc.threshold(_COLLECT_EVERY_BYTES)  # type: ignore[attr-defined,unused-ignore]
+    wire = Wire(int(os.getenv("LAPEL_WORLD") or "-1"))
+    options = read_options(wire)
+    mount(make_disk(wire, options), options)
+    from .board import SimBoard
+
+    return SimBoard(wire, options)
