@@ -182,7 +182,8 @@ class TrayBoard:
 
     def _start(self, cause: int, raw: bool) -> None:
         self._console = Console(raw)
-        self._watchdog_s = 0.0
+        if cause != _SOFT:  # a soft reset leaves the watchdog running
+            self._watchdog_s = 0.0
         self._asked = ""
         self._powerless = False
         environment = {

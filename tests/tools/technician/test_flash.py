@@ -136,6 +136,24 @@ def test_a_device_that_keeps_crashing_is_caught_and_flashed(bench: Bench) -> Non
     assert done.status == 0, done.out
 
 
+def test_a_start_that_outlasts_the_watchdog_is_heard_when_it_begins_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = "import machine\n_w = machine.WDT(timeout=1500)\n"
+    monkeypatch.setattr("lapel_tools.technician.link._ARM", short)
+    monkeypatch.setattr("lapel_tools.technician.link.FEED_EVERY_S", 0.2)
+    board = bench.tray.add()
+    with BoardLink(str(board.port)) as link:
+        link.stop()
+        # As on a board whose loader takes its time: a soft reset leaves the watchdog running, another reset does not.
+        slow = b"import machine, time\nif machine.reset_cause() == 5 and not machine.raw_repl():\n    time.sleep(3)\n"
+        link.write_file("/boot.py", slow + b"else:\n    time.sleep(1)\n")
+    done = bench.flash(1, board.serial_number)
+    assert done.status == 0, done.out
+    assert "watchdog" in board.resets
+    assert "runs number 1 from /a" in done.out
+
+
 def test_ports_shows_what_answers_and_disturbs_nothing_that_runs(bench: Bench) -> None:
     bare, running = bench.tray.add(), bench.tray.add()
     bench.flash(1, running.serial_number)

@@ -139,15 +139,19 @@ class _Work:
                 link.reset()
                 raise
             self._say("starting")
-            lines = link.restart(_ENDINGS, _START_TIMEOUT_S)
-            runs = [line for line in lines if _RUNS.decode() in line]
-            if not runs:
-                said = next((line for line in reversed(lines) if line.startswith("lapel:")), "nothing")
-                raise FlashError(f"all files are there, but the device does not start them; it says: {said}")
-            state = UNCHANGED if plan.empty else FLASHED
-            return self.result(
-                state, runs[-1], started, after=firmware.version, files=plan.files, size_bytes=plan.size_bytes
-            )
+            try:
+                lines = link.restart(_ENDINGS, _START_TIMEOUT_S)
+            except LinkError:
+                link.close()
+                lines = self._hear_again()
+        runs = [line for line in lines if _RUNS.decode() in line]
+        if not runs:
+            said = next((line for line in reversed(lines) if line.startswith("lapel:")), "nothing")
+            raise FlashError(f"all files are there, but the device does not start them; it says: {said}")
+        state = UNCHANGED if plan.empty else FLASHED
+        return self.result(
+            state, runs[-1], started, after=firmware.version, files=plan.files, size_bytes=plan.size_bytes
+        )
 
     def _stopped(self) -> BoardLink:
         """The board, interrupted. One that keeps starting itself again goes away meanwhile: it is asked anew."""
@@ -164,6 +168,15 @@ class _Work:
             else:
                 return link
         raise LinkError(f"{self._port.device}: the device keeps starting itself again: hold it in its boot loader")
+
+    def _hear_again(self) -> list[str]:
+        """What it says after the watchdog of the stopped firmware cut its start short; it starts a second time then."""
+        port = wait_for_port(self._port.serial_number, _RETURN_TIMEOUT_S)
+        if port is None:
+            raise LinkError(f"{self._port.device}: all files are there, but the device went away while it started")
+        self._port = port
+        with BoardLink(port.device) as link:
+            return link.listen(_ENDINGS, _START_TIMEOUT_S)
 
     def result(
         self, state: str, message: str, started: float, after: str = "", files: int = 0, size_bytes: int = 0

@@ -192,7 +192,6 @@ class BoardLink:
         """Start what is installed, by a soft reset; the lines it says until one has an ending word in it, or until the
         time is over. The port stays open. Raises LinkError.
         """
-        heard = b""
         with self._guarded("went away"):
             line = self._transport.serial
             if self._armed:
@@ -200,9 +199,19 @@ class BoardLink:
             self._armed = False
             line.write(b"\r\x02")
             self._transport.read_until(1, _PROMPT, timeout=READ_TIMEOUT_S)
+            line.write(b"\x04")
+        return self.listen(endings, timeout_s)
+
+    def listen(self, endings: tuple[bytes, ...], timeout_s: float) -> list[str]:
+        """The lines that the board says until one has an ending word in it, or until the time is over.
+
+        Raises LinkError.
+        """
+        heard = b""
+        with self._guarded("went away"):
+            line = self._transport.serial
             line.timeout = 0.1
             try:
-                line.write(b"\x04")
                 end = time.monotonic() + timeout_s
                 while time.monotonic() < end:
                     heard += line.read(max(1, line.in_waiting))
