@@ -40,7 +40,7 @@ handover_commands.install(app)
 def _add_technician() -> None:
     """Add the work at a bench; without what it needs, which a gateway does not, the commands say so."""
     try:
-        from lapel_tools.technician import flash_command
+        from lapel_tools.technician import care_commands, flash_command
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("lapel"):
             raise
@@ -55,9 +55,11 @@ def _add_technician() -> None:
     else:
         app.command()(flash_command.ports)
         app.command()(flash_command.flash)
+        for name in ("settings", "logs", "factory-reset", "shell", "battery"):
+            app.command(name)(getattr(care_commands, name.replace("-", "_")))
 
 
-BENCH_COMMANDS = ("ports", "flash")
+BENCH_COMMANDS = ("ports", "flash", "settings", "logs", "factory-reset", "shell", "battery")
 _add_technician()
 
 Pins = Annotated[

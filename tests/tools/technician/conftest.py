@@ -8,6 +8,7 @@ import pytest
 from serial.tools import list_ports
 
 from lapel_sim.tray.tray import Tray
+from lapel_sim.world import World
 from lapel_tools.technician import drives
 from tests.tools.command import Lapel, Result
 from tests.tools.technician.small_firmware import release, write_public_key
@@ -62,3 +63,10 @@ def tray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tray]:
 def bench(bare: Lapel, tray: Tray, tmp_path: Path) -> Bench:
     """The commands beside a tray, on a machine without a gateway."""
     return Bench(bare, tray, tmp_path)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Hardware around the boards of a tray."""
+    with World(tmp_path / "world") as made:
+        yield made

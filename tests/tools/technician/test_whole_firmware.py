@@ -1,22 +1,16 @@
 """The real firmware, put onto boards of the tray by the real commands, works there with the hardware around it."""
 
 import shutil
-from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 
 import pytest
 
-from lapel_build.release import build_files, make_release, modulus_of
-from lapel_protocol.releasing import Release
-from lapel_sim.package import offline_package
-from lapel_sim.provision import provision
-from lapel_sim.tray.device import TrayDevice, add_tray_device, firmware_sources
+from lapel_build.release import modulus_of
 from lapel_sim.world import World
 from lapel_tools.technician.bench import BROKEN, FLASHED, UNCHANGED, Order, flash_board
 from lapel_tools.technician.ports import named_ports
 from tests.tools.technician.conftest import Bench
-from tests.tools.technician.small_firmware import TARGET, signer
+from tests.tools.technician.small_firmware import signer
+from tests.tools.technician.working_devices import place, whole_release
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.needs("micropython")
@@ -26,25 +20,6 @@ _NOTHING_YET = b"flash this device"
 _BARE = b'Type "help()"'
 PLACES = (0.02, 0.35, 0.8, 0.99)
 """Parts of the whole flash after which the cable breaks."""
-
-
-@cache
-def whole_release() -> Release:
-    return make_release(TARGET, build_files(TARGET, firmware_sources()), 7, "0.7.0", 0, signer(0))
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with World(tmp_path / "world") as made:
-        yield made
-
-
-def place(bench: Bench, world: World, name: str) -> TrayDevice:
-    """A provisioned device on the tray whose flash is empty."""
-    device = add_tray_device(world, name)
-    provision(device, offline_package(bench.folder / f"package of {name}").folder)
-    bench.tray.boards.append(device.place(bench.folder, f"e6614c311b7b{len(bench.tray.boards):04x}"))
-    return device
 
 
 def test_four_devices_are_flashed_side_by_side_and_then_answer_their_buttons(bench: Bench, world: World) -> None:

@@ -6,6 +6,7 @@ the board, which go beside it, are compiled for the same hardware.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +16,8 @@ from lapel_device.slots import SLOT_A, slot_folder
 from lapel_protocol.release import WRONG_CODE, ReleaseError, code_of
 from lapel_protocol.releasing import MAX_RELEASE_BYTES, Release, open_release
 
+from .chips import CHIPS, Chip
 from .ports import BoardFacts
-
-_MACHINES = {
-    "pico_w": "Pico W with RP2040",
-    "pico2_w": "Pico 2 W with RP2350",
-    "esp32s3_cam": "with ESP32S3",
-}
-"""How MicroPython's machine text ends on the boards that each kind of hardware is made of."""
 
 
 class FirmwareError(Exception):
@@ -70,14 +65,22 @@ def hardware_of(facts: BoardFacts, wanted: str = "") -> str:
     """
     if wanted and wanted not in TARGETS:
         raise FirmwareError(f"no hardware is called {wanted}; there are {', '.join(sorted(TARGETS))}")
-    if wanted in _MACHINES and not facts.machine.endswith(_MACHINES[wanted].split()[-1]):
+    if wanted and chip_of(TARGETS[wanted]) not in (None, facts.chip):
         raise FirmwareError(f"this is a {facts.machine}, which no {wanted} has")
-    found = wanted or facts.hardware
-    if not found:
-        found = next((name for name, ending in _MACHINES.items() if facts.machine.endswith(ending)), "")
-    if found not in TARGETS:
-        raise FirmwareError(f"which hardware is this {facts.machine}? Say --hardware {'|'.join(sorted(TARGETS))}")
-    return found
+    if wanted or facts.hardware in TARGETS:
+        return wanted or facts.hardware
+    fitting = [name for name, target in TARGETS.items() if facts.chip and chip_of(target) == facts.chip]
+    if len(fitting) != 1:
+        raise FirmwareError(f"what is this {facts.machine} built into? Say --hardware {'|'.join(fitting or TARGETS)}")
+    return fitting[0]
+
+
+def chip_of(target: Target) -> Chip | None:
+    """The chip of a kind of hardware, by its board's own data; None for hardware that is no board."""
+    if not target.board_module.startswith("lapel_device."):
+        return None
+    facts: dict[str, object] = importlib.import_module(target.board_module).BOARD
+    return next((chip for chip in CHIPS if chip.word.lower() == facts.get("chip")), None)
 
 
 def choose(releases: Sequence[Release], facts: BoardFacts, hardware: str, modulus: bytes) -> Firmware:

@@ -222,6 +222,27 @@ class BoardLink:
                 line.timeout = READ_TIMEOUT_S
         return printable(heard)
 
+    def leave_raw(self) -> None:
+        """Give a person the prompt. Raises LinkError."""
+        with self._guarded("went away"):
+            self._transport.exit_raw_repl()
+            self._transport.read_until(1, _PROMPT, timeout=READ_TIMEOUT_S)
+
+    def lines(self, end: float | None) -> Iterator[str]:
+        """What the board prints, a line at a time, until the monotonic time `end`. Raises LinkError."""
+        heard = b""
+        line = self._transport.serial
+        line.timeout = 0.1
+        while end is None or time.monotonic() < end:
+            with self._guarded("went away"):
+                heard += line.read(max(1, line.in_waiting))
+            *whole, heard = heard.split(b"\n")
+            if len(heard) > MAX_LINE_CHARS:
+                whole.append(heard)
+                heard = b""
+            for one in whole:
+                yield from printable(one)
+
     # -- what is done on it -----------------------------------------------------------------------------------------
 
     def run(self, code: str) -> bytes:
