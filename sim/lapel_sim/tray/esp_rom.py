@@ -36,16 +36,24 @@ _PIECE_BYTES = 8192
 
 
 class EspRom:
-    """`flash` is what a tool has written, 0xFF elsewhere; `writes` counts commands that change it."""
+    """`flash` is what a tool has written, 0xFF elsewhere; `writes` counts commands that change it.
+
+    `done` is set when what was written was read back by its hash: the chip then starts it.
+    """
 
     def __init__(
         self, chip_id: int = 9, flash_bytes: int = 8 << 20, when_done: Callable[[], None] | None = None
     ) -> None:
-        """`chip_id`: as in an image header, 9 for an ESP32-S3. `flash_bytes`: a power of two."""
+        """`chip_id`: as in an image header, 9 for an ESP32-S3. `flash_bytes`: a power of two.
+
+        `when_done`: called when an image is on it.
+        """
         self.flash = bytearray(b"\xff" * flash_bytes)
         self.writes = 0
         self.erased = False
         self.commands: list[int] = []
+        self.done = threading.Event()
+        self._when_done = when_done
         self._chip_id = chip_id
         self._stub = False
         self._registers: dict[int, int] = {}
@@ -136,6 +144,10 @@ class EspRom:
             self.erased = True
             self.flash[:] = b"\xff" * len(self.flash)
         self._answer(command, 0, body)
+        if command == _MD5 and self.writes and not self.done.is_set():
+            self.done.set()
+            if self._when_done is not None:
+                self._when_done()
 
     def _write(self, content: bytes) -> None:
         self.writes += 1

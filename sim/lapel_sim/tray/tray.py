@@ -9,6 +9,7 @@ from serial.tools.list_ports_common import ListPortInfo
 
 from .board import TrayBoard
 from .bootsel import BootselDrive
+from .esp_rom import EspRom
 from .kinds import PICO_W, BoardKind
 
 
@@ -20,6 +21,7 @@ class Tray:
         self._folder = folder
         self.boards: list[TrayBoard] = []
         self._drives: dict[str, BootselDrive] = {}
+        self._roms: list[EspRom] = []
 
     def __enter__(self) -> Tray:
         return self
@@ -37,7 +39,8 @@ class Tray:
 
     def comports(self) -> list[ListPortInfo]:
         """What is plugged in now."""
-        return [info for board in self.boards if (info := board.port_info()) is not None]
+        found = [info for board in self.boards if (info := board.port_info()) is not None]
+        return found + [rom.port_info() for rom in self._roms if not rom.done.is_set()]
 
     def mounted_folders(self) -> list[Path]:
         """Where the drives of the boards in BOOTSEL are mounted."""
@@ -54,9 +57,18 @@ class Tray:
         self._drives[board.serial_number] = drive
         return drive
 
+    def hold_boot(self, board: TrayBoard) -> EspRom:
+        """Plug an ESP32-S3 in with its BOOT button held; with a new image it starts and shows its own port."""
+        board.unplug()
+        rom = EspRom(when_done=board.plug)
+        self._roms.append(rom)
+        return rom
+
     def close(self) -> None:
         """Take every board off."""
         for board in self.boards:
             board.close()
         for drive in self._drives.values():
             drive.close()
+        for rom in self._roms:
+            rom.close()

@@ -7,7 +7,7 @@ import pytest
 
 from lapel_sim.tray.bootsel import BootselDrive
 from lapel_sim.tray.esp_rom import EspRom
-from lapel_sim.tray.kinds import PICO2_W, PICO_W
+from lapel_sim.tray.kinds import ESP32S3, PICO2_W, PICO_W
 from lapel_tools.technician.images import ImageError, read_image
 from tests.tools.technician.base_images import ESP32S3_ID, RP2350_FAMILY, esp, esp_part, uf2
 from tests.tools.technician.conftest import Bench
@@ -169,12 +169,14 @@ def test_a_board_for_which_an_esp_image_is_not_made_is_asked_and_not_written(
     assert rom.writes == 0
 
 
-def test_esptool_itself_writes_an_esp32s3_and_reads_its_hash_back(
-    bench: Bench, rom: EspRom, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lapel_tools.technician.base.RETURN_TIMEOUT_S", 0.5)
-    done = bench.lapel("device", "flash", "--image", bench.file("base.bin", esp()), "--erase", rom.port)
+def test_esptool_itself_writes_an_esp32s3_and_reads_its_hash_back(bench: Bench) -> None:
+    board = bench.tray.add(ESP32S3)
+    rom = bench.tray.hold_boot(board)
+    shown = bench.lapel("device", "ports", "--json").json
+    assert [(row["port"], row["state"]) for row in shown] == [(rom.port, "boot loader")]
+    done = bench.flash(1, "--image", bench.file("base.bin", esp()), "--erase", rom.port, "--json")
+    assert done.status == 0, done.err
     assert rom.erased
     assert rom.flash[: len(esp())] == esp()
-    # The stand-in has no MicroPython to start; a board would.
-    assert "MicroPython is on the board, but it shows no port" in done.out
+    assert [row["state"] for row in done.json] == ["flashed"]
+    assert "ESP32S3" in done.json[0]["machine"]

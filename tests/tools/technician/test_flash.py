@@ -1,5 +1,6 @@
 """`lapel device ports` and `lapel device flash` with real MicroPython boards at the other end of the cable."""
 
+import threading
 import zlib
 from functools import partial
 
@@ -7,10 +8,11 @@ import pytest
 import serial
 
 from lapel_sim.tray.cable import SILENT
+from lapel_tools.technician.bench import Step, flash_board
 from lapel_tools.technician.link import BoardLink
 from lapel_tools.technician.ports import named_ports
 from tests.tools.technician.conftest import Bench
-from tests.tools.technician.small_firmware import carries
+from tests.tools.technician.small_firmware import carries, order
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.needs("micropython")
@@ -125,6 +127,24 @@ def test_a_latched_alarm_is_left_alone_until_that_is_asked_for(bench: Bench) -> 
     assert carries(board, 2)
 
 
+def test_whoever_breaks_off_between_two_writes_finds_the_old_version_and_goes_on_later(bench: Bench) -> None:
+    board = bench.tray.add()
+    bench.flash(1, board.serial_number)
+    ended = threading.Event()
+
+    def report(step: Step) -> None:
+        if step.what == "writing" and step.done_bytes:
+            ended.set()
+
+    (port,) = named_ports([board.serial_number])
+    result = flash_board(port, order(2), report, ended)
+    assert (result.state, result.message) == ("broken off", "it was broken off here; flash it again")
+    wait_until(lambda: board.said.count(b"runs number 1") >= 2, 20)
+    assert bench.flash(2, board.serial_number).status == 0
+    board.unplug()
+    assert carries(board, 2)
+
+
 def test_a_device_that_keeps_crashing_is_caught_and_flashed(bench: Bench) -> None:
     board = bench.tray.add()
     with BoardLink(str(board.port)) as link:
@@ -139,15 +159,16 @@ def test_a_device_that_keeps_crashing_is_caught_and_flashed(bench: Bench) -> Non
 def test_a_start_that_outlasts_the_watchdog_is_heard_when_it_begins_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short = "import machine\n_w = machine.WDT(timeout=1500)\n"
+    short = "import machine\n_w = machine.WDT(timeout=3000)\n"
     monkeypatch.setattr("lapel_tools.technician.link._ARM", short)
     monkeypatch.setattr("lapel_tools.technician.link.FEED_EVERY_S", 0.2)
     board = bench.tray.add()
     with BoardLink(str(board.port)) as link:
         link.stop()
         # As on a board whose loader takes its time: a soft reset leaves the watchdog running, another reset does not.
-        slow = b"import machine, time\nif machine.reset_cause() == 5 and not machine.raw_repl():\n    time.sleep(3)\n"
-        link.write_file("/boot.py", slow + b"else:\n    time.sleep(1)\n")
+        boot = b"import machine, time\ncause = machine.reset_cause()\n"
+        boot += b"if cause == 5 and not machine.raw_repl():\n    time.sleep(6)\n"
+        link.write_file("/boot.py", boot + b"if cause == 3:\n    time.sleep(1)\n")
     done = bench.flash(1, board.serial_number)
     assert done.status == 0, done.out
     assert "watchdog" in board.resets

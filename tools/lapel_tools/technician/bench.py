@@ -23,6 +23,7 @@ from .flash import FlashError, install, make_plan
 from .link import BoardError, BoardLink, LinkError
 from .literals import PARSING
 from .ports import BoardFacts, SerialPort, read_facts, wait_for_port
+from .session import take_board
 from .survey import survey
 
 FLASHED = "flashed"
@@ -84,24 +85,41 @@ Report = Callable[[Step], None]
 
 
 def flash_tray(ports: Sequence[SerialPort], order: Order, report: Report | None = None) -> list[Result]:
-    """Flash every board, side by side; results in the order of the ports. `report` is called from several threads."""
+    """Flash every board, side by side; results in the order of the ports. `report` is called from several threads.
+
+    Ctrl-C ends all of them between two writes.
+    """
+    ended = threading.Event()
     with ThreadPoolExecutor(max_workers=min(len(ports), _AT_ONCE) or 1) as pool:
-        return list(pool.map(lambda port: flash_board(port, order, report), ports))
+        running = [pool.submit(flash_board, port, order, report, ended) for port in ports]
+        try:
+            return [one.result() for one in running]
+        except KeyboardInterrupt:
+            ended.set()
+            raise
 
 
-def flash_board(port: SerialPort, order: Order, report: Report | None = None) -> Result:
-    """Flash one board; whatever goes wrong is in its result."""
-    work = _Work(port, order, report or (lambda step: None))
+def flash_board(
+    port: SerialPort, order: Order, report: Report | None = None, ended: threading.Event | None = None
+) -> Result:
+    """Flash one board; whatever goes wrong is in its result. `ended`: set it to break off between two writes."""
+    work = _Work(port, order, report or (lambda step: None), ended or threading.Event())
     started = time.monotonic()
     try:
         return work.run(started)
     except (FirmwareError, FlashError, BuildError, _Busy) as error:
         return work.result(REFUSED, str(error), started)
+    except _Ended:
+        return work.result(BROKEN, "it was broken off here; flash it again", started)
     except BoardError as error:
         return work.result(BROKEN, f"MicroPython refused: {error}; flash it again", started)
     except LinkError as error:
         again = "; flash it again" if work.facts is not None else ""
         return work.result(BROKEN, f"{str(error).removeprefix(f'{port.device}: ')}{again}", started)
+
+
+class _Ended(Exception):
+    """Its technician does not want to go on."""
 
 
 class _Busy(Exception):
@@ -111,11 +129,12 @@ class _Busy(Exception):
 class _Work:
     """One board on its way."""
 
-    def __init__(self, port: SerialPort, order: Order, report: Report) -> None:
+    def __init__(self, port: SerialPort, order: Order, report: Report, ended: threading.Event) -> None:
         self.facts: BoardFacts | None = None
         self._port = port
         self._order = order
-        self._report = report
+        self._tell = report
+        self._ended = ended
         self._hardware = ""
         self._before = ""
 
@@ -123,6 +142,7 @@ class _Work:
         self._say("looking")
         with self._stopped() as link:
             try:
+                take_board(link)
                 _refuse_busy(read_condition(link), self._order)
                 self.facts = facts = read_facts(link)
                 self._hardware = hardware_of(facts, self._order.hardware)
@@ -135,7 +155,7 @@ class _Work:
                 with PARSING:
                     plan = make_plan(firmware, facts, found)
                 self._write(link, plan.size_bytes, lambda progress: install(link, plan, firmware, progress))
-            except (FirmwareError, FlashError, BuildError, BoardError, _Busy):
+            except (FirmwareError, FlashError, BuildError, BoardError, _Busy, _Ended):
                 link.reset()
                 raise
             self._say("starting")
@@ -198,6 +218,11 @@ class _Work:
 
         self._report(Step(self._port.device, "writing", 0, size_bytes))
         work(progress)
+
+    def _report(self, step: Step) -> None:
+        if self._ended.is_set():
+            raise _Ended
+        self._tell(step)
 
     def _say(self, what: str) -> None:
         self._report(Step(self._port.device, what))

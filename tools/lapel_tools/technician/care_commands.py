@@ -13,7 +13,7 @@ import typer
 
 from lapel_tools.console import FAILED, NOT_FOUND, CommandError, JsonOption, print_facts, print_json, warn
 
-from .condition import Condition, read_condition
+from .condition import Condition
 from .contents import read_contents
 from .link import BoardError, BoardLink, LinkError
 from .ports import named_ports, wait_for_port
@@ -34,8 +34,7 @@ def settings(port: Port, ask: AskOption = False, even_busy: BusyOption = False, 
     with _session(port, ask, even_busy) as device:
         facts = read_contents(device.link)
         if facts is None:
-            hint = "" if device.ran else ", or its storage is not mounted: start it, and ask it with --ask"
-            raise CommandError(f"{device.port.device}: it was not provisioned{hint}", NOT_FOUND)
+            raise CommandError(f"{device.port.device}: it was not provisioned", NOT_FOUND)
     if as_json:
         print_json(facts)
     else:
@@ -68,7 +67,7 @@ def logs(
 def battery(port: Port, ask: AskOption = False, even_busy: BusyOption = False, as_json: JsonOption = False) -> None:
     """Show the charge as the device's own drivers measure it."""
     with _session(port, ask, even_busy) as device:
-        device.take_board()
+        device.need_board()
         answer = device.link.ask("print(repr(tuple(board.battery.read())))")
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise CommandError(f"{device.port.device}: the board answers with what nobody asked for", FAILED)
@@ -90,8 +89,8 @@ def factory_reset(
 ) -> None:
     """Erase a device's keys, identity and clips. The firmware stays; it must be provisioned anew."""
     with _session(port, ask, even_busy) as device:
-        device.take_board()
-        condition = read_condition(device.link)
+        device.need_board()
+        condition = device.condition
         if condition.alarm and not even_busy:
             raise CommandError(f"an alarm is latched ({condition.alarm}); --even-busy resets the device all the same")
         _refuse_loss(device, condition, lose_clips)

@@ -1,8 +1,7 @@
 """What a device that was just stopped had been doing, and what it still holds: read from its storage.
 
-Asked directly after the interruption, before a soft reset: what the firmware mounted is still mounted then. A program
-does not say what it does before it is interrupted; but the firmware keeps what a restart must know, a latched alarm and
-every clip's state, on its storage.
+A program does not say what it does before it is interrupted; but the firmware keeps what a restart must know, a latched
+alarm and every clip's state, on its storage, which is looked at wherever it is mounted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a device was given and keeps, as far as it may be shown: its configuration without secrets, settings in force.
 
-Only fields named here are given out. Of sequences it is said whether there are any; keys and passwords lie in files that
-are not read.
+Only fields named here are given out. Of sequences it is said whether there are any; keys and passwords lie in files
+that are not read.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def flash(
         typer.Option(help="A signed release; give one for each kind of board. Each takes the newest that fits it."),
     ] = None,
     signer: Annotated[
-        Path | None, typer.Option(help="Public key of whoever signs releases (PEM); boards obey it from then on.")
+        Path | None, typer.Option(help="Public key of whoever signs releases; boards obey it from then on.")
     ] = None,
     image: Annotated[
         Path | None, typer.Option(help="First put this MicroPython onto the board: .uf2, or .bin for an ESP32-S3.")
@@ -112,7 +112,7 @@ def flash(
 
     \b
     lapel device flash --image RPI_PICO_W.uf2 /media/you/RPI-RP2
-    lapel device flash --release pico_w.lapel --signer firmware-public.pem --all
+    lapel device flash --release lapel-pico_w-0.4.0.fw --signer firmware.key --all
     """
     memory = ImageMemory()
     modulus = read_signer(signer) if signer else b""

@@ -4,7 +4,7 @@ Rules that hold here:
 
 - A device that runs is interrupted only where its technician says so, and one that has an alarm latched or was
   recording not even then without another word. Whatever happened, it is started again.
-- What its board is made of is reached through its own drivers, from a version that its own loader has verified.
+- What its board is made of is reached through its own drivers, from the version that it runs.
 """
 
 from __future__ import annotations
@@ -13,20 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from lapel_device.slots import NO_SLOT, SLOT_A, SLOT_B, SlotState, slot_folder
+
 from .condition import Condition, read_condition
 from .link import BoardError, BoardLink
 from .ports import SerialPort, named_ports
-
-_TAKE_BOARD = """\
-import gc,sys
-import lapel_board,lapel_loader
-_r=lapel_loader.start(lapel_board.HARDWARE)
-del sys.modules['lapel_loader']
-del lapel_loader
-if _r is None:raise OSError('no firmware')
-gc.collect()
-board=lapel_board.board()
-"""
+from .survey import LinkFiles
 
 
 class SessionError(Exception):
@@ -35,22 +27,37 @@ class SessionError(Exception):
 
 @dataclass(frozen=True)
 class Stopped:
-    """A device at its raw REPL. `ran`: it was interrupted for this."""
+    """A device at its raw REPL. `ran`: it was interrupted for this. `has_board`: see take_board."""
 
     port: SerialPort
     link: BoardLink
     condition: Condition
     ran: bool
+    has_board: bool
 
-    def take_board(self) -> None:
-        """Have the device's own drivers as `board`, its storage mounted. Raises LinkError and SessionError."""
-        self.link.stop(fresh=True)
-        try:
-            self.link.run(_TAKE_BOARD)
-        except BoardError as error:
-            raise SessionError(
-                f"{self.port.device}: the device has no firmware that could do this ({error}): flash it"
-            ) from None
+    def need_board(self) -> None:
+        """Raise SessionError unless the device's own drivers are there, as `board`."""
+        if not self.has_board:
+            raise SessionError(f"{self.port.device}: the device has no firmware that could do this: flash it")
+
+
+def take_board(link: BoardLink) -> bool:
+    """Make a stopped device's own drivers, as `board`, with its storage mounted; False where its firmware cannot.
+
+    The heap is fresh and every driver begins anew: the interruption may have come in the middle of what one did.
+    Raises LinkError and BoardError.
+    """
+    link.stop(fresh=True)
+    try:
+        state = SlotState(LinkFiles(link))  # type: ignore[arg-type]
+        state.load()
+        slot = state.trial or state.active
+        folders = [slot_folder(slot)] if slot != NO_SLOT else [slot_folder(SLOT_A), slot_folder(SLOT_B)]
+        link.run(f"import sys\nsys.path[:0]={folders!r}\nimport lapel_board\nboard=lapel_board.board()")
+    except BoardError:
+        link.stop(fresh=True)
+        return False
+    return True
 
 
 @contextmanager
@@ -68,13 +75,14 @@ def stopped(name: str, interrupt: bool, even_busy: bool = False, starts_again: b
             raise SessionError(f"{port.device}: it runs a program, or is silent; --ask interrupts it for a moment")
         link.stop(fresh=False)
         try:
+            has_board = take_board(link)
             condition = read_condition(link)
             if ran and condition.objections and not even_busy:
                 raise SessionError(
                     f"{port.device}: {' and '.join(condition.objections)}: it was started again and is left alone "
                     "without --even-busy"
                 )
-            yield Stopped(port, link, condition, ran)
+            yield Stopped(port, link, condition, ran, has_board)
         except BaseException:
             link.reset()
             raise
