@@ -23,7 +23,7 @@ from tests.firmware.releases import signer
 
 from .site import GatewaySite, wall_ms
 
-SIM = TARGETS["sim"]
+SIM = TARGETS["sim_disk"]
 
 
 @cache
