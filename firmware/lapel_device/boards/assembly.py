@@ -245,7 +245,14 @@ class MachineBoard:
     def _make_wifi(self) -> WifiStation:
         import network
 
-        return WifiStation(network.WLAN(network.STA_IF), load_networks(self.storage, self.log), self.log)
+        wlan = network.WLAN(network.STA_IF)
+        networks = load_networks(self.storage, self.log)
+        if networks:
+            try:
+                wlan.active(True)  # the radio chip takes most of a second for it: now, and not while the loops run
+            except OSError as error:
+                self.log("the radio does not start: %s" % error)
+        return WifiStation(wlan, networks, self.log)
 
     def _make_modem(self) -> "PppModem | None":
         if "modem_rx" not in self._pins:

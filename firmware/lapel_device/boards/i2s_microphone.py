@@ -111,7 +111,7 @@ class I2sMicrophone:
         done = 0
         self.peak = 0
         while done < wanted:
-            self._poll.poll(0)
+            self._poll.ipoll(0)  # type: ignore[attr-defined,unused-ignore]
             raw = self._raw
             if wanted - done < _RAW_BYTES // _SLOT_BYTES:
                 raw = raw[: (wanted - done) * _SLOT_BYTES]

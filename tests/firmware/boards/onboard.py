@@ -27,19 +27,28 @@ def cases(program: str) -> list[str]:
     ]
 
 
-def run(arguments: list[str], timeout_s: float = 120) -> list[dict[str, object]]:
-    """Run `on_models` with these arguments; returns the lines of JSON that it told."""
+def console(arguments: list[str], timeout_s: float = 120) -> str:
+    """Run `on_models` with these arguments; returns all that it printed."""
     device = start("on_models", arguments, (), HEAP_BYTES, (MODELS, DEVICE_CODE))
     output, _ = device.communicate(timeout=timeout_s)
     text = output.decode()
     assert device.returncode == 0, text
+    return text
+
+
+def told_in(text: str) -> list[dict[str, object]]:
+    """The lines of JSON."""
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
 @functools.cache
 def outcomes(program: str) -> dict[str, str]:
     """What became of each case: empty, or its traceback."""
-    return {str(told["case"]): str(told["failure"]) for told in run([program, *cases(program)]) if "case" in told}
+    return {
+        str(told["case"]): str(told["failure"])
+        for told in told_in(console([program, *cases(program)]))
+        if "case" in told
+    }
 
 
 def judge(program: str, case: str) -> None:

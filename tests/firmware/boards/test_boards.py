@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import tempfile
 from collections.abc import Iterator
@@ -19,13 +20,14 @@ from lapel_protocol.keys import chain_start
 from lapel_protocol.recording import IDLE
 from lapel_sim.chips.arducam_mega import default_frame
 from lapel_sim.hardware import BOARDS as SIMULATED
-from tests.firmware.boards.onboard import run
+from tests.firmware.boards.onboard import console, told_in
 from tests.firmware.desk import DEVICE, K_DEV, POOL, OpenedClip, config_fields
 
 NAMES = ["pico_w", "pico2_w", "esp32s3_cam", "fob_pico_w", "fob_esp32s3"]
 CAMERAS = NAMES[:3]
 FOBS = NAMES[3:]
-WIFI = [{"ssid": "Depot", "password": "depot-password", "security": "wpa2/wpa3"}]
+PASSWORD = "depot-password"
+WIFI = [{"ssid": "Depot", "password": PASSWORD, "security": "wpa2/wpa3"}]
 on_micropython = pytest.mark.needs("micropython")
 
 Told = list[dict[str, Any]]
@@ -35,14 +37,21 @@ def module(name: str) -> ModuleType:
     return import_module(f"lapel_device.boards.{name}")
 
 
-def boot(name: str, what: str, config: dict[str, object] | None = None) -> Told:
-    fields = {**config_fields(), "host": "127.0.0.1", **(config or {})}
+@functools.cache
+def boot(name: str, what: str, tamper: bool = False, account: str = "") -> Told:
+    """What the board told of one boot; the same one for every test that asks."""
+    fields = {**config_fields(), "host": "127.0.0.1", "tamper": tamper}
     files = {"/config.json": json.dumps(fields), "/wifi.json": json.dumps(WIFI)}
+    if account:
+        files["/modem.json"] = account
     chain_key = chain_start(K_DEV, DEVICE)
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(files, file)
         file.flush()
-        return run(["boot_device", name, what, file.name, chain_key.hex(), POOL.hex()], 300)
+        text = console(["boot_device", name, what, file.name, chain_key.hex(), POOL.hex()], 300)
+    for secret in (PASSWORD, chain_key.hex(), POOL.hex()):
+        assert secret not in text
+    return told_in(text)
 
 
 def told_of(told: Told, key: str) -> dict[str, Any]:
@@ -193,8 +202,34 @@ def test_parts_that_are_pulled_while_recording_end_the_clip_and_nothing_else(nam
 
 @on_micropython
 def test_an_opened_case_is_an_alarm() -> None:
-    told = boot("fob_pico_w", "tamper", {"tamper": True})
+    told = boot("fob_pico_w", "tamper", tamper=True)
     assert told_of(told, "fault")["alarm"] == RAISED
+
+
+@on_micropython
+@pytest.mark.parametrize("name", NAMES)
+def test_a_boards_parts_say_what_they_are_and_how_they_do(name: str) -> None:
+    told = boot(name, "nothing")
+    parts = told_of(told, "entropy")
+    assert parts["camera"] == "", "nobody has started it"
+    assert (parts["card"], parts["capacity"]) == (("LPL16", 16 << 20) if name in CAMERAS else ("", 0))
+    assert (parts["wifi"], parts["rssi"]) == (1, -60)
+    assert parts["battery"] == 73
+    assert 3900 < parts["millivolts"] < 4000
+    assert parts["entropy"] == 3
+    assert parts["overruns"] == 0
+    assert not parts["modem"], "there is no account"
+    if "motion_sda" in module(name).PINS:
+        assert parts["samples"] >= 150
+        assert parts["mg"] == [0, 0, 1000]
+    assert parts["gnss"] == ("gnss_rx" in module(name).PINS)
+
+
+@on_micropython
+@pytest.mark.parametrize("name", ["pico_w", "fob_esp32s3"])
+def test_a_board_with_a_modems_account_uses_its_modem(name: str) -> None:
+    told = boot(name, "nothing", account=json.dumps({"apn": "iot.example"}))
+    assert told_of(told, "entropy")["modem"]
 
 
 @on_micropython

@@ -46,6 +46,36 @@ def clips() -> None:
                 tell(clip=name, piece=binascii.hexlify(piece).decode())
 
 
+def look_at_parts(board: "Any") -> None:
+    """What a self-test would ask: each part's name, or how it is."""
+    sensor = board.accelerometer()
+    samples = 0
+    if sensor is not None:
+        sensor.start()
+        for _ in range(20):
+            clock.advance(200_000)
+            samples += sensor.read()
+    receiver = board.gnss()
+    if receiver is not None:
+        receiver.start()
+        receiver.stop()
+    tell(
+        card=board.card.name if board.card else "",
+        capacity=board.card.capacity if board.card else 0,
+        camera=board.camera.sensor,
+        rssi=board.wifi.rssi(),
+        wifi=board.wifi.joined,
+        battery=board.battery.read()[0],
+        millivolts=board.battery.millivolts,
+        samples=samples,
+        mg=list(sensor.samples[:3]) if sensor is not None else [],
+        gnss=receiver is not None,
+        modem=board.modem is not None,
+        entropy=len({board.entropy(32) for _ in range(3)}),
+        overruns=getattr(board.microphone, "overruns", 0),
+    )
+
+
 def act(bench: Bench, what: str) -> int:
     """Set up what will happen; returns after how many ms the run ends."""
     if what == "record":
@@ -126,6 +156,8 @@ def main() -> None:
         longest_ms=loop.longest_us() // 1000,
         up=board.network.is_up(),
     )
+    if what == "nothing":
+        look_at_parts(board)
     for at_ms, rgb, vibrating, hertz in bench.shown:
         tell(at=at_ms - begun_ms, rgb=rgb, vibrating=vibrating, hertz=hertz)
     clips()
