@@ -33,6 +33,11 @@ on_micropython = pytest.mark.needs("micropython")
 Told = list[dict[str, Any]]
 
 
+def booted(names: list[str]) -> list[Any]:
+    """One process of the tests for each board: its boots are shared."""
+    return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
+
+
 def module(name: str) -> ModuleType:
     return import_module(f"lapel_device.boards.{name}")
 
@@ -135,7 +140,7 @@ def test_a_fob_says_that_it_has_neither_pictures_nor_sound(name: str) -> None:
 
 
 @on_micropython
-@pytest.mark.parametrize("name", CAMERAS)
+@pytest.mark.parametrize("name", booted(CAMERAS))
 def test_a_camera_records_what_its_parts_gave_and_shows_it(name: str) -> None:
     told = boot(name, "record")
     end = told_of(told, "fault")
@@ -157,7 +162,7 @@ def test_a_camera_records_what_its_parts_gave_and_shows_it(name: str) -> None:
 
 
 @on_micropython
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", booted(NAMES))
 def test_a_hold_of_alarm_raises_it_and_is_shown(name: str) -> None:
     told = boot(name, "alarm")
     end = told_of(told, "fault")
@@ -170,7 +175,7 @@ def test_a_hold_of_alarm_raises_it_and_is_shown(name: str) -> None:
 
 
 @on_micropython
-@pytest.mark.parametrize("name", FOBS)
+@pytest.mark.parametrize("name", booted(FOBS))
 def test_a_fob_refuses_to_record_and_never_says_that_it_does(name: str) -> None:
     told = boot(name, "record")
     end = told_of(told, "fault")
@@ -182,7 +187,7 @@ def test_a_fob_refuses_to_record_and_never_says_that_it_does(name: str) -> None:
 
 
 @on_micropython
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", booted(NAMES))
 def test_a_board_whose_parts_are_all_broken_still_raises_an_alarm(name: str) -> None:
     told = boot(name, "broken")
     end = told_of(told, "fault")
@@ -207,7 +212,7 @@ def test_an_opened_case_is_an_alarm() -> None:
 
 
 @on_micropython
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", booted(NAMES))
 def test_a_boards_parts_say_what_they_are_and_how_they_do(name: str) -> None:
     told = boot(name, "nothing")
     parts = told_of(told, "entropy")
@@ -233,7 +238,7 @@ def test_a_board_with_a_modems_account_uses_its_modem(name: str) -> None:
 
 
 @on_micropython
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", booted(NAMES))
 def test_a_board_comes_up_quickly_and_its_drivers_leave_the_heap_to_the_firmware(name: str) -> None:
     told = boot(name, "nothing")
     begun = told_of(told, "boot_ms")

@@ -9,10 +9,14 @@ pytestmark = pytest.mark.needs("micropython")
 PROGRAMS = sorted(path.stem for path in DEVICE_CODE.glob("*_cases.py"))
 
 
+# One process of the tests for each program: it runs all of the program's cases at once.
 @pytest.mark.parametrize(
     ("program", "case"),
-    [(program, case) for program in PROGRAMS for case in cases(program)],
-    ids=lambda word: str(word),
+    [
+        pytest.param(program, case, marks=pytest.mark.xdist_group(program))
+        for program in PROGRAMS
+        for case in cases(program)
+    ],
 )
 def test_on_the_board(program: str, case: str) -> None:
     judge(program, case)
