@@ -62,6 +62,8 @@ if TYPE_CHECKING:
 ASK_AGAIN_MS = 5_000
 MAX_ASK_AGAIN_MS = 300_000
 STORAGE_AGAIN_MS = 30_000
+REFUSED_MS = 120_000
+"""A release that was given up is not taken for this long: its offer may be repeated before the gateway has heard."""
 TRIAL_MS = 600_000
 """A version on trial that the gateway has not answered for this long restarts: it may be what is wrong."""
 
@@ -102,6 +104,7 @@ class UpdateControl:
         self._offer: UpdateOffer | None = None
         self._filler: SlotFiller | None = None
         self._refused = b""
+        self._refused_ms = 0
         self._troubles = 0
         self._asked_ms = 0
         self._ask_delay_ms = ASK_AGAIN_MS
@@ -112,7 +115,7 @@ class UpdateControl:
 
     @property
     def over(self) -> bool:
-        """Whether this object may go. One that refused a release stays, and remembers which."""
+        """Whether this object may go. One that gave a release up stays for a while, and remembers which."""
         return self._loaded and not self._trial and self._offer is None and not self._refused
 
     @property
@@ -144,6 +147,8 @@ class UpdateControl:
         """Call every 10 to 20 ms; `busy` while the wearer needs the device for something else."""
         if now_ms < self._wait_ms:
             return
+        if self._refused and now_ms - self._refused_ms >= REFUSED_MS:
+            self._refused = b""
         try:
             if not self._loaded:
                 self._begin(now_ms)
@@ -195,7 +200,7 @@ class UpdateControl:
         if not offer.number or offer.release == self._release or offer.release == self._refused:
             return
         if offer.number <= self._number:
-            self._refused = offer.release
+            self._refuse(offer, now_ms)
             self._tell(UPDATE_FAILED, CAUSE_OLDER, offer.number, offer.release, now_ms)
             return
         self._offer = offer
@@ -247,7 +252,7 @@ class UpdateControl:
         if offer is None:
             return
         self._board.log("update: number %d is given up: %s" % (offer.number, error))
-        self._refused = offer.release
+        self._refuse(offer, now_ms)
         for cause in range(1, len(_REASONS)):
             if _REASONS[cause] == error.reason:
                 self._tell(UPDATE_FAILED, cause, offer.number, offer.release, now_ms)
@@ -263,8 +268,12 @@ class UpdateControl:
         self._troubles += 1
         if offer is not None and self._troubles >= _STORAGE_TRIES:
             self._offer = None
-            self._refused = offer.release
+            self._refuse(offer, now_ms)
             self._tell(UPDATE_FAILED, CAUSE_STORAGE, offer.number, offer.release, now_ms)
+
+    def _refuse(self, offer: "UpdateOffer", now_ms: int) -> None:
+        self._refused = offer.release
+        self._refused_ms = now_ms
 
     def _drop(self) -> None:
         if self._filler is not None:

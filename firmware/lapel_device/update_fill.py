@@ -115,7 +115,7 @@ class SlotFiller:
             for _ in self._fetch(manifest_path(self._slot), 0, self._offer.content_at):
                 yield 0
             manifest = self._read_manifest()
-            if manifest.release != self._offer.release:
+            if manifest.release != self._offer.release or manifest.number != self._offer.number:
                 raise ReleaseError(DAMAGED, "another manifest than was offered")
             if self._storage.free_bytes() < manifest.content_bytes + _SPARE_BYTES:
                 raise ReleaseError(NO_ROOM)
@@ -138,7 +138,8 @@ class SlotFiller:
             manifest = self._read_manifest()
         except ReleaseError:
             return None
-        return manifest if manifest.release == self._offer.release else None
+        same = manifest.release == self._offer.release and manifest.number == self._offer.number
+        return manifest if same else None
 
     def _read_manifest(self) -> Manifest:
         file = self._storage.open(manifest_path(self._slot), "rb")

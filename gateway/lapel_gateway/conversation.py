@@ -65,6 +65,8 @@ class Answers:
     """What a batch's hellos and heartbeats led to."""
 
     orders: list[Order] = field(default_factory=list)
+    greeted: list[tuple[Trust, Hello]] = field(default_factory=list)
+    """Hellos that are answered, each device's newest last."""
     heard: list[tuple[Trust, Heartbeat]] = field(default_factory=list)
     """Heartbeats that were news."""
     replayed: list[Trust] = field(default_factory=list)
@@ -117,7 +119,7 @@ def converse(
             answers.heard.append((trust, beat))
             replies.append(reply)
     shown.write(connection, now_ms)
-    _offer(connection, desks, replies, hellos, now_ms)
+    _offer(connection, desks, replies, answers.greeted, now_ms)
     in_contact = [(trust, beat) for trust, beat in answers.heard if desks[trust.name].contact_ms == now_ms]
     note_beats(connection, in_contact, rules, now_ms)
     desks.write(connection)
@@ -126,11 +128,14 @@ def converse(
 
 
 def _offer(
-    connection: sa.Connection, desks: Desks, replies: Sequence[_Reply], hellos: Sequence[SaidHello], now_ms: int
+    connection: sa.Connection,
+    desks: Desks,
+    replies: Sequence[_Reply],
+    greeted: Sequence[tuple[Trust, Hello]],
+    now_ms: int,
 ) -> None:
     """Add the offers of firmware that are due, to each device's last reply."""
-    greeted = {reply.trust.name for reply in replies if reply.clips is not None}
-    newest = {trust.name: (trust, hello) for trust, _, hello in hellos if trust.name in greeted}
+    newest = {trust.name: (trust, hello) for trust, hello in greeted}
     take_hellos(connection, newest.values(), now_ms)
     last = {reply.trust.name: reply for reply in replies}
     offers = offer_updates(connection, desks, [reply.trust for reply in last.values()], now_ms)
@@ -216,6 +221,7 @@ def _take_hellos(
         )
     replies = []
     for trust, _, hello in taken:
+        answers.greeted.append((trust, hello))
         desk = desks[trust.name]
         challenge = desk.challenge or bytes(NONCE_BYTES)
         welcome = Welcome(now_ms, challenge, desk.ledger_to)

@@ -131,7 +131,7 @@ def refused(pair: Updating, made: Release, cause: int) -> None:
     assert pair.board.resets == 0
     asked = len(pair.asks)
     pair.offer(made, 10_000)
-    assert len(pair.asks) == asked, "what was refused once is not fetched again"
+    assert len(pair.asks) == asked, "an offer that is repeated at once is not taken"
     assert {path: content for path, content in pair.slots_content().items() if path.startswith("/a/")} == {
         path: content for path, content in before.items() if path.startswith("/a/")
     }
@@ -192,6 +192,16 @@ def test_another_signed_release_in_the_place_of_the_offered_one_is_refused(pair:
         UpdateBlock(block.release, block.offset, other.data[block.offset : block.offset + len(block.data)])
     ]
     refused(pair, made, CAUSE_DAMAGED)
+
+
+def test_an_older_release_under_a_newer_ones_number_is_refused(pair: Updating) -> None:
+    old = release(6)
+    facts = old.manifest
+    pair.offered = old
+    pair.gateway.say(command.UPDATE_OFFER, UpdateOffer(facts.release, 9, facts.content_at))
+    pair.run(20_000)
+    assert pair.number == 7
+    assert (UPDATE_FAILED, CAUSE_DAMAGED, 9) in pair.said
 
 
 def test_repeated_reordered_and_foreign_blocks_change_nothing(pair: Updating) -> None:

@@ -25,6 +25,7 @@ from lapel_device.settings import SETTINGS_PATH, ConfigError, Settings
 from lapel_device.slots import KEY_PATH, SLOT_A, SLOT_B, SlotState, choose_slot, read_key
 from lapel_device.spool import Spool
 from lapel_device.timekeeper import MAX_WALL_MS, Timekeeper
+from lapel_device.update_fill import read_floor
 from lapel_device.visit_control import VISIT_PATH, VisitControl
 from lapel_protocol.alarm import QUIET, RESOLVED
 from lapel_protocol.crypto import crc32, sha256
@@ -222,6 +223,8 @@ def slots(_scratch: Path) -> Built:
         if running is None:
             return REFUSED
         folder = "/" + "?ab"[running[0]] + "/"
+        if read_floor(card, running[0]) != facts.floor:
+            raise Spoilt("another floor than the manifest's")
         lying = {path[3:]: content for path, content in card.files.items() if path.startswith(folder)}
         if lying != {**good.files, "manifest": good.signed_manifest} or facts.number < before.floor:
             raise Spoilt("firmware was run that nobody signed")

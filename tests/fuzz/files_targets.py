@@ -33,6 +33,7 @@ from lapel_gateway.settings.config import ConfigError, load_config
 from lapel_gateway.settings.template import render_template
 from lapel_gateway.tink import KeysetError, keyset_json, read_keyset
 from lapel_gateway.unseal import KeyRing, check, read_header, unseal
+from lapel_gateway.updates.releases import UpdateError, read_signer
 from lapel_protocol.errors import ProtocolError
 from lapel_protocol.release import RELEASE_HEADER_BYTES, Manifest, ReleaseError, entries
 from lapel_protocol.releasing import open_release
@@ -308,6 +309,9 @@ def secrets(scratch: Path) -> Built:
     def read_raw_key() -> None:
         load_key(path, "raw")
 
+    def read_signers_key() -> None:
+        read_signer(path)
+
     def read_sequences() -> None:
         if not read_pins(path):
             raise CommandError("no sequences")
@@ -322,13 +326,14 @@ def secrets(scratch: Path) -> Built:
         read_hex_key,
         read_raw_key,
         read_sequences,
+        read_signers_key,
     ]
 
     def one(data: bytes) -> int:
         path.write_bytes(data[1:])
         try:
             readers[(data[0] if data else 0) % len(readers)]()
-        except (KeyStoreError, SecretError, CommandError):
+        except (KeyStoreError, SecretError, CommandError, UpdateError):
             return REFUSED
         return READ
 
@@ -350,6 +355,8 @@ def secrets(scratch: Path) -> Built:
         b"\6" + bytes(24),
         b"\7cancel_pin = SLSS\nduress_pin=SLLSLLSL\n",
         b"\7cancel_pin=SLSX",
+        b"\x08" + genuine.organisation().modulus,
+        b"\x08" + bytes(384),
     ]
     return Built(one, seeds)
 

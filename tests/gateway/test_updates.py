@@ -123,12 +123,24 @@ def test_a_device_is_offered_after_its_hello_and_sent_what_it_asks_for(fleet: Fl
     assert fleet.ask(made, len(made.data), 10) == []
 
 
-def test_a_connected_device_is_offered_at_its_next_heartbeat_and_only_once(fleet: Fleet) -> None:
+def test_a_connected_device_is_offered_with_each_heartbeat_until_it_says_that_it_heard(fleet: Fleet) -> None:
     fleet.hello()
     made = release(8)
     number = fleet.begin(made)
-    assert fleet.beat() == [(8, made.manifest.content_at)]
+    for _ in range(2):
+        assert fleet.beat() == [(8, made.manifest.content_at)]
+    fleet.say(UPDATE_BEGUN, CAUSE_NONE, made)
     assert fleet.beat() == []
+    fleet.change(number, ENDED)
+    for _ in range(2):
+        assert fleet.beat() == [(0, 0)]
+    fleet.say(UPDATE_FAILED, CAUSE_REPLACED, made)
+    assert fleet.beat() == []
+
+
+def test_an_offer_that_was_never_heard_is_taken_back_once(fleet: Fleet) -> None:
+    number = fleet.begin(release(8))
+    fleet.hello()
     fleet.change(number, ENDED)
     assert fleet.beat() == [(0, 0)]
     assert fleet.beat() == []

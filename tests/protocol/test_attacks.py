@@ -19,6 +19,8 @@ from lapel_protocol.command import (
     RECEIPT,
     SETTINGS,
     STOP_RECORDING,
+    UPDATE_BLOCK,
+    UPDATE_OFFER,
     VISIT_STATE,
     WELCOME,
     CommandGate,
@@ -53,6 +55,7 @@ from lapel_protocol.report_decoders import decode_location
 from lapel_protocol.reports import ALARM_PANIC, ALARM_TEST, AlarmCancelled, AlarmRaised, AlarmSending, Location
 from lapel_protocol.stream import clip_ikm, segment_nonce
 from lapel_protocol.topics import LANE_EVENT, parse_topic, topic
+from lapel_protocol.updating import UpdateBlock, UpdateOffer
 from tests.protocol.pair import (
     BOOT,
     CLIP,
@@ -481,6 +484,40 @@ def test_visit_state_of_an_earlier_connection_is_refused(pair: DevicePair) -> No
 def test_visit_state_of_an_earlier_boot_is_refused(pair: DevicePair) -> None:
     with pytest.raises(BadMac):
         DevicePair(boot=BOOT + 1).open_command(visit_state(pair, NONCE))
+
+
+def update_offer(pair: DevicePair, nonce: bytes, counter: int = 4) -> bytes:
+    body = UpdateOffer(bytes(range(8)), 7, 448 + 96)
+    return pair.command(UPDATE_OFFER, body.encode(), nonce, counter, WALL_MS + 60_000)
+
+
+def test_replayed_update_offer_is_refused(pair: DevicePair) -> None:
+    """Or whoever has the broker could make a device fetch again what it was told to leave."""
+    gate = CommandGate()
+    gate.hello(NONCE)
+    offered = update_offer(pair, NONCE)
+    admit(pair, gate, offered)
+    none = UpdateOffer(bytes(8), 0, 0).encode()
+    admit(pair, gate, pair.command(UPDATE_OFFER, none, NONCE, 5, WALL_MS + 60_000))
+    with pytest.raises(Replayed):
+        admit(pair, gate, offered)
+
+
+def test_update_offer_of_an_earlier_connection_is_refused(pair: DevicePair) -> None:
+    gate = CommandGate()
+    gate.hello(OLD_NONCE)
+    gate.hello(NONCE)
+    for nonce in (OLD_NONCE, bytes(8)):
+        with pytest.raises(Replayed):
+            admit(pair, gate, update_offer(pair, nonce))
+
+
+def test_update_block_of_another_boot_or_device_is_refused(pair: DevicePair) -> None:
+    block = pair.command(UPDATE_BLOCK, UpdateBlock(bytes(8), 0, b"data").encode())
+    assert pair.open_command(block).payload[12:] == b"data"
+    for other in (DevicePair(boot=BOOT + 1), DevicePair(device=OTHER)):
+        with pytest.raises((BadMac, WrongDevice)):
+            other.open_command(block)
 
 
 def test_command_of_another_device_is_refused(pair: DevicePair) -> None:

@@ -10,7 +10,7 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lapel_device.application import Application
 from lapel_device.keystore import provision_sectors
@@ -27,6 +27,9 @@ from lapel_sim.inprocess.hostile import TRICKS, HostileBroker, Message, Trick
 from lapel_sim.inprocess.network import MemoryNetwork
 from lapel_sim.inprocess.storage import STYLES
 from tests.support.pair import DevicePair
+
+if TYPE_CHECKING:
+    from lapel_device.slots import Running
 
 STEP_MS = 100
 _LOOK_MS = 500  # how often the gateway looks for what humans answered
@@ -57,7 +60,10 @@ class Wearable:
         file.close()
         provision_sectors(self.board.sectors, package.chain_key, package.pool)
         self.raised: set[tuple[int, int]] = set()
+        self.loader: Callable[[], Running | None] = lambda: None
+        """What chooses the firmware at each boot; None where it is not in slots."""
         self._now_ms = 0
+        self._resets = 0
 
     @property
     def name(self) -> str:
@@ -69,7 +75,7 @@ class Wearable:
         self._released_ms = 0
         self._frame_ms = 0
         self.board.clock.now_ms = now_ms
-        self.app = Application(self.board)
+        self.app = Application(self.board, self.loader())
         self.app.boot(0)
 
     def power_cut(self, now_ms: int) -> None:
@@ -97,6 +103,9 @@ class Wearable:
         status = self.app.status()
         if status.alarm_counter:
             self.raised.add((status.alarm_boot, status.alarm_counter))
+        if self.board.resets != self._resets:
+            self._resets = self.board.resets
+            self.power_cut(now_ms)
 
     def spool(self) -> dict[int, bytes]:
         """What is in the device's spool, by clip."""

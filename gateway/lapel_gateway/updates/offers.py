@@ -1,7 +1,7 @@
 """The conversation about updates: what a hello tells, what is offered, the pieces sent, and what devices say of it.
 
 Rules that hold here
-- An offer is desired state: after every hello, and at a heartbeat when what is wanted has changed.
+- An offer is desired state: after every hello, and with each heartbeat until the device has said that it heard.
 - A piece is sent only of the release that the device is wanted to run, when it asks, and within a budget that all
   devices share; what is not sent is asked for again. Nothing is written for it.
 - A device's word about an update is taken once, and an older one never over a newer one.
@@ -43,6 +43,8 @@ BYTES_PER_S = 256 << 10
 
 BURST_BYTES = 128 << 10
 
+UNDER_WAY = ("begun", "ready")
+
 _TOLD = insert(device_firmware)
 _TELL = Direct(
     _TOLD.on_conflict_do_update(
@@ -80,6 +82,14 @@ _STEP = Direct(
         step_boot=sa.bindparam("of_boot"),
         step_counter=sa.bindparam("of_counter"),
     )
+)
+_TAKEN_BACK = Direct(
+    sa.update(device_firmware)
+    .where(
+        device_firmware.c.device == sa.bindparam("of_device"),
+        device_firmware.c.wanted == sa.bindparam("of_release"),
+    )
+    .values(wanted="")
 )
 _END_TRIAL = Direct(
     sa.update(device_firmware).where(device_firmware.c.device == sa.bindparam("of_device")).values(trial=sa.false())
@@ -120,16 +130,21 @@ def take_hellos(connection: sa.Connection, said: Iterable[tuple[Trust, Hello]], 
 def offer_updates(
     connection: sa.Connection, desks: Desks, trusts: Collection[Trust], now_ms: int
 ) -> dict[str, list[Order]]:
-    """Offers for devices whose last one is not what they are wanted to run; each needs the nonce of a hello."""
+    """Offers for devices that have not said that they heard what they are to run; each needs the nonce of a hello."""
     orders: dict[str, list[Order]] = {}
     wants = wanted_by(connection, {trust.name for trust in trusts}) if trusts else {}
     for trust in trusts:
         row, want = wants.get(trust.name, (None, NOTHING))
         desk = desks[trust.name]
-        if row is None or want.paused or want.release == row["wanted"] or desk.nonce is None or row["trial"]:
+        if row is None or want.paused or desk.nonce is None or row["trial"]:
+            continue
+        under_way = row["step_release"] if row["step"] in UNDER_WAY else ""
+        if want.release == row["wanted"] and (not want.release or want.release == under_way):
             continue
         orders[trust.name] = [_offer(desk, trust.device, want, now_ms)]
-        _OFFERED.run(connection, {"of_device": trust.name, "of_release": want.release})
+        # What is taken back counts as offered until the device has said that it heard.
+        if want.release or row["wanted"] != under_way:
+            _OFFERED.run(connection, {"of_device": trust.name, "of_release": want.release})
     return orders
 
 
@@ -153,6 +168,8 @@ def take_update_notes(connection: sa.Connection, notes: Sequence[tuple[Trust, Ev
             "of_counter": found.counter,
         }
         newer = _STEP.run(connection, values)
+        if note.why == CAUSE_REPLACED:
+            _TAKEN_BACK.run(connection, {"of_device": trust.name, "of_release": note.release.hex()})
         if newer and note.what == UPDATE_GOOD:
             _END_TRIAL.run(connection, {"of_device": trust.name})
         if newer and what in GIVEN_UP and note.why != CAUSE_REPLACED:

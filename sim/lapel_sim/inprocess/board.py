@@ -180,6 +180,7 @@ class MemoryBoard:
         self.network = network
         self.watchdog = MemoryWatchdog()
         self.console: list[str] = []
+        self.resets = 0
 
     def accelerometer(self) -> Accelerometer | None:
         return self.sensor
@@ -198,6 +199,7 @@ class MemoryBoard:
 
     def reset(self) -> None:
         self.console.append("reset asked for")
+        self.resets += 1
 
     def lose_power(self) -> None:
         """What is left on the hardware after a cut."""
