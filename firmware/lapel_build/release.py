@@ -93,8 +93,8 @@ TARGETS = {
         Target("esp32s3_cam", "xtensawin", "lapel_device.boards.esp32s3_cam"),
         Target("fob_pico_w", "armv6m", "lapel_device.boards.fob_pico_w"),
         Target("fob_esp32s3", "xtensawin", "lapel_device.boards.fob_esp32s3"),
-        Target("sim", "x64", "lapel_sim.board.from_slot"),
-        Target("sim_disk", "x64", "lapel_sim.board.run_slots", "lapel_sim.board.run_slots"),
+        Target("sim", "x64", "lapel_sim.board.run_slots", "lapel_sim.board.run_slots"),
+        Target("tray", "x64", "lapel_sim.board.from_slot"),
     )
 }
 

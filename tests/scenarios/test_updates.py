@@ -23,7 +23,7 @@ from tests.firmware.releases import signer
 
 from .site import GatewaySite, wall_ms
 
-SIM = TARGETS["sim_disk"]
+SIM = TARGETS["sim"]
 
 
 @cache

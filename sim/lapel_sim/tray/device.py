@@ -20,7 +20,7 @@ from lapel_sim.world import World
 from .board import TrayBoard
 from .kinds import PICO_W, BoardKind
 
-HARDWARE = "sim"
+HARDWARE = "tray"
 """The hardware id that releases for such devices have."""
 
 

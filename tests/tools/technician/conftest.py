@@ -22,7 +22,7 @@ class Bench:
     tray: Tray
     folder: Path
 
-    def release(self, number: int, floor: int = 0, which: int = 0, hardware: str = "sim") -> Path:
+    def release(self, number: int, floor: int = 0, which: int = 0, hardware: str = "tray") -> Path:
         """A release file."""
         path = self.folder / f"{hardware}-{number}-{which}.lapel"
         path.write_bytes(release(number, floor, which, hardware).data)
@@ -43,7 +43,7 @@ class Bench:
 
     def flash(self, number: int, *more: object) -> Result:
         """`lapel device flash` with a release of signer 0 for simulated boards."""
-        named = ("--release", self.release(number), "--signer", self.signer, "--hardware", "sim")
+        named = ("--release", self.release(number), "--signer", self.signer, "--hardware", "tray")
         return self.lapel("device", "flash", *named, *more)
 
 

@@ -15,7 +15,7 @@ from lapel_protocol.releasing import Release
 from lapel_sim.tray.board import TrayBoard
 from lapel_tools.technician.bench import Order
 
-TARGET = TARGETS["sim"]
+TARGET = TARGETS["tray"]
 HARDWARE = TARGET.hardware
 _SOURCES = {
     "lapel_device/__init__.py": "",

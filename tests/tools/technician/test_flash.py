@@ -88,7 +88,7 @@ def test_a_release_of_another_signer_hardware_or_code_or_below_the_floor_writes_
     stranger = bench.lapel("device", "flash", "--release", bench.release(1, which=1), *name)
     assert stranger.status == 2
     assert "is no release of this signer" in stranger.err
-    for hardware, word in (("sim", "is for pico_w, this is sim"), ("pico_w", "this loads 6.3 for 2")):
+    for hardware, word in (("tray", "is for pico_w, this is tray"), ("pico_w", "this loads 6.3 for 2")):
         release = bench.release(1, hardware="pico_w")
         other = bench.lapel("device", "flash", "--release", release, "--hardware", hardware, *name)
         assert other.status == 1
@@ -99,7 +99,7 @@ def test_a_release_of_another_signer_hardware_or_code_or_below_the_floor_writes_
     assert board.flash.read_bytes() == untouched
     board.plug()
     assert (
-        bench.lapel("device", "flash", "--release", bench.release(3, floor=3), "--hardware", "sim", *name).status == 0
+        bench.lapel("device", "flash", "--release", bench.release(3, floor=3), "--hardware", "tray", *name).status == 0
     )
     board.unplug()
     before = board.files()
@@ -186,7 +186,7 @@ def test_ports_shows_what_answers_and_disturbs_nothing_that_runs(bench: Bench) -
     assert rows[running.serial_number]["state"] == "no answer"
     assert running.resets == resets
     asked = bench.lapel("device", "ports", "--ask", running.serial_number, "--json").json[0]
-    assert (asked["hardware"], asked["lapel"]) == ("sim", {"/a": "0.1.0 (1)"})
+    assert (asked["hardware"], asked["lapel"]) == ("tray", {"/a": "0.1.0 (1)"})
     wait_until(lambda: running.resets[-1] == "reset" and running.said.count(b"works") >= 2, 20)
 
 

@@ -44,7 +44,7 @@ def test_the_page_brings_a_board_from_its_box_to_its_firmware(bench: Bench) -> N
     typed(bench, pico, drive=str(drive.folder))
     typed(bench, chip, port=rom.port)
     # The simulated boards run code of their own kind, so they are told what they are.
-    typed(bench, f"{firmware} --hardware sim")
+    typed(bench, f"{firmware} --hardware tray")
     typed(bench, look)
     for board in (first, second):
         board.unplug()

@@ -25,7 +25,7 @@ PLACES = (0.02, 0.35, 0.8, 0.99)
 def test_four_devices_are_flashed_side_by_side_and_then_answer_their_buttons(bench: Bench, world: World) -> None:
     devices = [place(bench, world, f"camera {number}") for number in range(4)]
     release = bench.file("whole.lapel", whole_release().data)
-    order = ("--release", release, "--signer", bench.signer, "--hardware", "sim")
+    order = ("--release", release, "--signer", bench.signer, "--hardware", "tray")
     done = bench.lapel("device", "flash", "--all", *order, "--json")
     assert done.status == 0, done.err
     assert [(row["state"], row["after"]) for row in done.json] == [("flashed", "0.7.0 (7)")] * 4
@@ -40,7 +40,7 @@ def test_a_cable_that_breaks_on_the_way_of_the_whole_firmware_is_mended_by_flash
 ) -> None:
     device = place(bench, world, "camera")
     board = device.board
-    order = Order([whole_release()], modulus_of(signer(0)), "sim")
+    order = Order([whole_release()], modulus_of(signer(0)), "tray")
 
     def flash() -> str:
         (port,) = named_ports([board.serial_number])

@@ -32,7 +32,7 @@ def working(bench: Bench, world: World, name: str) -> TrayDevice:
     """A provisioned device that runs the whole firmware."""
     device = place(bench, world, name)
     release = bench.file("whole.lapel", whole_release().data)
-    order = ("--release", release, "--signer", bench.signer, "--hardware", "sim")
+    order = ("--release", release, "--signer", bench.signer, "--hardware", "tray")
     done = bench.lapel("device", "flash", *order, device.board.serial_number)
     assert done.status == 0, done.out
     device.wait_shown("idle")
