@@ -76,7 +76,7 @@ class Updated:
         rows = self.site.rows(device_firmware)
         return rows[0] if rows else {}
 
-    def wait(self, condition: Any, what: str, timeout_s: float = 60) -> None:
+    def wait(self, condition: Any, what: str, timeout_s: float = 180) -> None:
         self.world.wait_until(condition, timeout_s=timeout_s, what=what)
 
     def roll_out(self, made: Release) -> None:
@@ -114,7 +114,7 @@ def test_a_device_is_updated_over_the_air_and_a_bad_version_rolls_back(world: Wo
     device.wait_shown("recording stopped")
 
     updated.roll_out(built(3, "lapel_device/runtime.py", "\ndef run(", "\nraise ValueError\n\n\ndef run("))
-    updated.wait(lambda: updated.says("rolled_back", 2), "number 3 to be rolled back", 120)
+    updated.wait(lambda: updated.says("rolled_back", 2), "number 3 to be rolled back")
     assert device.boots == 6
     assert [row["kind"] for row in site.rows(notice)].count("update_failed") == 1
     device.hold("ALARM", 2200)
@@ -131,5 +131,5 @@ def test_an_update_whose_power_is_cut_again_and_again_ends_in_the_new_version(wo
         device.cut_power_at("block_write", after)
         device.wait_off(60)
         device.power_on()
-    updated.wait(lambda: updated.says("good", 2), "number 2 to be good", 120)
+    updated.wait(lambda: updated.says("good", 2), "number 2 to be good")
     assert device.console_has("runs number 2 from /b on trial")
