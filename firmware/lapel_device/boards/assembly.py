@@ -16,7 +16,7 @@ from machine import PWM, SPI, Pin, reset, unique_id
 from .bearers import Bearers
 from .buttons import PinButtons
 from .indicator import MOTOR_HZ, Indicator
-from .key_sectors import key_sectors
+from .key_sectors import key_sectors, reserved_sectors
 from .machine_clock import MachineClock
 from .machine_watchdog import MachineWatchdog
 from .net import SocketNetwork
@@ -120,6 +120,11 @@ class MachineBoard:
     def slots(self) -> "contract.Storage | None":
         """The flash's own file system, card or not."""
         return VfsStorage("")
+
+    def reserve_sectors(self) -> "contract.Sectors":
+        """Make the key sectors, once, when the device is provisioned; harmless when they are there. Raises OSError."""
+        self.sectors = reserved_sectors(self._facts["chip"])
+        return self.sectors
 
     def entropy(self, size: int) -> bytes:
         """The chip's own; an RP2040's is weak (contract.Board)."""

@@ -109,6 +109,12 @@ def key_sectors(chip: str) -> FlashSectors:
         return FlashSectors(_NoFlash(), ())
 
 
+def reserved_sectors(chip: str) -> FlashSectors:
+    """The board's key sectors, made now if they were not there. Raises OSError."""
+    flash, own = board_flash(chip)
+    return FlashSectors(flash, (0, 1)) if own else reserve(flash)
+
+
 class _NoFlash:
     """Stands where there is no flash to speak of."""
 

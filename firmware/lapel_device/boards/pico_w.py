@@ -55,7 +55,7 @@ PROFILE = {
     "frame_height": 480,
     "frame_interval_ms": 1000,
     "audio_rate_hz": 16000,
-    "audio_block_bytes": 3200,
+    "audio_block_bytes": 1600,
     "chunk_segments": 1,
     "window_bytes": 16384,
     "storage_reserve_bytes": 1048576,

@@ -48,6 +48,8 @@ def clips() -> None:
 
 def look_at_parts(board: "Any") -> None:
     """What a self-test would ask: each part's name, or how it is."""
+    blocks = board.sectors.blocks
+    assert board.reserve_sectors().blocks == blocks, "they are there"
     sensor = board.accelerometer()
     samples = 0
     if sensor is not None:
@@ -124,11 +126,11 @@ def main() -> None:
     module = __import__("lapel_device.boards." + name, None, None, ("board",))
     bench = Bench(module.BOARD, module.PINS)
     bench.put_files({path: content.encode() for path, content in files.items()})
-    from lapel_device.boards.key_sectors import board_flash, reserve
+    from lapel_device.boards.key_sectors import reserved_sectors
     from lapel_device.keystore import provision_sectors
 
     chain_key, pool = sys.argv[4:6]
-    provision_sectors(reserve(board_flash(module.BOARD["chip"])[0]), bytes.fromhex(chain_key), bytes.fromhex(pool))
+    provision_sectors(reserved_sectors(module.BOARD["chip"]), bytes.fromhex(chain_key), bytes.fromhex(pool))
     for hardware in ("machine", "network", "camera", "select", "socket", "tls", "time"):
         __import__(hardware)  # on a board these cost no heap
     before = live()

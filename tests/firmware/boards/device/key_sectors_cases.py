@@ -4,7 +4,7 @@ import os
 
 import vfs
 
-from lapel_device.boards.key_sectors import FlashSectors, find, key_sectors, reserve
+from lapel_device.boards.key_sectors import FlashSectors, find, key_sectors, reserve, reserved_sectors
 from lapel_device.keystore import KeyStore, KeyStoreFault, provision_sectors
 from lapel_sim.machine_models.clock import clock
 from lapel_sim.machine_models.flash import NorFlash
@@ -157,6 +157,7 @@ def an_esp32_with_a_partition_for_keys_uses_that() -> None:
     keys, files = NorFlash(2), NorFlash(48)
     wiring.parts["partitions"] = {"vfs": files, "keys": keys}
     sectors = key_sectors("esp32s3")
+    assert reserved_sectors("esp32s3").blocks == sectors.blocks
     provision_sectors(sectors, CK, POOL)
     assert CK in bytes(keys.content)
     assert CK not in bytes(files.content)
