@@ -9,10 +9,10 @@ from pathlib import Path
 from lapel_tools.console import CommandError
 from lapel_tools.technician.drives import INFO_NAME, DriveError, read_drive
 from lapel_tools.technician.firmware import FirmwareError, read_release
-from lapel_tools.technician.flash_command import read_signer
 from lapel_tools.technician.images import ImageError, read_image
 from lapel_tools.technician.networks import MAX_FILE_BYTES, read_networks
 from lapel_tools.technician.remembered import ImageMemory
+from lapel_tools.technician.stock import read_signer
 from tests.fuzz import genuine
 from tests.fuzz.files_targets import Unreadable, patched, public_pem
 from tests.fuzz.harness import READ, REFUSED, Built, forged, target

@@ -7,12 +7,14 @@ from functools import partial
 import pytest
 import serial
 
+from lapel_build.release import modulus_of
 from lapel_sim.tray.cable import SILENT
 from lapel_tools.technician.bench import Step, flash_board
 from lapel_tools.technician.link import BoardLink
 from lapel_tools.technician.ports import named_ports
+from tests.tools.command import Lapel
 from tests.tools.technician.conftest import Bench
-from tests.tools.technician.small_firmware import carries, order
+from tests.tools.technician.small_firmware import carries, order, signer
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.needs("micropython")
@@ -190,15 +192,23 @@ def test_ports_shows_what_answers_and_disturbs_nothing_that_runs(bench: Bench) -
     wait_until(lambda: running.resets[-1] == "reset" and running.said.count(b"works") >= 2, 20)
 
 
-def test_ports_knows_the_devices_of_this_gateway(bench: Bench) -> None:
-    board = bench.tray.add()
-    with BoardLink(str(board.port)) as link:
-        link.stop()
-        link.write_file("/config.json", b'{"device": "00112233445566aa"}')
-    row = bench.lapel("device", "ports", "--json").json[0]
-    assert (row["device"], row["known"]) == ("00112233445566aa", "")
-    shown = bench.lapel("device", "ports")
-    assert "00112233445566aa" in shown.out
+def test_the_gateways_own_releases_are_flashed_and_its_devices_known(bench: Bench, lapel: Lapel) -> None:
+    known, stranger = bench.tray.add(), bench.tray.add()
+    nothing = lapel("device", "flash", "--all")
+    assert "what shall be put onto it?" in nothing.err
+    key = bench.file("signer.key", modulus_of(signer(0)))
+    assert lapel("firmware", "publish", bench.release(1), "--key", key).status == 0
+    done = lapel("device", "flash", "--all", "--hardware", "tray", "--json")
+    assert [row["state"] for row in done.json] == ["flashed", "flashed"]
+    device = lapel("device", "provision", "CAM-1", "--out", bench.folder / "package", "--json").json["device"]
+    for board, name in ((known, device), (stranger, "00112233445566aa")):
+        with BoardLink(str(board.port)) as link:
+            link.stop()
+            link.write_file("/config.json", b'{"device": "%s"}' % name.encode())
+    rows = {row["device"]: row["known"] for row in lapel("device", "ports", "--json").json}
+    assert rows == {device: "CAM-1 (active)", "00112233445566aa": "unknown here"}
+    shown = lapel("device", "ports")
+    assert "CAM-1 (active)" in shown.out
 
 
 def test_a_port_that_is_held_is_shown_as_in_use(bench: Bench) -> None:

@@ -10,16 +10,12 @@ from typing import Annotated, Any
 
 import sqlalchemy as sa
 import typer
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import device as devices
 from lapel_gateway.settings.config import ConfigError
-from lapel_protocol.release import SIGNATURE_BYTES
 from lapel_tools.console import (
     FAILED,
     NOT_FOUND,
@@ -36,11 +32,12 @@ from .base import BaseError, put_base
 from .bench import BROKEN, REFUSED, Order, Result, Step, flash_tray
 from .chips import ESP, UF2
 from .drives import INFO_NAME, BootDrive, DriveError, find_drives, read_drive
-from .firmware import FirmwareError, read_release
+from .firmware import FirmwareError
 from .images import BaseImage, ImageError, read_image
 from .link import LinkError
 from .ports import BOOTSEL, Found, SerialPort, is_board, look, named_ports, usb_ports
 from .remembered import ImageMemory
+from .stock import named_releases, published_releases
 
 Target = SerialPort | BootDrive
 
@@ -102,6 +99,7 @@ def flash(
         bool, typer.Option("--even-busy", help="Also a device that was recording or has an alarm latched.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether a changed image is meant.")] = False,
+    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Put MicroPython and the firmware onto boards.
@@ -110,20 +108,24 @@ def flash(
     breaks, a cable or the power: run the same command again. Until all is
     there a device runs what it had before, or says that it has no firmware.
 
+    On the gateway's machine its own published releases are taken where no
+    file is named.
+
     \b
     lapel device flash --image RPI_PICO_W.uf2 /media/you/RPI-RP2
     lapel device flash --release lapel-pico_w-0.4.0.fw --signer firmware.key --all
     """
     memory = ImageMemory()
-    modulus = read_signer(signer) if signer else b""
-    if release and not modulus:
-        raise CommandError("who signed it? Name the public key of your firmware's signer: --signer FILE")
-    if not release and image is None and not base:
-        raise CommandError("what shall be put onto it? --release FILE, --image FILE, or both")
+    with_base = image is not None or base
     try:
-        order = Order([read_release(path, modulus) for path in release or []], modulus, hardware, even_busy)
-        targets = _targets(boards or [], every, image is not None or base)
-        chosen = _image(memory, image, targets) if image is not None or base else None
+        if release:
+            order = Order(*named_releases(release, signer, config), hardware, even_busy)
+        elif with_base:
+            order = Order([], b"")
+        else:
+            order = Order(*published_releases(config), hardware, even_busy)
+        targets = _targets(boards or [], every, with_base)
+        chosen = _image(memory, image, targets) if with_base else None
     except (FirmwareError, ImageError, DriveError) as error:
         raise CommandError(str(error)) from None
     if erase and (chosen is None or chosen.chip.form != ESP):
@@ -133,26 +135,9 @@ def flash(
     results: list[Result] = []
     if chosen is not None:
         targets, results = _put_bases(targets, chosen, erase, memory)
-    if release:
+    if order.releases:
         results += _flash([target for target in targets if isinstance(target, SerialPort)], order, as_json)
     _tell(results, as_json)
-
-
-def read_signer(path: Path) -> bytes:
-    """The modulus of a signer's public key: PEM, or the 384 bytes of a board's /update.key. Raises CommandError."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CommandError(f"{path}: {error.strerror or error}") from None
-    if len(content) == SIGNATURE_BYTES:
-        return content
-    try:
-        key = serialization.load_pem_public_key(content)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise CommandError(f"{path} is no public key in PEM") from None
-    if not isinstance(key, rsa.RSAPublicKey) or key.key_size != 8 * SIGNATURE_BYTES:
-        raise CommandError(f"{path} is no RSA key of {8 * SIGNATURE_BYTES} bits")
-    return key.public_numbers().n.to_bytes(SIGNATURE_BYTES, "big")
 
 
 def _targets(names: Sequence[str], every: bool, with_base: bool) -> list[Target]:
