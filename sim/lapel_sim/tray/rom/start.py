@@ -8,37 +8,18 @@ import os
 import sys
 
 import machine
-import uctypes  # type: ignore[import-not-found,unused-ignore]
 import vfs
+from flash import Flash  # type: ignore[import-not-found,unused-ignore]
 
-BLOCK_BYTES = 4096
-
-
-class Flash:
-    """A board's flash behind the block protocol of MicroPython, read and written in place."""
-
-    def __init__(self, address: int, size: int) -> None:
-        self._content = memoryview(uctypes.bytearray_at(address, size))
-
-    def readblocks(self, block: int, buffer: bytearray, offset: int = 0) -> None:
-        at = block * BLOCK_BYTES + offset
-        buffer[:] = self._content[at : at + len(buffer)]
-
-    def writeblocks(self, block: int, buffer: bytearray, offset: int = 0) -> None:
-        at = block * BLOCK_BYTES + offset
-        self._content[at : at + len(buffer)] = buffer
-
-    def ioctl(self, operation: int, argument: int) -> int:
-        if operation == 6:
-            at = argument * BLOCK_BYTES
-            self._content[at : at + BLOCK_BYTES] = b"\xff" * BLOCK_BYTES
-        return {4: len(self._content) // BLOCK_BYTES, 5: BLOCK_BYTES}.get(operation, 0)
+if os.uname()[4].endswith("ESP32S3"):
+    import esp32  # noqa: F401
+else:
+    import rp2  # noqa: F401
 
 
 def mount() -> None:
     """Put the flash where the host's file system was; an empty flash is formatted, as a board does."""
-    address, size = os.environ_flash()  # type: ignore[attr-defined]
-    flash = Flash(address, size)
+    flash = Flash()
     vfs.umount("/")
     try:
         vfs.mount(vfs.VfsLfs2(flash, progsize=256), "/")
