@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +14,8 @@ from lapel_gateway.devices.cutting import read_cut_off
 from lapel_gateway.durable import write_file
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import device as devices
-from lapel_gateway.registry import Package, RegistryError
+from lapel_gateway.registry import RegistryError
 from lapel_tools.console import (
-    FAILED,
     NOT_FOUND,
     CommandError,
     ConfigOption,
@@ -28,12 +26,12 @@ from lapel_tools.console import (
     warn,
     when,
 )
-from lapel_tools.provisioning import provision_again, provision_device, read_pins
 from lapel_tools.site import Site
-from lapel_tools.technician import handover_commands
-from lapel_tools.technician.networks import read_networks
+from lapel_tools.technician import handover_commands, provision_commands
+from lapel_tools.technician.provision_commands import clips_held, parse_setting, write_labels
 
 app = typer.Typer(help="The devices of this gateway.", no_args_is_help=True)
+provision_commands.install(app)
 handover_commands.install(app)
 
 
@@ -62,54 +60,7 @@ def _add_technician() -> None:
 BENCH_COMMANDS = ("ports", "flash", "settings", "logs", "factory-reset", "shell", "battery")
 _add_technician()
 
-Pins = Annotated[
-    Path | None,
-    typer.Option(help="File with lines cancel_pin=SLSS and duress_pin=SLLS: short and long pushes of RECORD."),
-]
-Tamper = Annotated[bool, typer.Option(help="An opened case is an alarm, on boards that can tell.")]
-Drills = Annotated[
-    bool, typer.Option(help="Both buttons held together raise a drill; otherwise they raise a real alarm.")
-]
-Wifi = Annotated[
-    Path | None,
-    typer.Option(
-        help="File of mode 0600 with Wi-Fi networks, the most preferred first: tables [[network]] with ssid, password "
-        'and security ("wpa2/wpa3", "wpa2" or "wpa3"). By default that of [devices] wifi_file.'
-    ),
-]
-LabelFile = Annotated[Path | None, typer.Option("--label", help="Write the device's label to this PDF, too.")]
 Device = Annotated[str, typer.Argument(help="Id of the device, a beginning of it, or the name of an active one.")]
-
-
-@app.command()
-def provision(
-    name: Annotated[str, typer.Argument(help="The hardware's own name, as printed on its case.")],
-    out: Annotated[
-        Path, typer.Option(help="New folder for the device's package; holds secrets: delete it afterwards.")
-    ],
-    person: Annotated[str, typer.Option(help="Who wears it.")] = "",
-    setting: Annotated[list[str] | None, typer.Option(help="A device setting unlike its default: KEY=NUMBER.")] = None,
-    pins: Pins = None,
-    tamper: Tamper = False,
-    drills: Drills = False,
-    wifi: Wifi = None,
-    label: LabelFile = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Enter a new device and write everything it must be given to a folder (for the simulator's board)."""
-    site = Site(config)
-    settings = dict(_parse_setting(text) for text in setting or [])
-    own = _own(pins, tamper=tamper, drills=drills)
-    package = provision_device(site, name, person, out, now_ms(), settings, own, wifi=_networks(site, wifi))
-    _write_label(site, package, label)
-    copied = site.config.keys.copy_dir is not None
-    if as_json:
-        print_json({"device": package.device.hex(), "name": package.name, "package": str(out), "key_copied": copied})
-    else:
-        typer.echo(f"{package.device.hex()} {package.name}: package in {out}")
-    if not copied:
-        warn("the device's key has no copy off this machine: set [keys] copy_dir, or copy ledger and master key")
 
 
 @app.command("list")
@@ -145,7 +96,7 @@ def list_devices(
             )
             for words in found
         ],
-        "no devices yet: lapel device provision NAME --out DIR",
+        "no devices yet: lapel device provision NAME --port PORT",
     )
 
 
@@ -196,40 +147,7 @@ def found(device: Device, config: ConfigOption = None) -> None:
     site.registry.mark_found(name, now_ms())
     held = clips_held(site, name)
     typer.echo(f"{name} may hand in what it holds{f' ({held} clips when it was last heard of)' if held else ''}")
-    typer.echo(f"then: lapel device reprovision {name} --out DIR")
-
-
-@app.command()
-def reprovision(
-    device: Device,
-    out: Annotated[
-        Path, typer.Option(help="New folder for the device's package; holds secrets: delete it afterwards.")
-    ],
-    lose_clips: Annotated[bool, typer.Option("--lose-clips", help="Even if it still holds clips.")] = False,
-    pins: Pins = None,
-    tamper: Tamper = False,
-    drills: Drills = False,
-    wifi: Wifi = None,
-    label: LabelFile = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Make new keys for a device's hardware: a new device of the same name and settings, the old one retired."""
-    site = Site(config)
-    before = _find(site, device)
-    held = clips_held(site, before)
-    if held and not lose_clips:
-        raise CommandError(
-            f"{before} holds {held} clips that are not here, and new keys are the end of them: leave it switched on "
-            "and in reach until they are, or give them up with --lose-clips"
-        )
-    own = _own(pins, tamper=tamper, drills=drills)
-    package = provision_again(site, before, out, now_ms(), own, _networks(site, wifi))
-    _write_label(site, package, label)
-    if as_json:
-        print_json({"device": package.device.hex(), "name": package.name, "package": str(out), "follows": before})
-    else:
-        typer.echo(f"{package.device.hex()} {package.name}: package in {out}; it follows {before}")
+    typer.echo(f"then: lapel device reprovision {name} --port PORT")
 
 
 @app.command("label")
@@ -242,7 +160,7 @@ def print_label(
     site = Site(config)
     wanted = [_find(site, one) for one in device]
     names = {info.device: info.name for info in site.registry.list()}
-    _write_labels(site, [(one, names[one]) for one in wanted], out)
+    write_labels(site, [(one, names[one]) for one in wanted], out)
     typer.echo(f"wrote {out}")
 
 
@@ -281,7 +199,7 @@ def change_settings(
     """Want other settings on a device; it is told the next time it says hello."""
     site = Site(config)
     found = _find(site, device)
-    changes = dict(_parse_setting(text) for text in setting)
+    changes = dict(parse_setting(text) for text in setting)
     site.registry.change_settings(found, changes)
     typer.echo(f"{found} will be told: {', '.join(f'{key} = {value}' for key, value in changes.items())}")
 
@@ -293,58 +211,12 @@ def _find(site: Site, text: str) -> str:
         raise CommandError(str(error), NOT_FOUND) from None
 
 
-def _own(pins: Path | None, *, tamper: bool, drills: bool) -> dict[str, str | bool]:
-    """What config.json says that only this device has."""
-    own: dict[str, str | bool] = {**read_pins(pins)} if pins else {}
-    if tamper:
-        own["tamper"] = True
-    if drills:
-        own["drills"] = True
-    return own
-
-
-def _networks(site: Site, named: Path | None) -> bytes | None:
-    path = named or site.config.devices.wifi_file
-    return None if path is None else read_networks(path)
-
-
-def _write_label(site: Site, package: Package, out: Path | None) -> None:
-    if out is not None:
-        _write_labels(site, [(package.device.hex(), package.name)], out)
-
-
-def _write_labels(site: Site, devices: list[tuple[str, str]], out: Path) -> None:
-    from lapel_tools.technician.label import Label, render_labels
-
-    settings = site.config
-    labels = [Label(name, one, settings.gateway.organisation, settings.devices.return_to) for one, name in devices]
-    try:
-        out.write_bytes(render_labels(labels))
-    except OSError as error:
-        raise CommandError(f"{out}: {error.strerror}", FAILED) from None
-
-
-def clips_held(site: Site, device: str) -> int:
-    """How many clips a device held when it was last heard of."""
-    with reading(site.engine) as connection:
-        status = connection.execute(sa.select(devices.c.status).where(devices.c.device == device)).scalar_one()
-    return int(json.loads(status).get("clips_held") or 0)
-
-
 def _say_who_cuts(site: Site) -> None:
     kind = site.config.broker.kind
     if kind == "embedded":
         warn("the embedded broker knows no certificates: nobody is cut off at it")
     elif kind == "external":
         warn("put the new access list on your broker: lapel device access-list")
-
-
-def _parse_setting(text: str) -> tuple[str, int]:
-    key, _, value = text.partition("=")
-    try:
-        return key.strip(), int(value)
-    except ValueError:
-        raise CommandError(f"--setting {text}: write KEY=NUMBER") from None
 
 
 def _percent(value: object) -> str | None:

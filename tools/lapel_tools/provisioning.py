@@ -1,6 +1,7 @@
 """Provisioning a device at this gateway: registry, certificate, copy of its key, and the package that it is given.
 
-A device counts as provisioned when its package is written. Whatever fails before leaves a retired entry and no package.
+A device counts as provisioned when it has all that it is given, as a package or over the cable. Whatever fails before
+leaves a retired entry.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import functools
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -31,25 +33,22 @@ from lapel_tools.site import Site
 PIN_NAMES = ("cancel_pin", "duress_pin")
 
 
-def provision_device(
+@contextmanager
+def entered(
     site: Site,
     name: str,
     person: str,
-    out: Path,
     at_ms: int,
     settings: Mapping[str, int] | None = None,
     own: Mapping[str, str | bool] | None = None,
     follows: str | None = None,
-    wifi: bytes | None = None,
-) -> Package:
-    """Enter a device called ``name`` and write its package to the new folder ``out``, key sectors included.
-    ``follows`` is the device that the hardware was until now; it is retired. ``wifi`` is its ``wifi.json``.
+) -> Iterator[Package]:
+    """A new device called ``name``, entered for as long as the block lasts, and from then on if nothing is raised in
+    it; otherwise it is retired. ``follows`` is the device that the hardware was until now; it is retired at once.
 
-    ``own`` are fields of config.json that only this device has, ``read_pins``, ``tamper`` and ``drills``. The package
-    is for the simulator's board. Raises CommandError, RegistryError, KeyStoreError, PkiError.
+    ``own`` are fields of config.json that only this device has, ``read_pins``, ``tamper`` and ``drills``. Raises
+    CommandError, RegistryError, KeyStoreError, PkiError and what the block raises.
     """
-    if out.exists():
-        raise CommandError(f"{out} exists: name a new folder")
     broker = site.config.broker
     host = broker.server_name or broker.host
     if host in ("0.0.0.0", "::"):
@@ -61,19 +60,50 @@ def provision_device(
     package = site.registry.provision(
         name, person, site.organisation, host, broker.port, host, at_ms, at_ms, issue, wanted, follows
     )
-    package = dataclasses.replace(package, config={**package.config, **(own or {})})
     try:
-        _copy_key(site, package, at_ms)
-        package.write(out)
-        if wifi is not None:
-            write_file(out / WIFI_NAME, wifi, 0o600)
-        write_key_sectors(out, package.chain_key, package.pool)
-    except OSError as error:
-        shutil.rmtree(out, ignore_errors=True)
+        try:
+            _copy_key(site, package, at_ms)
+        except OSError as error:
+            raise _unwritten(error, site.config.keys.copy_dir) from None
+        yield dataclasses.replace(package, config={**package.config, **(own or {})})
+    except BaseException:
         site.registry.retire(package.device.hex(), at_ms)
-        where = error.filename or out
-        raise CommandError(f"{where}: {error.strerror or error}; the device was not provisioned", FAILED) from None
+        raise
+
+
+def provision_device(
+    site: Site,
+    name: str,
+    person: str,
+    out: Path,
+    at_ms: int,
+    settings: Mapping[str, int] | None = None,
+    own: Mapping[str, str | bool] | None = None,
+    follows: str | None = None,
+    wifi: bytes | None = None,
+) -> Package:
+    """Enter a device and write its package to the new folder ``out``, key sectors included; ``wifi`` is its
+    ``wifi.json``. The package is for the simulator's board.
+
+    Arguments and errors as those of `entered`.
+    """
+    if out.exists():
+        raise CommandError(f"{out} exists: name a new folder")
+    with entered(site, name, person, at_ms, settings, own, follows) as package:
+        try:
+            package.write(out)
+            if wifi is not None:
+                write_file(out / WIFI_NAME, wifi, 0o600)
+            write_key_sectors(out, package.chain_key, package.pool)
+        except OSError as error:
+            shutil.rmtree(out, ignore_errors=True)
+            raise _unwritten(error, out) from None
     return package
+
+
+def _unwritten(error: OSError, folder: Path | None) -> CommandError:
+    where = error.filename or folder
+    return CommandError(f"{where}: {error.strerror or error}; the device was not provisioned", FAILED)
 
 
 def provision_again(
@@ -88,10 +118,16 @@ def provision_again(
 
     ``own`` and ``wifi``, which nobody here remembers, and errors as those of `provision_device`.
     """
+    name, person, wanted = what_it_was(site, device)
+    return provision_device(site, name, person, out, at_ms, wanted, own, device, wifi)
+
+
+def what_it_was(site: Site, device: str) -> tuple[str, str, dict[str, int]]:
+    """Name, wearer and wanted settings of a device, for the one that follows it."""
     with reading(site.engine) as connection:
         row = connection.execute(sa.select(devices).where(devices.c.device == device)).one()
     wanted = {name: value for name, value in json.loads(row.settings).items() if name != "version"}
-    return provision_device(site, row.name, row.person, out, at_ms, wanted, own, device, wifi)
+    return row.name, row.person, wanted
 
 
 def read_pins(path: Path) -> dict[str, str]:

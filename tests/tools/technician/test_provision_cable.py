@@ -1,0 +1,267 @@
+"""`lapel device provision --port` with real MicroPython boards at the other end of the cable."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lapel_sim.tray.device import TrayDevice
+from lapel_sim.tray.kinds import ESP32S3, PICO_W, BoardKind
+from lapel_sim.tray.tray import Tray
+from lapel_sim.world import World
+from lapel_tools.technician.link import BoardLink
+from tests.tools.command import Lapel, Result
+from tests.tools.technician.placing import UNPROVISIONED, flash, place
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.needs("micropython")
+
+WIFI = '[[network]]\nssid = "Depot"\npassword = "correct horse 9"\n'
+PLACES = int(os.environ.get("LAPEL_PROVISION_BREAKS", "4"))
+"""So many places of a provisioning are broken, in each direction."""
+
+
+@pytest.fixture
+def lapel(bare: Lapel, organisation_key: Path) -> Lapel:
+    """The command beside a gateway whose broker asks for certificates."""
+    made = bare("gateway", "init", "--broker", "mosquitto", "--public-key", organisation_key / "public.pem")
+    assert made.status == 0, made.err
+    return bare
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with World(tmp_path / "world") as made:
+        yield made
+
+
+@pytest.fixture
+def camera(tray: Tray, world: World, tmp_path: Path) -> TrayDevice:
+    """A flashed board that says that it is not provisioned."""
+    device = place(tray, world, tmp_path, "camera")
+    flash([device])
+    wait_until(lambda: device.console_has(UNPROVISIONED), 60)
+    return device
+
+
+def provision(lapel: Lapel, device: TrayDevice, name: str = "camera 1", *more: object) -> Result:
+    return lapel("device", "provision", name, "--port", device.board.serial_number, "--json", *more)
+
+
+def states(lapel: Lapel) -> list[str]:
+    return [row["state"] for row in lapel("device", "list", "--all", "--json").json]
+
+
+def files(device: TrayDevice) -> dict[str, bytes]:
+    """What lies in the flash of a board that is unplugged for it."""
+    device.board.unplug()
+    found = device.board.files()
+    device.board.plug()
+    return found
+
+
+@pytest.mark.parametrize("kind", [PICO_W, ESP32S3], ids=lambda kind: str(kind.name))
+def test_a_flashed_board_becomes_a_device_that_says_who_it_is(
+    lapel: Lapel, tray: Tray, world: World, tmp_path: Path, kind: BoardKind
+) -> None:
+    device = place(tray, world, tmp_path, "camera", kind)
+    flash([device])
+    wifi = tmp_path / "networks.toml"
+    wifi.write_text(WIFI)
+    wifi.chmod(0o600)
+    made = provision(lapel, device, "camera 1", "--wifi", wifi, "--label", "label.pdf")
+    assert made.status == 0, made.err
+    assert made.json["says"] == f"boot 0 of {made.json['device']}"
+    assert len(made.json["fingerprint"]) == 64
+    assert (lapel.folder / "label.pdf").read_bytes().startswith(b"%PDF")
+    device.wait_shown("idle")
+    there = files(device)
+    assert json.loads(there["/config.json"])["device"] == made.json["device"]
+    assert json.loads(there["/wifi.json"]) == [
+        {"ssid": "Depot", "password": "correct horse 9", "security": "wpa2/wpa3"}
+    ]
+    assert {"/tls/ca.der", "/tls/cert.der", "/tls/key.der", "/keys.0", "/keys.1", "/keys.map"} <= set(there)
+    assert not [path for path in there if path.endswith(".new")]
+    [row] = lapel("device", "list", "--json").json
+    assert (row["device"], row["name"]) == (made.json["device"], "camera 1")
+
+
+def test_a_board_that_is_a_device_already_is_left_alone_unless_it_is_retired_or_that_is_asked_for(
+    lapel: Lapel, camera: TrayDevice
+) -> None:
+    first = provision(lapel, camera).json["device"]
+    refused = provision(lapel, camera, "camera 2")
+    assert refused.status == 1
+    assert f"it is {first} already, which is active: lapel device reprovision {first}" in refused.err
+    assert states(lapel) == ["active"]
+    wait_until(lambda: camera.console_has(f"boot 1 of {first}"), 60)
+    other = lapel("device", "reprovision", first, "--port", camera.board.serial_number, "--json")
+    assert other.status == 0, other.err
+    assert other.json["name"] == "camera 1"
+    assert sorted(states(lapel)) == ["active", "retired"]
+    assert lapel("device", "retire", "camera 1").status == 0
+    third = provision(lapel, camera, "camera 3")
+    assert third.status == 0, third.err
+    asked = provision(lapel, camera, "camera 4", "--again")
+    assert asked.status == 0, asked.err
+    assert sorted(states(lapel)) == ["active", "retired", "retired", "retired"]
+    wait_until(lambda: camera.console_has(f"boot 0 of {asked.json['device']}"), 60)
+
+
+def test_a_device_of_another_gateway_is_left_alone_unless_that_is_asked_for(lapel: Lapel, camera: TrayDevice) -> None:
+    with BoardLink(str(camera.board.port)) as link:
+        link.stop()
+        link.write_file("/config.json", b'{"device": "00112233445566aa"}')
+        link.reset()
+    refused = provision(lapel, camera)
+    assert "it is provisioned already, as 00112233445566aa of another gateway; --again" in refused.err
+    assert states(lapel) == []
+    assert provision(lapel, camera, "camera 1", "--again").status == 0
+
+
+def test_another_device_than_the_one_that_is_named_is_left_alone(
+    lapel: Lapel, camera: TrayDevice, tray: Tray, world: World, tmp_path: Path
+) -> None:
+    assert provision(lapel, camera).status == 0
+    made = lapel("device", "provision", "camera 9", "--out", "package")
+    assert made.status == 0
+    refused = lapel("device", "reprovision", "camera 9", "--port", camera.board.serial_number)
+    assert refused.status == 1
+    assert "the board at this port is" in refused.err
+    assert states(lapel) == ["active", "active"]
+
+
+def test_a_latched_alarm_and_clips_that_nobody_else_has_are_left_alone(lapel: Lapel, camera: TrayDevice) -> None:
+    record = bytes.fromhex("000000070000000302")
+
+    def put(path: str, content: bytes) -> None:
+        with BoardLink(str(camera.board.port)) as link:
+            link.stop()
+            link.run("import os\ntry:\n os.mkdir('/spool')\nexcept OSError:pass")
+            link.write_file(path, content)
+            link.reset()
+
+    put("/alarm.0", record + zlib.crc32(record).to_bytes(4, "big"))
+    latched = provision(lapel, camera)
+    assert "an alarm is latched on it (raised, not received yet)" in latched.err
+    put("/alarm.0", b"")
+    put("/spool/00000001.clp", bytes(8192))
+    held = provision(lapel, camera)
+    assert "it holds 1 clips that nobody else has" in held.err
+    assert states(lapel) == []
+    assert "/spool/00000001.clp" in files(camera)
+    done = provision(lapel, camera, "camera 1", "--lose-clips")
+    assert done.status == 0, done.err
+    assert not {"/spool/00000001.clp", "/alarm.0"} & set(files(camera))
+
+
+def test_what_was_the_former_devices_does_not_become_the_new_ones(lapel: Lapel, camera: TrayDevice) -> None:
+    first = provision(lapel, camera).json["device"]
+    camera.wait_shown("idle")
+    before = files(camera)
+    wait_until(lambda: camera.console_has(f"boot 1 of {first}"), 60)
+    with BoardLink(str(camera.board.port)) as link:
+        link.stop()
+        for path in ("/settings.0", "/epochs.0", "/epochs.1", "/journal/leftover", "/leftover"):
+            link.write_file(path, b"x" * 40)
+        link.reset()
+    again = lapel("device", "reprovision", "camera 1", "--port", camera.board.serial_number, "--json")
+    assert again.status == 0, again.err
+    after = files(camera)
+    assert not {"/journal/leftover", "/leftover", "/settings.0"} & set(after)
+    kept = ("/main.py", "/lapel_board.py", "/lapel_loader.mpy", "/update.key", "/slots.0", "/a/manifest")
+    assert {path: after[path] for path in kept} == {path: before[path] for path in kept}
+    for name in ("/tls/key.der", "/tls/cert.der"):
+        assert after[name] != before[name]
+    keys, former = (found["/keys.0"] + found["/keys.1"] for found in (after, before))
+    assert b"LKS1" in keys
+    assert b"LKS1" in former
+    assert keys != former
+
+
+def test_a_board_without_firmware_is_not_entered(lapel: Lapel, tray: Tray) -> None:
+    board = tray.add()
+    bare_board = lapel("device", "provision", "camera 1", "--port", board.serial_number)
+    assert bare_board.status == 1
+    assert "there is no firmware on it: lapel device flash" in bare_board.err
+    nobody = lapel("device", "provision", "camera 1", "--port", "/dev/ttyLAPEL9")
+    assert "there is no such port" in nobody.err
+    assert states(lapel) == []
+
+
+def test_firmware_that_is_not_whole_is_not_provisioned(lapel: Lapel, camera: TrayDevice) -> None:
+    with BoardLink(str(camera.board.port)) as link:
+        link.stop()
+        link.write_file("/a/lapel_device/runtime.mpy", b"spoilt")
+        link.reset()
+    refused = provision(lapel, camera)
+    assert "its firmware is not whole: flash it again" in refused.err
+    assert states(lapel) == []
+
+
+def test_a_name_that_is_taken_changes_nothing_on_the_board(lapel: Lapel, camera: TrayDevice) -> None:
+    assert lapel("device", "provision", "camera 1", "--out", "package").status == 0
+    before = files(camera)
+    refused = provision(lapel, camera)
+    assert "an active device is called 'camera 1'" in refused.err
+    assert files(camera) == before
+
+
+@pytest.mark.parametrize("towards_board", [True, False], ids=["to the board", "from the board"])
+def test_a_break_at_any_byte_leaves_a_retired_entry_and_a_board_that_can_be_provisioned(
+    lapel: Lapel, camera: TrayDevice, towards_board: bool
+) -> None:
+    board = camera.board
+    before = board.cable.counts[towards_board]
+    old = provision(lapel, camera).json["device"]
+    total = board.cable.counts[towards_board] - before
+    for number in range(PLACES):
+        # From where it is looked at to where it has started, the very last bytes among them.
+        place_of = 1 + (total - 200) * (number + 1) // PLACES
+        board.cable.break_at(place_of, towards_board, takes_power=bool(number % 2))
+        broken = lapel("device", "reprovision", "camera 1", "--port", board.serial_number)
+        board.unplug()
+        assert broken.status == 1, (place_of, broken.out)
+        rows = lapel("device", "list", "--all", "--json").json
+        active = [row["device"] for row in rows if row["state"] == "active"]
+        there = board.files()
+        if active:
+            assert active == [old], "it broke before anything was entered"
+            assert json.loads(there["/config.json"])["device"] == old
+        else:
+            assert "/config.json" not in there or number == PLACES - 1
+        at = len(board.said)
+        board.plug()
+        words = f" of {old}" if active else UNPROVISIONED
+        if "/config.json" not in there or active:
+            wait_until(lambda: words.encode() in board.said[at:], 60)  # noqa: B023
+        again: dict[str, Any] = lapel("device", "reprovision", "camera 1", "--port", board.serial_number, "--json").json
+        assert again["good"], again
+        old = again["device"]
+        assert again["says"] == f"boot 0 of {old}"
+        rows = lapel("device", "list", "--all", "--json").json
+        assert [row["device"] for row in rows if row["state"] == "active"] == [old]
+
+
+def test_a_file_of_boards_is_checked_whole_before_anything_is_done(lapel: Lapel) -> None:
+    path = lapel.folder / "tray.csv"
+    for text, words in (
+        ("", "its first line names the columns"),
+        ("board,name,colour\nx,y,z\n", "its first line names the columns"),
+        ("board,name\n", "1 to 200 boards"),
+        ("board,name\nx\n", "line 2: it has another number of columns"),
+        ("board,name\nx,camera 1\nx,camera 2\n", "line 3: its board or its name is in the file already"),
+        ("board,name,person,team\nx,camera 1,,North\n", "name the person, too"),
+        ("board,name\nx,\n", "board and name are needed"),
+    ):
+        path.write_text(text)
+        refused = lapel("device", "provision", "--batch", path)
+        assert (refused.status, words in refused.err) == (2, True), refused.err
+    assert "say NAME and --port PORT, or --batch FILE" in lapel("device", "provision", "camera 1").err
+    assert states(lapel) == []
