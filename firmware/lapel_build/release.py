@@ -95,7 +95,7 @@ TARGETS = {
         Target("fob_esp32s3", "xtensawin", "lapel_device.boards.fob_esp32s3"),
         Target("sim", "x64", "lapel_sim.board.run_slots", "lapel_sim.board.run_slots"),
         Target("tray", "x64", "lapel_sim.board.from_slot"),
-        Target("tray", "x64", "lapel_sim.board.on_flash"),
+        Target("bench", "x64", "lapel_sim.board.on_flash"),
     )
 }
 

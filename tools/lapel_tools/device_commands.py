@@ -13,6 +13,7 @@ from lapel_gateway.describe import device_words
 from lapel_gateway.devices.cutting import read_cut_off
 from lapel_gateway.durable import write_file
 from lapel_gateway.ledger import reading
+from lapel_gateway.ledger.schema import DEVICE_LOST
 from lapel_gateway.ledger.schema import device as devices
 from lapel_gateway.registry import RegistryError
 from lapel_tools.console import (
@@ -143,7 +144,7 @@ def lost(
 def found(device: Device, config: ConfigOption = None) -> None:
     """A lost device is in hand again: let it hand in what it holds. For further use it is provisioned anew."""
     site = Site(config)
-    name = _find(site, device)
+    name = _find_lost(site, device)
     site.registry.mark_found(name, now_ms())
     held = clips_held(site, name)
     typer.echo(f"{name} may hand in what it holds{f' ({held} clips when it was last heard of)' if held else ''}")
@@ -202,6 +203,12 @@ def change_settings(
     changes = dict(parse_setting(text) for text in setting)
     site.registry.change_settings(found, changes)
     typer.echo(f"{found} will be told: {', '.join(f'{key} = {value}' for key, value in changes.items())}")
+
+
+def _find_lost(site: Site, text: str) -> str:
+    """As `_find`, but a lost device is found by its name, too, where one alone has it."""
+    named = [info.device for info in site.registry.list() if info.state == DEVICE_LOST and info.name == text]
+    return named[0] if len(named) == 1 else _find(site, text)
 
 
 def _find(site: Site, text: str) -> str:

@@ -16,7 +16,7 @@ from lapel_tools.technician.bench import Order, flash_tray
 from lapel_tools.technician.ports import named_ports
 from tests.tools.technician.small_firmware import signer
 
-HARDWARE = "tray"
+HARDWARE = "bench"
 UNPROVISIONED = "out of service: /config.json is missing"
 
 

@@ -59,10 +59,13 @@ def states(lapel: Lapel) -> list[str]:
 
 
 def files(device: TrayDevice) -> dict[str, bytes]:
-    """What lies in the flash of a board that is unplugged for it."""
-    device.board.unplug()
-    found = device.board.files()
-    device.board.plug()
+    """What lies in the flash of a board that is unplugged for it; it runs again afterwards."""
+    board = device.board
+    board.unplug()
+    found = board.files()
+    at = len(board.said)
+    board.plug()
+    wait_until(lambda: any(words in board.said[at:] for words in (b"boot ", b"out of service", b"flash this")), 60)
     return found
 
 
@@ -189,7 +192,7 @@ def test_a_board_without_firmware_is_not_entered(lapel: Lapel, tray: Tray) -> No
     board = tray.add()
     bare_board = lapel("device", "provision", "camera 1", "--port", board.serial_number)
     assert bare_board.status == 1
-    assert "there is no firmware on it: lapel device flash" in bare_board.err
+    assert "there is no firmware on it that makes its drivers: lapel device flash" in bare_board.err
     nobody = lapel("device", "provision", "camera 1", "--port", "/dev/ttyLAPEL9")
     assert "there is no such port" in nobody.err
     assert states(lapel) == []
@@ -202,6 +205,7 @@ def test_firmware_that_is_not_whole_is_not_provisioned(lapel: Lapel, camera: Tra
         link.reset()
     refused = provision(lapel, camera)
     assert "its firmware is not whole: flash it again" in refused.err
+    assert "/config.json" not in files(camera)
     assert states(lapel) == []
 
 

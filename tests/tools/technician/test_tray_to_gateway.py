@@ -43,7 +43,7 @@ def test_four_boards_are_flashed_provisioned_and_work_with_the_gateway(
 ) -> None:
     with World(tmp_path / "world") as world:
         devices = [place(tray, world, tmp_path, name) for name in NAMES]
-        release, key = tmp_path / "tray.lapel", tmp_path / "signer.pem"
+        release, key = tmp_path / "bench.lapel", tmp_path / "signer.pem"
         release.write_bytes(whole_release().data)
         write_public_key(key)
         flashed = bare("device", "flash", "--all", "--release", release, "--signer", key, "--hardware", HARDWARE)

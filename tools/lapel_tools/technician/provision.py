@@ -24,6 +24,7 @@ from .condition import Condition, read_condition
 from .identity import IdentityError, Say, clear, clear_clips, give, given_of, withdraw
 from .link import BoardError, BoardLink, LinkError
 from .ports import BoardFacts, SerialPort, read_facts, wait_for_port
+from .session import take_board
 from .survey import survey
 
 START_TIMEOUT_S = 60.0
@@ -31,7 +32,6 @@ START_TIMEOUT_S = 60.0
 
 _RETURN_TIMEOUT_S = 5.0
 _ATTEMPTS = 5
-_STARTS = 2
 _OUT_OF_SERVICE = b"out of service:"
 _NO_FIRMWARE = b"flash this device"
 
@@ -83,8 +83,11 @@ def provision_board(
     say("looking")
     with _stopped(port) as link:
         try:
+            has_board = take_board(link)
             condition = read_condition(link)
             facts = read_facts(link)
+            if not has_board:
+                raise Refused("there is no firmware on it that makes its drivers: lapel device flash")
             _check(condition, facts, wishes, state_of)
             if facts.device or condition.unsent:
                 clear_clips(link)
@@ -136,8 +139,6 @@ def _stopped(port: SerialPort) -> BoardLink:
 def _check(condition: Condition, facts: BoardFacts, wishes: Wishes, state_of: StateOf) -> None:
     if facts.chip is None:
         raise Refused(f"this is a {facts.machine}, which is no board of ours")
-    if not facts.hardware or not facts.slots:
-        raise Refused("there is no firmware on it: lapel device flash")
     if condition.alarm and not wishes.even_busy:
         raise Refused(
             f"{'a drill' if condition.drill else 'an alarm'} is latched on it ({condition.alarm}): see to whoever "
@@ -181,20 +182,16 @@ def _withdraw(link: BoardLink) -> None:
 
 def _start(link: BoardLink, port: SerialPort, device: str) -> str:
     """Start the device, until it says who it is. Raises LinkError and IdentityError."""
-    booted = f" of {device}".encode()
-    lines: list[str] = []
-    for left in reversed(range(_STARTS)):
-        try:
-            lines = link.restart((booted, _OUT_OF_SERVICE, _NO_FIRMWARE), START_TIMEOUT_S)
-            break
-        except LinkError:
-            # A watchdog that its firmware left behind may cut the first start short.
-            now = wait_for_port(port.serial_number, _RETURN_TIMEOUT_S) if left else None
-            if now is None:
-                raise
-            link.close()
-            link = BoardLink(now.device)
-            link.stop(fresh=False)
+    endings = (f" of {device}".encode(), _OUT_OF_SERVICE, _NO_FIRMWARE)
+    try:
+        lines = link.restart(endings, START_TIMEOUT_S)
+    except LinkError:
+        # A watchdog that its firmware left behind may cut the first start short; it starts a second time then.
+        now = wait_for_port(port.serial_number, _RETURN_TIMEOUT_S)
+        if now is None:
+            raise
+        with BoardLink(now.device) as again:
+            lines = again.listen(endings, START_TIMEOUT_S)
     said = [line for line in lines if re.search(rf"\bboot \d+ of {device}$", line)]
     if not said:
         last = next((line for line in reversed(lines) if line.strip()), "nothing")
