@@ -51,6 +51,20 @@ class SplitStorage:
             except OSError:
                 wait_ms(10)
 
+    def format(self) -> None:
+        """Make a FAT file system on the card; everything on it is lost. For a technician: it takes seconds.
+
+        Raises OSError: without a card, or when it does not take it. Mounted again by the next use.
+        """
+        if not self._card.ready:
+            raise OSError(_ENODEV)
+        if self.mounted:
+            self.mounted = False
+            vfs.umount(MOUNT_POINT)
+        vfs.VfsFat.mkfs(self._card)  # type: ignore[arg-type,unused-ignore]
+        self._card.sync()
+        self._failed = None
+
     def open(self, path: str, mode: str) -> "Any":
         """See contract.Storage."""
         return self._at(path).open(path, mode)

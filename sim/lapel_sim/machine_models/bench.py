@@ -16,6 +16,7 @@ from lapel_sim.chips.sdcard import SdCardChip
 
 from .clock import clock
 from .esp_camera import SensorPart
+from .faults import Misuse
 from .flash import NorFlash
 from .i2s import MicrophonePart
 from .radio import AccessPoint, Air
@@ -92,6 +93,20 @@ class Bench:
         wiring.parts["uart%d" % self._number(name)] = peer
         return peer
 
+    def set(self, wanted: "dict[str, Any]") -> None:
+        """Faults and conditions by name, as a test outside of this process sends them:
+        `{"card": {"present": false}, "camera": {"never_done": true}, "cell_mv": 0}`. Misuse for a name that is none.
+        """
+        for name, value in wanted.items():
+            if not isinstance(value, dict):
+                _set(self, name, value)
+                continue
+            part = getattr(self, name, None)
+            if part is None:
+                raise Misuse("this board has no %s" % name)
+            for attribute, setting in value.items():
+                _set(part, attribute, setting)
+
     # -- what a person does -----------------------------------------------------------------------------------------
 
     def press(self, button: str, at_ms: int, for_ms: int) -> None:
@@ -157,6 +172,12 @@ class _Bare:
 
     def ioctl(self, operation: int, argument: int) -> int:
         return {4: self._card.blocks, 5: 512}.get(operation, 0)
+
+
+def _set(part: object, name: str, value: object) -> None:
+    if not hasattr(part, name):
+        raise Misuse("%s has no %s" % (type(part).__name__, name))
+    setattr(part, name, value)
 
 
 def _moved(path: str) -> str:

@@ -88,11 +88,10 @@ def act(bench: Bench, what: str) -> int:
         bench.press("alarm_button", 1000, 2500)
         return 8_000
     if what == "broken":
-        for part in (bench.card, bench.camera, bench.sensor, bench.microphone):
-            if part is not None:
-                part.present = False
-        bench.cell_mv = 0
-        bench.point.up = False
+        bench.set({"cell_mv": 0, "point": {"up": False}})
+        for name in ("card", "camera", "sensor", "microphone"):
+            if getattr(bench, name) is not None:
+                bench.set({name: {"present": False}})
         bench.press("record_button", 1000, 1800)
         bench.press("alarm_button", 5000, 2500)
         return 10_000

@@ -167,3 +167,14 @@ def a_sleep_costs_the_test_nothing_and_is_exact() -> None:
     before = time.ticks_ms()  # type: ignore[attr-defined,unused-ignore]
     time.sleep_ms(90_000)  # type: ignore[attr-defined,unused-ignore]
     assert time.ticks_diff(time.ticks_ms(), before) == 90_000  # type: ignore[attr-defined,unused-ignore]
+
+
+def a_fault_that_no_part_of_the_board_can_have_is_misuse() -> None:
+    from lapel_device.boards import fob_pico_w
+    from lapel_sim.machine_models.bench import Bench
+
+    bench = Bench(fob_pico_w.BOARD, fob_pico_w.PINS)
+    bench.set({"cell_mv": 3300, "point": {"up": False}, "flash": {"broken": True}})
+    assert (bench.cell_mv, bench.point.up, bench.flash.broken) == (3300, False, True)
+    misuses(bench.set, {"card": {"present": False}})
+    misuses(bench.set, {"point": {"upp": False}})

@@ -137,3 +137,14 @@ def a_card_without_a_file_system_is_said() -> None:
         assert not storage.mounted
         assert rig.lines[-1] == "the card has no file system"
         rig.storage.mounted = False
+        storage.format()
+        write(storage, "/spool/00000001.clp", bytes(100))
+        assert storage.mounted
+        storage.format()
+        assert storage.size("/spool/00000001.clp") == -1
+        rig.storage.mounted = storage.mounted
+
+
+def a_board_without_a_card_has_nothing_to_format() -> None:
+    with Rig(present=False) as rig:
+        fails_with(19, rig.storage.format)
