@@ -32,7 +32,6 @@ EXEMPT = {
     r"lapel_gateway\.alarms\.response\.read_(alarms|report)": "reads the gateway's own ledger",
     r"lapel_gateway\.channels\.health\.read_health": "reads the gateway's own ledger",
     r"lapel_gateway\.devices\.cutting\.read_cut_off": "reads the gateway's own ledger",
-    r"lapel_device\.update_fill\.read_floor": "reads a manifest again that the loader verified at this boot",
     r"lapel_tools\.technician\.(condition|contents|link|ports|survey)\..*": (
         "asks a board over its cable: tests/tools/technician breaks that at every byte, and has boards answer nonsense"
     ),
