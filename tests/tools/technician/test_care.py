@@ -1,10 +1,18 @@
 """What a technician does on a bad day, with devices that run the real firmware."""
 
+import os
+import select
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
 import pytest
 
 from lapel_sim.tray.device import TrayDevice
 from lapel_sim.tray.tray import Tray
 from lapel_sim.world import World
+from lapel_tools.technician.link import BoardLink
 from tests.tools.technician.conftest import Bench
 from tests.tools.technician.working_devices import working
 from tests.waiting import wait_until
@@ -90,6 +98,36 @@ def test_battery_is_read_by_the_devices_own_driver(bench: Bench, world: World) -
     shown = bench.lapel("device", "battery", device.board.serial_number, "--ask", "--json")
     assert shown.json["battery_percent"] == 63
     device.wait_shown("idle")
+
+
+def test_a_shell_is_mpremotes_own_prompt_and_the_board_starts_again_after_it(bench: Bench, tray: Tray) -> None:
+    board = tray.add()
+    with BoardLink(str(board.port)) as link:
+        link.stop()
+        link.reset()
+    wait_until(lambda: board.resets[-1:] == ["reset"] and board.port is not None, 20)
+    terminal, inside = os.openpty()
+    command = [str(Path(sys.executable).parent / "lapel"), "device", "shell", str(board.port), "--yes"]
+    shell = subprocess.Popen(command, stdin=inside, stdout=inside, stderr=inside, start_new_session=True)
+    os.close(inside)
+    shown = bytearray()
+
+    def shows(words: bytes) -> bool:
+        with suppress(OSError):
+            while select.select([terminal], [], [], 0)[0]:
+                shown.extend(os.read(terminal, 4096))
+        return words in shown
+
+    wait_until(lambda: shows(b"Ctrl-] "), 60)
+    os.write(terminal, b"print(6*7)\r")
+    wait_until(lambda: shows(b"\n42"), 20)
+    os.write(terminal, b"\x1d")
+    wait_until(lambda: shows(b"") and shell.poll() is not None, 60)
+    os.close(terminal)
+    assert shell.returncode == 0, bytes(shown)
+    assert b"can read the device's keys" in shown
+    assert "watchdog" not in board.resets
+    assert board.resets[-1] == "reset"
 
 
 def test_a_shell_needs_a_terminal_and_a_board_without_firmware_has_no_drivers(bench: Bench, tray: Tray) -> None:

@@ -113,13 +113,17 @@ def shell(port: Port, ask: AskOption = False, even_busy: BusyOption = False, yes
             raise CommandError("the device was left alone")
     with _session(port, ask, even_busy, starts_again=False) as device:
         place = device.port
-        device.link.leave_raw()
+        if not device.link.leave_raw():
+            warn("its watchdog restarts the device in a few seconds, and ends this")
         device.link.close()
         status = subprocess.call([sys.executable, "-m", "mpremote", "connect", place.device, "repl"])
+    # One that restarted meanwhile has another port, or works already.
+    place = wait_for_port(place.serial_number, _RETURN_TIMEOUT_S) or place
     try:
         with BoardLink(place.device) as link:
-            link.stop(fresh=False)
-            link.reset()
+            if link.is_idle():
+                link.stop(fresh=False)
+                link.reset()
     except LinkError as error:
         raise CommandError(f"{error}; start it by hand, it does not work now", FAILED) from None
     if status:

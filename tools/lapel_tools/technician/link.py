@@ -46,6 +46,11 @@ _WIRE_ERRORS = (errno.EIO, errno.ENXIO, errno.ENODEV, errno.EBADF, errno.EPIPE)
 _PROMPT = b">>> "
 _RAW = b"raw REPL; CTRL-B to exit\r\n>"
 _SOFT_REBOOT = b"soft reboot\r\n"
+_KEEP_FED = """\
+from machine import Timer
+try:_t=Timer(-1,mode=Timer.PERIODIC,period=2000,callback=lambda t:_w.feed())
+except ValueError:_t=Timer(0,mode=Timer.PERIODIC,period=2000,callback=lambda t:_w.feed())
+"""
 _ARM = f"""\
 import machine
 try:
@@ -89,8 +94,12 @@ class BoardLink:
     """One session with one board. Use it in a `with`; leaving it only closes the port."""
 
     def __init__(self, port: str) -> None:
-        """Open the port, which interrupts nothing. Raises LinkError."""
+        """Open the port, which interrupts nothing. Raises LinkError.
+
+        `guards` may be set to False for a board whose program has not begun a watchdog: none is begun then.
+        """
         self.port = port
+        self.guards = True
         self._fed = 0.0
         self._armed = False
         try:
@@ -163,6 +172,9 @@ class BoardLink:
     def _arm(self) -> None:
         """Have the watchdog run, so that it can be fed, and so that a board left alone comes back by itself."""
         self._armed = False
+        if not self.guards:
+            self._transport.exec("_w = None")
+            return
         self._transport.exec(_ARM)
         self._armed = bool(self._transport.eval("_w is not None"))
         self._fed = time.monotonic()
@@ -222,11 +234,17 @@ class BoardLink:
                 line.timeout = READ_TIMEOUT_S
         return printable(heard)
 
-    def leave_raw(self) -> None:
-        """Give a person the prompt. Raises LinkError."""
+    def leave_raw(self) -> bool:
+        """Give a person the prompt; False where the watchdog will soon take it away. Raises LinkError."""
+        fed = not self._armed
+        with suppress(BoardError):
+            if self._armed:
+                self.run(_KEEP_FED)
+                fed = True
         with self._guarded("went away"):
             self._transport.exit_raw_repl()
             self._transport.read_until(1, _PROMPT, timeout=READ_TIMEOUT_S)
+        return fed
 
     def lines(self, end: float | None) -> Iterator[str]:
         """What the board prints, a line at a time, until the monotonic time `end`. Raises LinkError."""

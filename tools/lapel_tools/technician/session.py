@@ -73,6 +73,7 @@ def stopped(name: str, interrupt: bool, even_busy: bool = False, starts_again: b
         ran = not link.is_idle()
         if ran and not interrupt:
             raise SessionError(f"{port.device}: it runs a program, or is silent; --ask interrupts it for a moment")
+        link.guards = ran or starts_again
         link.stop(fresh=False)
         try:
             has_board = take_board(link)
