@@ -136,7 +136,7 @@ def test_the_page_brings_a_board_from_its_firmware_to_a_shoulder_and_back(
             for device in devices:
                 wait_until(lambda: bool(follower.rows()[device.name]["boot"] is not None), TIMEOUT_S)  # noqa: B023
             in_contact(follower, devices[0])
-            tested(follower)
+            put_test_on_record(follower)
             follower.does(issue)
             assert follower.rows()["camera 1"]["person"] == "Dana Osei"
             follower.does(take_back)
@@ -156,7 +156,7 @@ def in_contact(follower: Follower, device: TrayDevice) -> None:
     wait_until(lambda: bool(follower.rows()[device.name]["status"] or {}), TIMEOUT_S)
 
 
-def tested(follower: Follower) -> None:
+def put_test_on_record(follower: Follower) -> None:
     """A self-test on record, as whoever tested the device left it."""
     site = Site(follower.folder / "lapel.toml")
     report = [{"name": "light", "outcome": PASSED, "found": "seen"}]

@@ -90,13 +90,9 @@ for e in list(os.ilistdir('/')):
 _SECTORS = """\
 import sys
 sys.path.insert(0,{folder!r})
-from lapel_device.boards.key_sectors import board_flash,reserve
+from lapel_device.boards.key_sectors import reserved_sectors
 from lapel_device.keystore import provision_sectors
-_f,_o=board_flash({chip!r})
-if _o:
- from lapel_device.boards.key_sectors import FlashSectors
- _k=FlashSectors(_f,(0,1))
-else:_k=reserve(_f)
+_k=reserved_sectors({chip!r})
 """
 _BLANK = """\
 from lapel_device.keystore import KeyStore
