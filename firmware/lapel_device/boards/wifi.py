@@ -32,7 +32,9 @@ _PAUSED = 3
 
 
 class WifiStation:
-    """`joined`: the number of the network that it is in, from 1; 0 = none."""
+    """`joined`: the number of the network that it is in, from 1; 0 = none. `told`: what has failed since it was last
+    joined, a line each.
+    """
 
     def __init__(self, wlan: "WLAN", networks: "list[Network]", log: "Callable[[str], None]") -> None:
         self._wlan = wlan
@@ -43,7 +45,7 @@ class WifiStation:
         self._looked = ticks_add(self._since, -LOOK_MS)
         self._at = 0
         self._pause_ms = PAUSE_MS
-        self._told = ""
+        self.told = ""
         self.joined = 0
 
     @property
@@ -84,7 +86,7 @@ class WifiStation:
                 self._state = _JOINED
                 self.joined = self._at + 1
                 self._pause_ms = PAUSE_MS
-                self._told = ""
+                self.told = ""
                 self._log("Wi-Fi network %d joined" % self.joined)
         elif self._state == _JOINED:
             self._log("Wi-Fi network %d lost" % self.joined)
@@ -145,8 +147,8 @@ class WifiStation:
             return
 
     def _tell(self, what: str) -> None:
-        if what not in self._told:
-            self._told += what + "\n"
+        if what not in self.told:
+            self.told += what + "\n"
             self._log(what)
 
 
