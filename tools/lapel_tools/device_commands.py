@@ -41,7 +41,7 @@ app.command()(wiring)
 def _add_technician() -> None:
     """Add the work at a bench; without what it needs, which a gateway does not, the commands say so."""
     try:
-        from lapel_tools.technician import care_commands, flash_command
+        from lapel_tools.technician import care_commands, flash_command, self_test_command
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("lapel"):
             raise
@@ -56,11 +56,12 @@ def _add_technician() -> None:
     else:
         app.command()(flash_command.ports)
         app.command()(flash_command.flash)
+        app.command()(self_test_command.selftest)
         for name in ("settings", "logs", "factory-reset", "shell", "battery"):
             app.command(name)(getattr(care_commands, name.replace("-", "_")))
 
 
-BENCH_COMMANDS = ("ports", "flash", "settings", "logs", "factory-reset", "shell", "battery")
+BENCH_COMMANDS = ("ports", "flash", "selftest", "settings", "logs", "factory-reset", "shell", "battery")
 _add_technician()
 
 Device = Annotated[str, typer.Argument(help="Id of the device, a beginning of it, or the name of an active one.")]

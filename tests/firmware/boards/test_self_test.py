@@ -169,6 +169,12 @@ def test_the_keys_of_a_provisioned_board_are_as_they_were(board: str) -> None:
     assert ran.outcomes["storage.key_sectors"] == ("passed", "", "one valid key image, made for epoch 0")
 
 
+def test_a_test_that_takes_long_gives_a_sign_every_second() -> None:
+    ran = run("fob_pico_w", "silent_receiver", ("senses.gnss",))
+    assert ran.longest_ms > 10_000
+    assert ran.text.splitlines().count(".") >= ran.longest_ms // 1000 - 4
+
+
 def test_nothing_that_a_self_test_says_has_a_secret_in_it() -> None:
     said = "".join(run(board, "", EVERY).text for board in BOARDS)
     said += "".join(run(board, fault, (test,)).text for board, fault, test, _ in FAULTS)

@@ -11,7 +11,7 @@ Never imported by the firmware when it runs. Rules that hold here:
 
 import gc
 import sys
-from time import sleep_ms  # type: ignore[attr-defined,unused-ignore]
+from time import sleep_ms, ticks_diff, ticks_ms  # type: ignore[attr-defined,unused-ignore]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 _STEP_MS = 50
 _TICKS_MASK = (1 << 30) - 1
+_SIGN_MS = 1000
 _NAMES = {2: "ENOENT", 5: "EIO", 12: "ENOMEM", 19: "ENODEV", 28: "ENOSPC", 30: "EROFS", 110: "ETIMEDOUT"}
+
+_said = ticks_ms()
 
 
 def passed(found: str) -> "Outcome":
@@ -69,10 +72,19 @@ def number_of(error: OSError) -> int:
     return number if isinstance(number, int) else 0
 
 
+def feed(board: "Any") -> None:
+    """Feed the watchdog, and let whoever waits for the outcome know every second that it goes on."""
+    global _said
+    board.watchdog.feed()
+    if ticks_diff(ticks_ms(), _said) >= _SIGN_MS:
+        _said = ticks_ms()
+        print(".")  # noqa: T201 - the console is how the tool is told
+
+
 def pause(board: "Any", ms: int) -> None:
     """Wait, with the watchdog fed."""
     while ms > 0:
-        board.watchdog.feed()
+        feed(board)
         sleep_ms(min(ms, _STEP_MS))
         ms -= _STEP_MS
 

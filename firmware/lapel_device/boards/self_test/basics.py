@@ -4,7 +4,7 @@ from cryptolib import aes  # type: ignore[import-not-found,unused-ignore]
 
 from lapel_protocol.crypto import AesCtr, Mac, equal, hkdf, sampled, sha256
 
-from . import failed, name_of, passed, pause, provisioned, since_ms, skipped
+from . import failed, feed, name_of, passed, pause, provisioned, since_ms, skipped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _counter_mode(board: "Any") -> bool:
     cipher = AesCtr(key)
     place = bytearray(_LONGEST_BYTES + 32)
     for offset in _OFFSETS:
-        board.watchdog.feed()
+        feed(board)
         for size in range(_LONGEST_BYTES + 1):
             for at in range(len(place)):
                 place[at] = at & 0xFF
@@ -95,7 +95,7 @@ def entropy(board: "Any") -> "Outcome":
     row = longest = ones = 0
     before = b""
     for _ in range(_ENTROPY_READS):
-        board.watchdog.feed()
+        feed(board)
         data = board.entropy(_ENTROPY_BYTES)
         if len(data) != _ENTROPY_BYTES or equal(data, before):
             return failed("repeats", "two readings are alike")

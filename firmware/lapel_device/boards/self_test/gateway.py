@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Bytes = bytes | bytearray | memoryview
 
 _POLL_MS = 10
-_LOOK_EVERY = 10
+_LOOK_EVERY = 5
 _MOST_TEXT = 100
 _NEVER_MS = 1 << 40
 

@@ -6,7 +6,7 @@ Whether a picture shows anything, whoever fetches it judges (`piece`).
 import asyncio
 from binascii import b2a_base64
 
-from . import absent, failed, name_of, number_of, passed, pause, pins_of, since_ms
+from . import absent, failed, feed, name_of, number_of, passed, pause, pins_of, since_ms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ async def _capture(board: "Any", part: "Any") -> "Outcome":
     sizes = []
     took = []
     for _ in range(_CAPTURES):
-        board.watchdog.feed()
+        feed(board)
         begun = board.clock.ticks_ms()
         try:
             frame, _, width, height = await part.capture()
@@ -83,7 +83,8 @@ async def _capture(board: "Any", part: "Any") -> "Outcome":
         if bytes(frame[:2]) != b"\xff\xd8" or b"\xff\xd9" not in bytes(frame[max(0, size - _END_WITHIN) :]):
             return failed("no_jpeg", "a picture of %d bytes does not begin and end as a JPEG does" % size)
         sizes.append(size)
-        _frame = frame
+    # A copy: an OV2640's own buffers go with its power.
+    _frame = bytes(frame)
     name = getattr(part, "sensor", "")
     return passed(
         "%s%d pictures of %d x %d, %d to %d bytes, the slowest in %d ms"
@@ -93,7 +94,7 @@ async def _capture(board: "Any", part: "Any") -> "Outcome":
 
 def piece(board: "Any", at: int, size: int) -> "tuple[int, bytes]":
     """Size of the last picture, and a piece of it as base64."""
-    return len(_frame), b2a_base64(bytes(_frame[at : at + size])).strip()
+    return len(_frame), b2a_base64(_frame[at : at + size]).strip()
 
 
 def microphone(board: "Any") -> "Outcome":

@@ -6,7 +6,7 @@ without a valid key image has its sectors tried with a pattern, and left erased.
 
 from lapel_device.keystore import KeyStore, KeyStoreFault, KeyStoreLost
 
-from . import absent, failed, name_of, number_of, passed, pause, provisioned, since_ms, skipped
+from . import absent, failed, feed, name_of, number_of, passed, pause, provisioned, since_ms, skipped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _write(board: "Any", storage: "Any", path: str, pieces: int) -> "tuple[int, 
     try:
         for number in range(pieces):
             piece[0] = number
-            board.watchdog.feed()
+            feed(board)
             begun = board.clock.ticks_ms()
             file.write(piece)
             if number % _SYNC_EVERY == _SYNC_EVERY - 1:
@@ -171,7 +171,7 @@ def _read_back(board: "Any", storage: "Any", path: str, pieces: int) -> int:
     try:
         for number in range(pieces):
             wanted[0] = number
-            board.watchdog.feed()
+            feed(board)
             begun = board.clock.ticks_ms()
             count = file.readinto(piece)
             total_ms += since_ms(board, begun)
@@ -205,7 +205,7 @@ def key_sectors(board: "Any") -> "Outcome":
 def _try_sectors(board: "Any", sectors: "Any") -> "Outcome":
     page = bytearray(64)
     for index in range(2):
-        board.watchdog.feed()
+        feed(board)
         sectors.erase(index)
         if not _holds(sectors, index, page, 0xFF):
             return failed("does_not_erase", "sector %d does not erase" % index)
