@@ -156,9 +156,8 @@ def test_no_key_and_no_password_is_left_behind(
             world.wait_until(lambda: len(device.frames()) >= 3, what="frames")
             device.hold("ALARM", 2300)
             device.wait_shown("alarm received", timeout_s=60)
-            for command in (("device", "list", "--all"), ("device", "ports", "--ask", port), ("clip", "list")):
-                technician.lapel(*command, "--json")
-            technician.lapel("gateway", "show-config")
+            technician.lapel("device", "list", "--all", "--json")
+            technician.lapel("device", "settings", port, "--ask", "--even-busy")
         said = bytes(device.board.said)
         device.board.unplug()
         there = device.board.files()

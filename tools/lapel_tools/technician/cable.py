@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -28,10 +29,18 @@ _AT_ONCE = 16
 
 
 def provision_rows(site: Site, rows: Sequence[Row], order: Order) -> list[Outcome]:
-    """Provision every board, side by side; outcomes in the order of the rows."""
+    """Provision every board, side by side; outcomes in the order of the rows. Ctrl-C ends all of them between two
+    steps, and their entries are retired.
+    """
     _open_all(site)
+    ended = threading.Event()
     with ThreadPoolExecutor(max_workers=min(len(rows), _AT_ONCE)) as pool:
-        return list(pool.map(lambda row: _provision(site, row, order), rows))
+        running = [pool.submit(_provision, site, row, order, ended) for row in rows]
+        try:
+            return [one.result() for one in running]
+        except BaseException:
+            ended.set()
+            raise
 
 
 def _open_all(site: Site) -> None:
@@ -42,17 +51,17 @@ def _open_all(site: Site) -> None:
         site.pki.ca_der  # noqa: B018
 
 
-def _provision(site: Site, row: Row, order: Order) -> Outcome:
+def _provision(site: Site, row: Row, order: Order, ended: threading.Event) -> Outcome:
     try:
         if row.team:
             _join_team(site, row)
-        done = _one(site, row, order)
+        done = _one(site, row, order, ended)
     except (Refused, Broken, LinkError, CommandError, RegistryError, KeyStoreError, PkiError) as error:
         return Outcome(row.board, row.name, trouble=str(error))
     return Outcome(row.board, row.name, done)
 
 
-def _one(site: Site, row: Row, order: Order) -> Provisioned:
+def _one(site: Site, row: Row, order: Order, ended: threading.Event) -> Provisioned:
     wishes = Wishes(order.again, order.before, order.lose_clips, order.even_busy, order.networks)
     (port,) = named_ports([row.board])
 
@@ -60,7 +69,11 @@ def _one(site: Site, row: Row, order: Order) -> Provisioned:
         follows = order.before or _here(site, facts.device)
         return entered(site, row.name, row.person, now_ms(), order.settings, order.own, follows)
 
-    return provision_board(port, wishes, enter, lambda device: _state(site, device))
+    def step(what: str) -> None:
+        if ended.is_set():
+            raise Broken(f"it was broken off before this: {what}; it is not provisioned")
+
+    return provision_board(port, wishes, enter, lambda device: _state(site, device), step)
 
 
 def _state(site: Site, device: str) -> str | None:

@@ -78,7 +78,8 @@ def provision_board(
 ) -> Provisioned:
     """Provision the board at a port. `enter` makes the device of the registry, and retires it when its block raises.
 
-    Raises Refused, Broken, LinkError before anything was changed, and what `enter` raises.
+    `say` is told each step before it is taken, and may raise Broken. Raises Refused, Broken, LinkError before anything
+    was changed, and what `enter` raises.
     """
     say("looking")
     with _stopped(port) as link:
