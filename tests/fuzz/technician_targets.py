@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lapel_tools.console import CommandError
+from lapel_tools.technician.batch import MAX_ROWS, read_batch
 from lapel_tools.technician.drives import INFO_NAME, DriveError, read_drive
 from lapel_tools.technician.firmware import FirmwareError, read_release
 from lapel_tools.technician.images import ImageError, read_image
@@ -47,7 +48,7 @@ def base_image(scratch: Path) -> Built:
 
 @target("technician/files", share=0.5, max_bytes=3000, cpu_ms=1000, kib=2048)
 def small_files(scratch: Path) -> Built:
-    """Networks, INFO_UF2.TXT, the memory of images, a signer's key, a release: the first byte chooses which."""
+    """Networks, INFO_UF2.TXT, known images, signer, release, batch of boards: the first byte chooses which."""
     path = scratch / INFO_NAME
     path.touch(0o600)
     memory_file = ImageMemory(scratch).path
@@ -74,7 +75,12 @@ def small_files(scratch: Path) -> Built:
         if read_release(path, modulus).data != whole:
             forged("a release that nobody signed")
 
-    readers: list[Callable[[], None]] = [networks, drive, memory, signer, release]
+    def batch() -> None:
+        rows = read_batch(path)
+        if not 0 < len(rows) <= MAX_ROWS or not all(row.board and row.name for row in rows):
+            raise Unreadable("rows that name no board, or too many")
+
+    readers: list[Callable[[], None]] = [networks, drive, memory, signer, release, batch]
 
     def one(data: bytes) -> int:
         path.write_bytes(data[1:])
@@ -91,5 +97,10 @@ def small_files(scratch: Path) -> Built:
     seeds += [b"\1", b"\2["]
     seeds += [b"\3" + public_pem(), b"\3" + bytes(384), b"\3-----BEGIN PUBLIC KEY-----\n"]
     seeds += [b"\4" + whole, b"\4" + whole[:-1], b"\4"]
+    seeds += [
+        b"\5board,name,person,team\ne6614c311b7a0001,camera 1,Dana Osei,North\n",
+        b"\5board,name\n/dev/ttyACM1,camera 2\n",
+    ]
+    seeds += [b"\5name\nx\n", b'\5board,name\n"x', b"\5\xff", b"\5board,name\n" + b"a,b\n" * 300]
     # Last: its depth ends whatever profile watches the seeds.
     return Built(one, [*seeds, b"\0network = [" + b"[" * 900])

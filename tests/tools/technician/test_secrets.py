@@ -118,7 +118,9 @@ def numbers_of(key: object) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("secret", [bytes(range(3, 35)), PASSWORD.encode(), os.urandom(32)])
+@pytest.mark.parametrize(
+    "secret", [bytes(range(3, 35)), PASSWORD.encode(), os.urandom(32)], ids=["steps", "words", "noise"]
+)
 def test_every_way_of_writing_a_secret_is_found(secret: bytes) -> None:
     for how, text in written(secret):
         assert leaks({"it": secret}, {"a log": b"x " + text + b" y"}), how
