@@ -32,7 +32,7 @@ EXEMPT = {
     r"lapel_gateway\.alarms\.response\.read_(alarms|report)": "reads the gateway's own ledger",
     r"lapel_gateway\.channels\.health\.read_health": "reads the gateway's own ledger",
     r"lapel_gateway\.devices\.cutting\.read_cut_off": "reads the gateway's own ledger",
-    r"lapel_tools\.technician\.(condition|contents|link|ports|survey)\..*": (
+    r"lapel_tools\.technician\.(condition|contents|link|ports|self_test_way|survey)\..*": (
         "asks a board over its cable: tests/tools/technician breaks that at every byte, and has boards answer nonsense"
     ),
     r"lapel_tools\.technician\.provision_commands\.parse_setting": "a word of the command line, KEY=NUMBER",
