@@ -31,10 +31,11 @@ from lapel_sim.world import World
 from lapel_tools.gateway_commands import init
 from lapel_tools.site import Site
 from lapel_tools.technician import self_test_command, self_test_remedies, self_test_session
-from lapel_tools.technician.link import BoardLink
+from lapel_tools.technician.ports import named_ports
 from lapel_tools.technician.self_test_person import AtTerminal, NobodyAnswers, somebody
 from lapel_tools.technician.self_test_picture import judge_picture
 from lapel_tools.technician.self_test_remedies import remedy
+from lapel_tools.technician.self_test_session import stop_board
 from lapel_tools.technician.self_test_way import Way, judge_broker, judge_gateway
 from tests.scenarios.site import GatewaySite, wall_ms
 from tests.tools.command import Result
@@ -245,8 +246,7 @@ def test_a_broker_with_a_certificate_of_another_authority_is_named(
 
 def test_a_damaged_file_of_the_firmware_is_named_and_nothing_of_it_is_run(bench: Bench, world: World) -> None:
     device = working(bench, world, None)
-    with BoardLink(str(device.board.port)) as link:
-        link.stop()
+    with stop_board(named_ports([device.board.serial_number])[0]) as link:
         link.write_file("/a/lapel_device/application.mpy", b"spoilt")
         link.reset()
     wait_until(lambda: device.board.has_said(b"neither slot"), 30)
@@ -259,8 +259,7 @@ def test_a_damaged_file_of_the_firmware_is_named_and_nothing_of_it_is_run(bench:
 
 def test_a_device_with_an_alarm_is_left_alone(bench: Bench, world: World) -> None:
     device = working(bench, world, None)
-    with BoardLink(str(device.board.port)) as link:
-        link.stop()
+    with stop_board(named_ports([device.board.serial_number])[0]) as link:
         record = bytes.fromhex("000000070000000302")
         link.write_file("/alarm.0", record + zlib.crc32(record).to_bytes(4, "big"))
         link.reset()

@@ -15,7 +15,7 @@ from lapel_gateway.devices.self_tests import FAILED, PASSED, SKIPPED
 
 from .condition import read_condition
 from .link import BoardError, BoardLink, LinkError
-from .ports import SerialPort, read_facts
+from .ports import SerialPort, read_facts, wait_for_port
 from .self_test_board import BoardTests, text_of, verdict_of
 from .self_test_hands import examine_hands
 from .self_test_person import Person
@@ -48,6 +48,8 @@ PARTS = (
 HANDS = ("buttons", "light", "buzzer", "vibration")
 LINK = ("Wi-Fi", "broker", "gateway")
 
+_ATTEMPTS = 5
+_RETURN_TIMEOUT_S = 5.0
 _LEAST_COMPARED_S = 2.0
 _DRIFT_PERCENT = 2.0
 _DRIFT_S = 0.5
@@ -72,9 +74,7 @@ def examine(port: SerialPort, person: Person, state_of: StateOf, report: Report 
     """Test one board; whatever breaks is in its report."""
     made = BoardReport(port.device)
     try:
-        with BoardLink(port.device) as link:
-            # At once with an empty heap: what the interruption cut short may still want to say something.
-            link.stop(fresh=True)
+        with stop_board(port) as link:
             try:
                 _Test(link, made, person, state_of, report or (lambda what: None)).run()
             finally:
@@ -84,6 +84,25 @@ def examine(port: SerialPort, person: Person, state_of: StateOf, report: Report 
     except BoardError as error:
         made.refused = f"MicroPython refused: {error}; flash it: lapel device flash"
     return made
+
+
+def stop_board(port: SerialPort) -> BoardLink:
+    """The board, interrupted, its heap fresh; one that starts itself again meanwhile is asked anew. LinkError."""
+    for _ in range(_ATTEMPTS):
+        link: BoardLink | None = None
+        try:
+            link = BoardLink(port.device)
+            # At once with an empty heap: what the interruption cut short may still want to say something.
+            link.stop(fresh=True)
+            return link
+        except LinkError:
+            if link is not None:
+                link.close()
+            now = wait_for_port(port.serial_number, _RETURN_TIMEOUT_S)
+            if now is None or now == port:
+                raise
+            port = now
+    raise LinkError(f"{port.device}: the device keeps starting itself again: flash it")
 
 
 class _Test:
