@@ -104,23 +104,12 @@ def test_the_page_brings_a_board_from_its_firmware_to_a_shoulder_and_back(
     monkeypatch.setenv("LAPEL_WEB__PORT", str(free_ports[1]))
     follower = Follower(bare, tmp_path)
     titles = re.findall(r"^## (.*)$", PAGE.read_text(), re.MULTILINE)
-<<<<<<< HEAD
-    own = [title for title in titles if title in ("Label", "Provision") or "gateway" in title.lower()]
-    own += [title for title in titles if title in ("Self-test", "Issue and return", "Lost and found")]
-    own.append("New keys, and the end")
-    typed = [command for title in own for command in commands(title)]
-    [init, run, doctor] = commands("The gateway, once")
-    [one, batch] = commands("Provision")
-    [label] = commands("Label")
-    [selftest] = commands("Self-test")
-=======
     elsewhere = ("Find the board", "Base image: MicroPython itself", "Firmware")
     typed = [command for title in titles if title not in elsewhere for command in commands(title)]
     [init, run, doctor] = commands("The gateway, once")
     [one, batch] = commands("Provision")
     [label] = commands("Label")
     [test] = commands("Self-test")
->>>>>>> f1da4e1 (tests: The page is followed through the self-test, too.)
     [issue, take_back] = commands("Issue and return")
     [lost, found] = commands("Lost and found")
     [again, retire] = commands("New keys, and the end")
@@ -144,14 +133,9 @@ def test_the_page_brings_a_board_from_its_firmware_to_a_shoulder_and_back(
             for device in devices:
                 wait_until(lambda: bool(follower.rows()[device.name]["boot"] is not None), TIMEOUT_S)  # noqa: B023
             in_contact(follower, devices[0])
-<<<<<<< HEAD
-            follower.does(selftest)
-            in_contact(follower, devices[0])
-=======
             for device in devices[1:]:
                 device.board.unplug()
             follower.does(test)
->>>>>>> f1da4e1 (tests: The page is followed through the self-test, too.)
             follower.does(issue)
             assert follower.rows()["camera 1"]["person"] == "Dana Osei"
             follower.does(take_back)
