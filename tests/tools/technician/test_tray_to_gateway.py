@@ -1,4 +1,4 @@
-"""A whole tray from the box to work: flashed and provisioned by the real commands, then with the real gateway."""
+"""A whole tray from the box to work: flashed, provisioned and tested by the real commands, then with the gateway."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def record(device: TrayDevice, world: World) -> None:
     device.wait_shown("recording stopped")
 
 
-def test_four_boards_are_flashed_provisioned_and_work_with_the_gateway(
+def test_four_boards_are_flashed_provisioned_tested_and_work_with_the_gateway(
     bare: Lapel, tray: Tray, tmp_path: Path, site: GatewaySite
 ) -> None:
     with World(tmp_path / "world") as world:
@@ -60,6 +60,11 @@ def test_four_boards_are_flashed_provisioned_and_work_with_the_gateway(
 
         for device in devices:
             world.wait_until(lambda: heard_of(device.name), 60, f"a hello of {device.name}")  # noqa: B023
+        config = ("--config", site.folder / "lapel.toml")
+        tested = bare("device", "selftest", "--all", "--no-questions", *config, "--json")
+        assert tested.status == 0, tested.out
+        assert {row["device"] for row in tested.json} == {row["device"] for row in done.json}
+        for device in devices:
             device.wait_shown("idle")
             record(device, world)
         world.wait_until(
