@@ -108,6 +108,9 @@ def provision_board(
                 fingerprint = give(link, slot, chip, given, say)
                 say("starting")
                 says = _start(link, port, given.device)
+            except Broken:
+                _withdraw(link)
+                raise
             except BoardError as error:
                 _withdraw(link)
                 raise Broken(f"MicroPython refused: {error}; it is not provisioned: run the command again") from None
