@@ -15,8 +15,9 @@ from lapel_gateway.ingest import IngestCore
 from lapel_gateway.keystore import KeyStore
 from lapel_gateway.ledger import open_ledger
 from lapel_gateway.registry import Registry
-from lapel_gateway.service import DISK_THREADS, LANES, SWITCH_INTERVAL_S, IngestRole, calm_collector
+from lapel_gateway.service import DISK_THREADS, LANES, SWITCH_INTERVAL_S, calm_collector
 from lapel_gateway.settings.config import IngestSection
+from lapel_gateway.shells import IngestRole
 from lapel_gateway.transport import Reader, make_link
 from lapel_gateway.vault import Vault
 

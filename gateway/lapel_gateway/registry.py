@@ -318,8 +318,10 @@ class Registry:
 
 
 def _end(connection: sa.Connection, device: str, state: str, cut: str, now_ms: int) -> None:
-    ended = sa.update(devices).where(devices.c.device == device)
-    if connection.execute(ended.values(state=state, ended_ms=now_ms, cut=cut, found_ms=None)).rowcount != 1:
+    values: dict[str, object] = {"state": state, "ended_ms": now_ms, "cut": cut}
+    if state == DEVICE_LOST:
+        values["found_ms"] = None  # lost once more
+    if connection.execute(sa.update(devices).where(devices.c.device == device).values(values)).rowcount != 1:
         raise RegistryError(f"there is no device {device}: `lapel device list` shows them all")
 
 

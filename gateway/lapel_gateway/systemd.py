@@ -16,6 +16,9 @@ from pathlib import Path
 UNIT_NAME = "lapel-gateway.service"
 WATCHDOG_S = 30
 _STOP_S = 60
+_START_S = 1800
+"""An upgrade copies the ledger first, and a vault that was put back by hand is looked through: minutes for a million
+clips."""
 
 READY = "READY=1"
 ALIVE = "WATCHDOG=1"
@@ -56,6 +59,7 @@ User={user}
 Restart=always
 RestartSec=2
 WatchdogSec={WATCHDOG_S}
+TimeoutStartSec={_START_S}
 TimeoutStopSec={_STOP_S}
 KillMode=mixed
 LimitNOFILE=65536

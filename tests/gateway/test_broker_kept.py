@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -157,6 +158,27 @@ def test_a_broker_that_does_not_start_is_tried_again_ever_more_slowly(
     first, second, third = broker.attempts
     assert second - first >= 0.2
     assert third - second >= 0.4
+    assert gateway.stop()
+
+
+def test_a_gateway_whose_broker_does_not_start_goes_on_telling_that_it_is_alive(
+    config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(service, "BROKER_LOOK_S", 0.01)
+    gateway, ended, broker = Gateway(config), threading.Event(), Unwilling()
+    gateway.broker = broker
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(TIMEOUT_S)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        keeper = threading.Thread(target=gateway.keep_broker, args=(ended,))
+        keeper.start()
+        try:
+            assert [manager.recv(64) for _ in range(20)] == [b"WATCHDOG=1"] * 20
+            assert len(broker.attempts) == 1  # the next is a second away
+        finally:
+            ended.set()
+            keeper.join()
     assert gateway.stop()
 
 

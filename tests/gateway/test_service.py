@@ -17,16 +17,17 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from lapel_gateway import service
+from lapel_gateway import service, shells
 from lapel_gateway.alarms import core as alarms
 from lapel_gateway.arrivals import Arrival
 from lapel_gateway.downlink import Outcome
 from lapel_gateway.keystore import KeyStore, KeyStoreError
 from lapel_gateway.ledger import fresh_ledger, open_ledger
 from lapel_gateway.pki import create_organisation_key
-from lapel_gateway.service import AlarmsRole, Gateway, IngestRole, ServiceError
+from lapel_gateway.service import Gateway, ServiceError
 from lapel_gateway.settings.config import Config, GatewaySection, WebSection
 from lapel_gateway.settings.visits import DEFAULT_RULES
+from lapel_gateway.shells import AlarmsRole, IngestRole
 from lapel_gateway.transport import Delivery
 from lapel_gateway.visits import plans as visits
 from lapel_gateway.visits.plans import Wanted
@@ -328,7 +329,7 @@ def gateway(config: Config) -> Iterator[Gateway]:
 
 
 def provision(gateway: Gateway, port: int) -> TrueDevice:
-    now_ms = service.wall_ms()
+    now_ms = shells.wall_ms()
     package = gateway.registry.provision(
         "camera 7", "Zoë Quinn", gateway.organisation, "127.0.0.1", port, "", now_ms, now_ms
     )
@@ -368,7 +369,7 @@ def test_a_press_reaches_a_human_and_a_clip_the_vault(gateway: Gateway, config: 
         for message in clip.messages():
             client.publish(*message)
         answered(client, device, RECEIPT, 1)
-        alarms.acknowledge(gateway.engine, f"{device.name}-0-2", "Sam", service.wall_ms())
+        alarms.acknowledge(gateway.engine, f"{device.name}-0-2", "Sam", shells.wall_ms())
         answered(client, device, ALARM_ACK, 1)
     assert (config.vault_dir / device.name / f"{clip.clip:08x}.lapel").read_bytes() == clip.file
 
@@ -421,7 +422,7 @@ def test_a_signal_ends_the_program_cleanly_with_the_batch_in_hand(config: Config
 
 
 def test_time_is_unix_milliseconds() -> None:
-    assert abs(service.wall_ms() - time.time() * 1000) < 2000
+    assert abs(shells.wall_ms() - time.time() * 1000) < 2000
 
 
 def test_the_alarm_role_watches_over_visits_and_tells_their_devices(pair: DevicePair) -> None:

@@ -74,9 +74,7 @@ def test_a_gateway_that_does_not_run_is_told_so_with_what_to_do_and_ends_with_st
 ) -> None:
     asked = bare("gateway", "doctor")
     assert asked.status == 1
-    assert "error: roles: ingest, alarms, deliver: the gateway does not run" in asked.out.replace(
-        "alarms, ingest, deliver", "ingest, alarms, deliver"
-    )
+    assert "error: roles: alarms, ingest, deliver: the gateway does not run" in asked.out
     assert f"nothing answers on 127.0.0.1 port {config.broker.port}" in asked.out
     as_json = bare("gateway", "doctor", "--json")
     assert {"roles", "broker", "web"} <= {finding["setting"] for finding in as_json.json["findings"]}
@@ -106,8 +104,8 @@ def test_a_damaged_ledger_a_newer_one_and_a_foreign_one_are_told_apart(config: C
     with path.open("r+b") as file:
         file.seek(4096 + 100)
         file.write(os.urandom(8000))
-    [words] = told(config)["ledger"] if "ledger" in told(config) else told(config)["doctor"]
-    assert "restore the newest backup" in words or "malformed" in words
+    [words] = told(config)["ledger"]
+    assert "restore the newest backup" in words
 
     path.unlink()
     with contextlib.closing(sqlite3.connect(path)) as foreign:
@@ -120,7 +118,8 @@ def test_the_master_key_of_another_gateway_is_found_out(bare: Lapel, config: Con
     assert bare("device", "provision", "camera 1", "--out", "package").status == 0
     config.master_key_file.unlink()
     KeyStore.create(config.master_key_file)
-    assert any("master" in words for words in told(config).get("ledger", []) + told(config).get("doctor", []))
+    [words] = told(config)["keys"]
+    assert "master key" in words
 
 
 def test_a_key_that_others_can_read_is_an_error(config: Config) -> None:

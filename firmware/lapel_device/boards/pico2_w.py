@@ -1,7 +1,9 @@
 """A body camera on the Raspberry Pi Pico 2 W (RP2350, 520 kB of RAM), wired like that on a Pico W.
 
-`BOARD`, `PINS` and `PROFILE` are data that tools read, too; a pin is (number, bus, where its wire goes).
+`BOARD`, `PINS` and `PROFILE` are data that tools read, too.
 """
+
+from .pico_w import PINS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,36 +19,6 @@ BOARD = {
     "battery_divider": (100, 100),
     "battery_minutes": 480,
     "microphone_buffer_bytes": 16384,
-}
-
-PINS: "dict[str, tuple[int | str, str, str]]" = {
-    "record_button": (2, "GPIO", "RECORD button to ground"),
-    "alarm_button": (3, "GPIO", "ALARM button to ground"),
-    "tamper": (15, "GPIO", "case switch to ground, closed while the case is"),
-    "light": (6, "GPIO", "WS2812 DIN"),
-    "vibration": (7, "PWM", "motor transistor"),
-    "buzzer": (14, "PWM", "buzzer transistor"),
-    "battery": (26, "ADC0", "middle of the divider, 100k to the cell and 100k to ground"),
-    "usb_power": ("WL_GPIO2", "GPIO", "on the board: VBUS"),
-    "motion_sda": (4, "I2C0 SDA", "LIS3DH SDA"),
-    "motion_scl": (5, "I2C0 SCL", "LIS3DH SCL"),
-    "gnss_tx": (8, "UART1 TX", "GNSS RX"),
-    "gnss_rx": (9, "UART1 RX", "GNSS TX"),
-    "gnss_power": (28, "GPIO", "GNSS enable"),
-    "modem_tx": (0, "UART0 TX", "modem RXD"),
-    "modem_rx": (1, "UART0 RX", "modem TXD"),
-    "modem_power": (27, "GPIO", "modem enable"),
-    "card_sck": (18, "SPI0 SCK", "microSD CLK"),
-    "card_mosi": (19, "SPI0 TX", "microSD CMD (DI)"),
-    "card_miso": (16, "SPI0 RX", "microSD DAT0 (DO)"),
-    "card_cs": (17, "GPIO", "microSD DAT3 (CS)"),
-    "camera_sck": (10, "SPI1 SCK", "Arducam Mega SCK"),
-    "camera_mosi": (11, "SPI1 TX", "Arducam Mega MOSI"),
-    "camera_miso": (12, "SPI1 RX", "Arducam Mega MISO"),
-    "camera_cs": (13, "GPIO", "Arducam Mega CS"),
-    "microphone_sck": (20, "I2S0 SCK", "INMP441 SCK"),
-    "microphone_ws": (21, "I2S0 WS", "INMP441 WS"),
-    "microphone_sd": (22, "I2S0 SD", "INMP441 SD, its L/R to ground"),
 }
 
 PROFILE = {

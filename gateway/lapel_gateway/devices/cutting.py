@@ -34,7 +34,8 @@ class CutOff:
 
 NOBODY = CutOff()
 
-_CUT = sa.select(devices.c.device, devices.c.cut, devices.c.certificate_serial).where(devices.c.cut != "")
+# Larger than, rather than other than: that is asked of the index, twice a second.
+_CUT = sa.select(devices.c.device, devices.c.cut, devices.c.certificate_serial).where(devices.c.cut > "")
 
 
 def read_cut_off(engine: sa.Engine) -> CutOff:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from lapel_gateway.channels.health import read_health
 from lapel_gateway.channels.setup import reach_of
-from lapel_gateway.keystore import KeyStore
+from lapel_gateway.keystore import KeyStore, KeyStoreError
 from lapel_gateway.ledger.schema import (
     DEVICE_ACTIVE,
     OUTBOX_WAITING,
@@ -45,16 +45,20 @@ def ledger(config: Config, now_ms: int) -> Iterator[Finding]:
     if not path.exists():
         yield _warning("ledger", f"{path} is not there yet: the gateway makes it at its first start, or restore it")
         return
-    with _read_only(path) as connection:
-        faults = [text for (text,) in connection.exec_driver_sql("PRAGMA quick_check(5)") if text != "ok"]
-        if faults:
-            yield _error("ledger", f"{path} is damaged ({faults[0]}): stop the gateway and restore the newest backup")
-            return
-        tables = sa.inspect(connection).get_table_names()
-        if "alembic_version" not in tables:
-            yield _error("ledger", f"{path} was not made by Lapel: name another file")
-            return
-        revision = str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one())
+    try:
+        with _read_only(path) as connection:
+            faults = [text for (text,) in connection.exec_driver_sql("PRAGMA quick_check(5)") if text != "ok"]
+            tables = [] if faults else sa.inspect(connection).get_table_names()
+            lapels = "alembic_version" in tables
+            revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() if lapels else ""
+    except sa.exc.DatabaseError as error:
+        faults = [str(error.orig)]
+    if faults:
+        yield _error("ledger", f"{path} is damaged ({faults[0]}): stop the gateway and restore the newest backup")
+        return
+    if not revision:
+        yield _error("ledger", f"{path} was not made by Lapel: name another file")
+        return
     if revision > SCHEMA_REVISION:
         yield _error("ledger", f"{path} was written by a newer Lapel ({revision}): install that again")
     elif revision < SCHEMA_REVISION:
@@ -63,6 +67,8 @@ def ledger(config: Config, now_ms: int) -> Iterator[Finding]:
         engine = _engine(path)
         try:
             Registry(engine, KeyStore.load(config.master_key_file)).check_keys()
+        except KeyStoreError as error:
+            yield _error("keys", str(error))
         finally:
             engine.dispose()
 
