@@ -44,7 +44,7 @@ TIMEOUT_S = 15.0
 
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "RETRY_S", 0.01)
+    monkeypatch.setattr(shells, "RETRY_S", 0.01)
 
 
 def until(condition: Callable[[], bool]) -> None:
