@@ -296,6 +296,8 @@ class Application:
             if now_ms >= self._housekeeping_ms:
                 self._housekeeping_ms = now_ms + _HOUSEKEEPING_MS
                 self._housekeep(now_ms)
+        elif self.fault and self._running is not None and self._running[1]:
+            self._board.reset()  # a version on trial that cannot work: the loader counts its boots
         elif self.fault and not self._display.is_on(feedback.ERROR):
             self._display.show(feedback.ERROR, now_ms)
         self._display.poll(now_ms)

@@ -10,7 +10,7 @@ Imported only then. Rules that hold here:
 """
 
 from . import feedback, gestures
-from .man_down import RAISE, STOP_WARNING, WARN, WARNING, ManDown
+from .man_down import RAISE, RAISED, STOP_WARNING, WARN, WARNING, WATCHING, ManDown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,6 +63,11 @@ class MotionWatch:
     def warning(self) -> bool:
         """Whether the wearer is being asked."""
         return self._detector.state == WARNING
+
+    @property
+    def alert(self) -> bool:
+        """Whether something may have happened to the wearer: a fall that is being watched, or a warning."""
+        return self._detector.state not in (WATCHING, RAISED)
 
     def stop(self) -> None:
         """Switch the sensor off; it does not matter whether it answers."""

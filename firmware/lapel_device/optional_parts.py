@@ -136,12 +136,17 @@ class OptionalParts:
         if self._place is not None:
             self._place.poll(visit, now_ms)
         if self._update is not None:
-            busy = not self._host.resting or self._alarm.latched or visit or self._low_battery
-            self._update.poll(bool(busy), now_ms)
+            # A visit counts from the wearer's word on, also where the gateway has not given it a number yet.
+            in_visit = self.visits is not None and self.visits.active
+            alert = self._motion is not None and self._motion.alert
+            busy = not self._host.resting or self._alarm.latched or in_visit or alert or self._low_battery
+            self._update.poll(busy, now_ms)
 
     def housekeep(self, low_battery: bool, now_ms: int) -> None:
         """Call once a second."""
         self._low_battery = low_battery
+        if self._update is None and self._running is not None and self._running[1]:
+            self._use_update()  # a trial that found no memory at its start has to be settled all the same
         update = self._update
         if update is not None:
             if self._running is not None and self._running[1] and not update.trial:

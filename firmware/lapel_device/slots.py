@@ -200,9 +200,11 @@ def choose_slot(storage: "Storage", modulus: bytes, hardware: str, code: "Code",
     is no key. Storage that cannot keep that a trial's boot is counted runs no trial.
     """
     state = SlotState(storage)
+    known = True
     try:
         state.load()
     except OSError as error:
+        known = False  # and is not written over: the floor would fall
         log("slots: state cannot be read: %s" % error)
     if state.trial != NO_SLOT:
         found = _try(storage, state, modulus, hardware, code, log)
@@ -218,7 +220,7 @@ def choose_slot(storage: "Storage", modulus: bytes, hardware: str, code: "Code",
             floor = manifest.floor
             if state.active != NO_SLOT:
                 break
-    if best is not None and state.active == NO_SLOT:
+    if known and best is not None and state.active == NO_SLOT:
         state.active = best[0]
         state.floor = floor
         try:

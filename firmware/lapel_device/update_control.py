@@ -112,6 +112,7 @@ class UpdateControl:
         self._wait_ms = 0
         self._trial_ends_ms = 0
         self._loaded = False
+        self._busy = False
 
     @property
     def over(self) -> bool:
@@ -134,19 +135,24 @@ class UpdateControl:
             self._board.log("update: a command that cannot be read")
             return
         filler = self._filler
+        if self._busy:
+            return  # nothing is written now; it is asked for again
         if filler is None or self._offer is None or block.release != self._offer.release:
             return
         try:
             if filler.take(block):
                 self._ask_delay_ms = ASK_AGAIN_MS
                 self._asked_ms = now_ms
-        except OSError:
+        except (OSError, MemoryError):
             self._trouble(now_ms)
 
     def poll(self, busy: bool, now_ms: int) -> None:
         """Call every 10 to 20 ms; `busy` while the wearer needs the device for something else."""
+        self._busy = busy
         if now_ms < self._wait_ms:
             return
+        if self._refused and not self._uplink.welcomed:
+            self._refused_ms = now_ms  # the gateway cannot have heard
         if self._refused and now_ms - self._refused_ms >= REFUSED_MS:
             self._refused = b""
         try:
@@ -158,7 +164,7 @@ class UpdateControl:
                 self._fill(now_ms)
         except ReleaseError as error:
             self._fail(error, now_ms)
-        except OSError:
+        except (OSError, MemoryError):
             self._trouble(now_ms)
 
     def _begin(self, now_ms: int) -> None:
@@ -168,6 +174,10 @@ class UpdateControl:
         self._loaded = True
         self._trial = self._trial and state.trial == self._slot
         self._trial_ends_ms = now_ms + TRIAL_MS
+        if state.outcome in (TRIAL_ROLLED_BACK, TRIAL_DAMAGED):
+            # Its offer may come once more, before the gateway has heard.
+            self._refused = state.release
+            self._refused_ms = now_ms
         if state.outcome == TRIAL_ROLLED_BACK:
             self._tell(UPDATE_ROLLED_BACK, CAUSE_UNANSWERED, state.number, state.release, now_ms)
         elif state.outcome == TRIAL_DAMAGED:
@@ -258,7 +268,7 @@ class UpdateControl:
                 self._tell(UPDATE_FAILED, cause, offer.number, offer.release, now_ms)
 
     def _trouble(self, now_ms: int) -> None:
-        """Storage fails: again in a while, then no more."""
+        """Storage or memory fails: again in a while, then no more."""
         offer = self._offer
         filler = self._filler
         self._filler = None

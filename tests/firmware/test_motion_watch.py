@@ -81,10 +81,16 @@ class Worn:
 
 
 def test_a_fall_asks_the_wearer_and_raises_an_alarm_of_its_kind_when_nobody_answers() -> None:
-    worn = Worn().fall()
+    worn = Worn()
+    motion = worn.app._parts._motion
+    assert motion is not None
+    assert not motion.alert
+    worn.fall()
     assert not worn.asked
+    assert motion.alert
     worn.run(7000)
     assert worn.asked
+    assert motion.alert
     assert worn.kinds() == []
     assert worn.app.status().recording == recording.IDLE
     worn.run(31_000)

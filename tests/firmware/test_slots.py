@@ -142,6 +142,25 @@ def test_a_trial_that_is_not_whole_is_never_run(storage: SimulatedStorage) -> No
     assert state_of(storage).outcome == TRIAL_DAMAGED
 
 
+def test_state_that_cannot_be_read_is_not_written_over(
+    storage: SimulatedStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(storage, SLOT_A, release(7))
+    put(storage, SLOT_B, release(8, floor=0))
+    state = state_of(storage)
+    state.active, state.floor = SLOT_A, 7
+    state.keep()
+
+    def unreadable(_: SlotState) -> None:
+        raise OSError(5)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SlotState, "load", unreadable)
+        assert boot(storage, []) is not None
+    after = state_of(storage)
+    assert (after.active, after.floor) == (SLOT_A, 7)
+
+
 def test_a_trial_whose_boot_cannot_be_counted_is_not_begun(storage: SimulatedStorage) -> None:
     put(storage, SLOT_A, release(7))
     boot(storage)

@@ -98,10 +98,9 @@ def run_to_the_end(fuse: Fuse, storage: SimulatedStorage) -> int:
     pytest.fail("the update never came to its end")
 
 
+@pytest.mark.needs("micropython")  # fat-card is MicroPython's own FatFs
 @pytest.mark.parametrize("style", STYLES)
 def test_an_update_cut_at_every_operation_always_boots_a_verified_version_and_ends(style: str) -> None:
-    if style == "fat-card":
-        pytest.importorskip("micropython_unix")
     total = operations(style)
     assert total > 20
     for at in range(1, total + 1):
@@ -110,10 +109,9 @@ def test_an_update_cut_at_every_operation_always_boots_a_verified_version_and_en
         assert run_to_the_end(fuse, storage) == 1
 
 
+@pytest.mark.needs("micropython")  # fat-card is MicroPython's own FatFs
 @pytest.mark.parametrize("style", STYLES)
 def test_an_update_cut_twice_always_boots_a_verified_version_and_ends(style: str) -> None:
-    if style == "fat-card":
-        pytest.importorskip("micropython_unix")
     total = operations(style)
     dice = random.Random(style)
     for seed in range(40):

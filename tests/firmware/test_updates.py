@@ -8,6 +8,7 @@ from lapel_build.release import Target
 from lapel_device import feedback
 from lapel_device.slots import SLOT_A, SLOT_B
 from lapel_device.update_control import ASK_AGAIN_MS, TRIAL_MS
+from lapel_device.update_fill import SlotFiller
 from lapel_protocol import command
 from lapel_protocol.command import Command
 from lapel_protocol.commanding import seal_command
@@ -282,6 +283,92 @@ def test_nothing_is_fetched_in_a_visit_or_on_a_low_battery(pair: Updating) -> No
     pair.board.desk_battery.minutes = 400
     pair.run(40_000)
     assert pair.number == 8
+
+
+def test_a_visit_that_the_gateway_has_not_numbered_holds_an_update_up_too(pair: Updating) -> None:
+    pair.gateway.say(command.VISIT_STATE, VisitState(0, VISIT_NONE, 0, 0, 0))
+    pair.run(1500)
+    pair.app._parts.visits.double_press(0, pair.now_ms)  # type: ignore[union-attr]
+    assert pair.app._parts.visits.number == 0  # type: ignore[union-attr]
+    pair.offer(release(8), 10_000)
+    assert pair.asks == []
+
+
+def test_nothing_restarts_a_device_that_asks_its_wearer_whether_all_is_well(pair: Updating) -> None:
+    pair.offer(release(8))
+    while pair.number == 7:
+        pair.step()
+    pair.gateway.answers = False
+
+    class Asking:
+        """Man-down in its warning."""
+
+        alert = warning = True
+        poll = buttons = staticmethod(lambda *_: None)
+        swallows = staticmethod(lambda _: False)
+
+    pair.app._parts._motion = Asking()  # type: ignore[assignment]
+    resets = pair.board.resets
+    pair.run(TRIAL_MS + 5000)
+    assert pair.board.resets == resets
+
+
+def test_a_block_that_arrives_during_an_alarm_is_not_written(pair: Updating) -> None:
+    held: list[UpdateBlock] = []
+
+    def hold_back(block: UpdateBlock) -> list[UpdateBlock]:
+        held.append(block)
+        return []
+
+    pair.alter = hold_back
+    pair.offer(release(8), 1000)
+    pair.hold_alarm()
+    pair.run(100)
+    before = pair.slots_content()
+    assert held
+    for block in held:
+        pair.block(block)
+    pair.run(1000)
+    assert pair.slots_content() == before
+
+
+def test_a_version_that_cannot_work_at_all_is_rolled_back(pair: Updating) -> None:
+    pair.offer(release(8))
+    while pair.number == 7:
+        pair.step()
+    pair.board.storage.remove("/config.json")
+    pair.power_cut()
+    pair.run(3000)
+    assert (pair.number, pair.on_trial) == (7, False)
+
+
+def test_an_update_that_finds_no_memory_is_given_up_and_restarts_nothing(
+    pair: Updating, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(SlotFiller, "work", no_memory)
+    pair.offer(release(8), 200_000)
+    assert pair.said[-1] == (UPDATE_FAILED, CAUSE_STORAGE, 8)
+    assert pair.board.resets == 0
+
+
+def test_a_release_that_was_rolled_back_is_not_taken_again_when_its_offer_crosses_the_word_about_it(
+    pair: Updating,
+) -> None:
+    pair.offer(release(8))
+    while pair.number == 7:
+        pair.step()
+    pair.gateway.answers = False
+    for _ in range(3):
+        pair.run(TRIAL_MS + 1000)
+    assert pair.number == 7
+    pair.gateway.answers = True
+    resets = pair.board.resets
+    pair.run(60_000)
+    assert (UPDATE_ROLLED_BACK, CAUSE_UNANSWERED, 8) in pair.said
+    assert (pair.number, pair.board.resets) == (7, resets)
 
 
 def test_a_trial_does_not_restart_while_an_alarm_is_latched(pair: Updating) -> None:

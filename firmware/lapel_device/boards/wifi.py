@@ -114,8 +114,8 @@ class WifiStation:
     def _next(self, now: "Any") -> None:
         self._disconnect()
         self._at += 1
+        self._state = _IDLE  # the next look joins: what a radio raises stays within `poll`
         if self._at < len(self._networks):
-            self._join(now)
             return
         self._at = 0
         self._state = _PAUSED

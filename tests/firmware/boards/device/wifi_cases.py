@@ -242,6 +242,22 @@ def a_lost_connection_is_dialled_again() -> None:
     assert "cellular lost" in dialler.lines
 
 
+def a_radio_that_raises_is_said_once_and_restarts_nothing() -> None:
+    """Each look ends, whatever `connect` raises, and however many networks there are."""
+
+    class Dead(WLAN):
+        def connect(self, *words: str, **options: object) -> None:
+            raise OSError("Wifi Internal State Error")
+
+    for port in both_ports():
+        wiring.reset(port)
+        station = Station(DEPOT, YARD)
+        station.wifi = WifiStation(Dead(0), [DEPOT, YARD], station.lines.append)
+        station.live(30)
+        assert not station.wifi.up
+        assert len([line for line in station.lines if "does not answer" in line]) == 1
+
+
 def a_modem_is_dialled_when_wifi_was_away_for_a_while_and_hung_up_when_it_is_back() -> None:
     station = Station(DEPOT)
     dialler = Dialler()
