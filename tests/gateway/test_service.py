@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from lapel_gateway import service, shells
+from lapel_gateway import shells
 from lapel_gateway.alarms import core as alarms
 from lapel_gateway.arrivals import Arrival
 from lapel_gateway.downlink import Outcome

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from lapel_build.release import Target, modulus_of
 from lapel_gateway.people import set_person
@@ -224,6 +225,28 @@ def test_what_a_device_gave_up_is_told_of_once_and_not_offered_again_until_someb
     assert [offered for offered, _ in fleet.beat()] == [8]
 
 
+def test_what_was_given_up_stays_so_whatever_is_said_after_it(fleet: Fleet) -> None:
+    """The hello that follows a roll-back may come before the word about it: the offer is made, and taken back."""
+    made = release(8)
+    fleet.begin(made)
+    assert [number for number, _ in fleet.hello()] == [8]
+    fleet.say(UPDATE_ROLLED_BACK, CAUSE_UNANSWERED, made)
+    assert fleet.beat() == [(0, 0)]
+    fleet.say(UPDATE_FAILED, CAUSE_REPLACED, made)
+    assert fleet.beat() == []
+    assert fleet.hello() == []
+
+
+def test_two_releases_that_were_both_given_up_are_not_offered_in_turns(fleet: Fleet) -> None:
+    for made in (release(8), release(9)):
+        fleet.begin(made)
+    assert [number for number, _ in fleet.hello()] == [9]
+    fleet.say(UPDATE_ROLLED_BACK, CAUSE_UNANSWERED, release(9))
+    assert [number for number, _ in fleet.hello()] == [8]
+    fleet.say(UPDATE_FAILED, CAUSE_DAMAGED, release(8))
+    assert fleet.hello() == []
+
+
 def test_an_offer_that_was_replaced_counts_as_no_failure(fleet: Fleet) -> None:
     made = release(8)
     fleet.begin(made)
@@ -288,7 +311,13 @@ def test_a_file_that_was_changed_after_it_was_published_is_not_sent(fleet: Fleet
     fleet.hello()
     path = fleet.pair.folder / "releases" / f"{made.name}.fw"
     path.write_bytes(made.data[:-1] + b"x")
-    assert fleet.ask(made, 0, 1000) == []
+    with capture_logs() as logged:
+        assert fleet.ask(made, 0, 1000) == []
+        assert fleet.ask(made, 0, 1000) == []
+    [told] = [line for line in logged if "cannot be given" in line["event"]]
+    assert (told["file"], told["reason"]) == (str(path), "it is not the file that was published")
+    path.write_bytes(made.data)
+    assert b"".join(data for _, data in fleet.ask(made, 0, 1000)) == made.data[:1000]
 
 
 def test_only_what_the_signer_signed_is_published(fleet: Fleet, tmp_path: Path) -> None:

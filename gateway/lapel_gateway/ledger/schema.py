@@ -468,6 +468,14 @@ device_firmware = Table(
     Index("ix_device_firmware_wanted", "wanted"),
 )
 
+given_up = Table(
+    "given_up",
+    metadata,
+    Column("device", DeviceName, ForeignKey("device.device"), primary_key=True),
+    Column("release", String(16), primary_key=True),  # one that the device gave up, or rolled back
+    Column("at_ms", BigInteger, nullable=False),
+)
+
 risk = Table(
     "risk",
     metadata,

@@ -18,7 +18,7 @@ from lapel_gateway.downlink import Order, changing_order
 from lapel_gateway.ledger.devices import Desk, Desks
 from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.outgoing import add_notice
-from lapel_gateway.ledger.schema import device_firmware
+from lapel_gateway.ledger.schema import device_firmware, given_up
 from lapel_gateway.updates.releases import ReleaseStore
 from lapel_gateway.updates.rollouts import GIVEN_UP, NOTHING, Want, wanted_by
 from lapel_gateway.verify import Trust
@@ -90,6 +90,13 @@ _TAKEN_BACK = Direct(
         device_firmware.c.wanted == sa.bindparam("of_release"),
     )
     .values(wanted="")
+)
+_GAVE_UP = insert(given_up)
+_GIVEN_UP_COLUMNS = ("device", "release", "at_ms")
+_GIVE_UP = Direct(_GAVE_UP.on_conflict_do_nothing(), _GIVEN_UP_COLUMNS)
+_GIVE_UP_AGAIN = Direct(
+    _GAVE_UP.on_conflict_do_update(index_elements=["device", "release"], set_={"at_ms": _GAVE_UP.excluded.at_ms}),
+    _GIVEN_UP_COLUMNS,
 )
 _END_TRIAL = Direct(
     sa.update(device_firmware).where(device_firmware.c.device == sa.bindparam("of_device")).values(trial=sa.false())
@@ -168,6 +175,10 @@ def take_update_notes(connection: sa.Connection, notes: Sequence[tuple[Trust, Ev
             "of_counter": found.counter,
         }
         newer = _STEP.run(connection, values)
+        if what in GIVEN_UP and note.why != CAUSE_REPLACED:
+            (_GIVE_UP_AGAIN if newer else _GIVE_UP).run(
+                connection, {"device": trust.name, "release": note.release.hex(), "at_ms": now_ms}
+            )
         if note.why == CAUSE_REPLACED:
             _TAKEN_BACK.run(connection, {"of_device": trust.name, "of_release": note.release.hex()})
         if newer and note.what == UPDATE_GOOD:

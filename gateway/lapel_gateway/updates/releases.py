@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
+import structlog
 
 from lapel_gateway.durable import write_file
 from lapel_gateway.ledger import reading, writing
@@ -23,6 +24,8 @@ from lapel_protocol.releasing import MAX_RELEASE_BYTES, Release, open_release
 
 HELD = 4
 """Releases that are kept in memory while devices ask for them: one for each kind of board, more or less."""
+
+_log = structlog.get_logger("lapel.updates")
 
 
 class UpdateError(Exception):
@@ -61,6 +64,7 @@ class ReleaseStore:
         self._engine = engine
         self._folder = folder
         self._held: OrderedDict[str, bytes] = OrderedDict()
+        self._missed: set[str] = set()
 
     def publish(self, path: Path, modulus: bytes, who: str, now_ms: int) -> Release:
         """Take a release file in. Publishing the same one again is harmless. Raises UpdateError, OSError."""
@@ -116,6 +120,8 @@ class ReleaseStore:
         data = self._held.get(release)
         if data is None:
             data = self._load(release)
+            if not data:
+                return b""
             self._held[release] = data
             while len(self._held) > HELD:
                 self._held.popitem(last=False)
@@ -127,11 +133,24 @@ class ReleaseStore:
             wanted = connection.execute(sa.select(releases.c.sha256).where(releases.c.release == release)).scalar()
         if wanted is None:
             return b""
+        path = self._path(release)
         try:
-            data = self._path(release).read_bytes()
-        except OSError:
-            return b""
-        return data if hashlib.sha256(data).hexdigest() == wanted else b""
+            data = path.read_bytes()
+            trouble = "" if hashlib.sha256(data).hexdigest() == wanted else "it is not the file that was published"
+        except OSError as error:
+            trouble = error.strerror or str(error)
+        if not trouble:
+            self._missed.discard(release)
+            return data
+        if release not in self._missed:
+            self._missed.add(release)
+            _log.error(
+                "devices ask for a release that cannot be given: put its file back, or publish it again",
+                release=release,
+                file=str(path),
+                reason=trouble,
+            )
+        return b""
 
     def _path(self, release: str) -> Path:
         return self._folder / f"{release}.fw"

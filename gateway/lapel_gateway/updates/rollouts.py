@@ -9,7 +9,7 @@ Rules that hold here
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,15 @@ import sqlalchemy as sa
 
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.direct import Direct
-from lapel_gateway.ledger.schema import DEVICE_ACTIVE, device, device_firmware, firmware_release, person, rollout
+from lapel_gateway.ledger.schema import (
+    DEVICE_ACTIVE,
+    device,
+    device_firmware,
+    firmware_release,
+    given_up,
+    person,
+    rollout,
+)
 from lapel_gateway.updates.releases import ReleaseInfo, UpdateError
 
 RUNNING = "running"
@@ -51,6 +59,9 @@ _DEVICES = (
         device_firmware.c.device.in_(sa.bindparam("names", expanding=True)),
         device.c.state == DEVICE_ACTIVE,
     )
+)
+_GIVEN_UP = sa.select(given_up.c.device, given_up.c.release, given_up.c.at_ms).where(
+    given_up.c.device.in_(sa.bindparam("names", expanding=True))
 )
 
 
@@ -89,18 +100,20 @@ def wanted_by(connection: sa.Connection, names: Collection[str]) -> dict[str, tu
     if not names or not _ANYTHING.all(connection, {}):
         return {}
     going_on = connection.execute(_GOING_ON).mappings().all()
-    rows = connection.execute(_DEVICES, {"names": sorted(names)}).mappings()
-    return {row["device"]: (row, _want(row, going_on)) for row in rows}
+    rows = connection.execute(_DEVICES, {"names": sorted(names)}).mappings().all()
+    gave_up = {
+        (device, release): at_ms for device, release, at_ms in connection.execute(_GIVEN_UP, {"names": sorted(names)})
+    }
+    return {row["device"]: (row, _want(row, going_on, gave_up)) for row in rows}
 
 
-def _want(row: sa.RowMapping, going_on: Collection[sa.RowMapping]) -> Want:
+def _want(row: sa.RowMapping, going_on: Collection[sa.RowMapping], gave_up: Mapping[tuple[str, str], int]) -> Want:
     best = NOTHING
     for one in going_on:
         if one["hardware"] != row["hardware"] or one["number"] <= max(row["number"], best.number):
             continue
         named = {TO_DEVICE: row["device"], TO_TEAM: row["team"] or "", TO_ALL: ""}[one["scope"]]
-        gave_up = row["step_release"] == one["release"] and row["step"] in GIVEN_UP
-        if named != one["target"] or (gave_up and row["step_ms"] >= one["changed_ms"]):
+        if named != one["target"] or gave_up.get((row["device"], one["release"]), -1) >= one["changed_ms"]:
             continue
         best = Want(one["release"], one["number"], one["content_at"], one["state"] == PAUSED)
     return best

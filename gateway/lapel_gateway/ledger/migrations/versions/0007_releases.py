@@ -62,3 +62,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("device", name=op.f("pk_device_firmware")),
     )
     op.create_index("ix_device_firmware_wanted", "device_firmware", ["wanted"])
+    op.create_table(
+        "given_up",
+        sa.Column("device", sa.String(length=16), nullable=False),
+        sa.Column("release", sa.String(length=16), nullable=False),
+        sa.Column("at_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["device"], ["device.device"], name=op.f("fk_given_up_device_device")),
+        sa.PrimaryKeyConstraint("device", "release", name=op.f("pk_given_up")),
+    )
