@@ -27,9 +27,10 @@ from lapel_tools.console import (
     warn,
     when,
 )
+from lapel_tools.provisioning import clips_held
 from lapel_tools.site import Site
 from lapel_tools.technician import handover_commands, provision_commands
-from lapel_tools.technician.provision_commands import clips_held, parse_setting, write_labels
+from lapel_tools.technician.provision_commands import parse_setting, write_labels
 from lapel_tools.technician.wiring_command import wiring
 
 app = typer.Typer(help="The devices of this gateway.", no_args_is_help=True)

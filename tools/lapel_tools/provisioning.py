@@ -130,6 +130,23 @@ def what_it_was(site: Site, device: str) -> tuple[str, str, dict[str, int]]:
     return row.name, row.person, wanted
 
 
+def clips_held(site: Site, device: str) -> int:
+    """How many clips a device held when it was last heard of."""
+    with reading(site.engine) as connection:
+        status = connection.execute(sa.select(devices.c.status).where(devices.c.device == device)).scalar_one()
+    return int(json.loads(status).get("clips_held") or 0)
+
+
+def refuse_to_lose_clips(site: Site, device: str, lose_clips: bool) -> None:
+    """Raise CommandError where new keys for ``device`` would be the end of clips, unless they are given up."""
+    held = 0 if lose_clips else clips_held(site, device)
+    if held:
+        raise CommandError(
+            f"{device} holds {held} clips that are not here, and new keys are the end of them: leave it switched "
+            "on and in reach until they are, or give them up with --lose-clips"
+        )
+
+
 def read_pins(path: Path) -> dict[str, str]:
     """The sequences in a file of lines like ``cancel_pin=SLSS``. Raises CommandError, which repeats none of them."""
     try:

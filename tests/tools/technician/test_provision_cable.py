@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from lapel_gateway.ledger import open_ledger, writing
+from lapel_gateway.ledger.schema import device as devices
 from lapel_sim.tray.device import TrayDevice
 from lapel_sim.tray.kinds import ESP32S3, PICO_W, BoardKind
 from lapel_sim.tray.tray import Tray
@@ -226,10 +229,48 @@ def test_firmware_that_is_not_whole_is_not_provisioned(lapel: Lapel, camera: Tra
 
 def test_a_name_that_is_taken_changes_nothing_on_the_board(lapel: Lapel, camera: TrayDevice) -> None:
     assert lapel("device", "provision", "camera 1", "--out", "package").status == 0
+    with held(camera) as link:
+        link.run("import os\ntry:\n os.mkdir('/spool')\nexcept OSError:pass")
+        link.write_file("/spool/00000001.clp", bytes(8192))
     before = files(camera)
-    refused = provision(lapel, camera)
+    at = len(camera.board.said)
+    refused = provision(lapel, camera, "camera 1", "--lose-clips")
     assert "an active device is called 'camera 1'" in refused.err
+    wait_until(lambda: UNPROVISIONED.encode() in camera.board.said[at:], 60)
     assert files(camera) == before
+
+
+def test_another_board_takes_the_place_of_a_device_only_where_that_holds_no_clips(
+    lapel: Lapel, camera: TrayDevice
+) -> None:
+    made = lapel("device", "provision", "camera 9", "--out", "package", "--json")
+    elsewhere = made.json["device"]
+    engine = open_ledger(lapel.folder / "data" / "ledger.sqlite")
+    with writing(engine) as connection:
+        status = json.dumps({"at_ms": 1, "clips_held": 3})
+        connection.execute(sa.update(devices).where(devices.c.device == elsewhere).values(status=status))
+    engine.dispose()
+    refused = lapel("device", "reprovision", "camera 9", "--port", camera.board.serial_number)
+    assert "holds 3 clips that are not here" in refused.err
+    assert states(lapel) == ["active"]
+    done = lapel("device", "reprovision", "camera 9", "--port", camera.board.serial_number, "--lose-clips")
+    assert done.status == 0, done.err
+    assert sorted(states(lapel)) == ["active", "retired"]
+
+
+def test_a_board_that_is_in_service_does_not_take_the_place_of_another(lapel: Lapel, camera: TrayDevice) -> None:
+    assert provision(lapel, camera).status == 0
+    assert lapel("device", "provision", "camera 9", "--out", "package").status == 0
+    refused = lapel("device", "reprovision", "camera 9", "--port", camera.board.serial_number, "--again")
+    assert "which is in service: retire it first" in refused.err
+    assert states(lapel) == ["active", "active"]
+
+
+def test_a_label_that_cannot_be_written_keeps_back_nothing_of_what_was_done(lapel: Lapel, camera: TrayDevice) -> None:
+    told = provision(lapel, camera, "camera 1", "--label", lapel.folder / "nowhere" / "label.pdf")
+    assert told.status == 1
+    assert "No such file" in told.err
+    assert (told.json["name"], len(told.json["fingerprint"])) == ("camera 1", 64)
 
 
 @pytest.mark.parametrize("towards_board", [True, False], ids=["to the board", "from the board"])
@@ -292,14 +333,16 @@ def test_ctrl_c_leaves_an_entry_and_a_board_that_agree(lapel: Lapel, camera: Tra
     at = len(camera.board.said)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
-    assert process.returncode != 0, out
     assert b"Traceback" not in err
     [left] = lapel("device", "list", "--all", "--json").json
     if left["state"] == "retired":
+        assert process.returncode != 0, out
+        assert b"run the command again" in err or b"broken off" in err, err
         wait_until(lambda: UNPROVISIONED.encode() in camera.board.said[at:], 60)
         assert provision(lapel, camera).status == 0
     else:
-        # It came too late: the board had all that it needs, and was on its way up.
+        # It came too late: the board had all that it needs, and was on its way up; what was done is told.
+        assert left["device"].encode() in out
         wait_until(lambda: f"boot 0 of {left['device']}".encode() in camera.board.said, 60)
         assert left["state"] == "active"
 

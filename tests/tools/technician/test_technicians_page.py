@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lapel_sim.tray.kinds import ESP32S3
+from lapel_sim.tray.kinds import ESP32S3, PICO2_W
 from lapel_tools.device_commands import BENCH_COMMANDS
-from tests.tools.technician.base_images import esp, uf2
+from tests.tools.technician.base_images import RP2350_FAMILY, esp, uf2
 from tests.tools.technician.conftest import Bench
 from tests.tools.technician.small_firmware import carries, release
 
@@ -25,20 +25,20 @@ def commands(word: str) -> list[str]:
 def typed(bench: Bench, command: str, **places: str) -> None:
     """Run one, with the page's examples of places replaced by those of this bench."""
     for example, here in places.items():
-        command = command.replace({"drive": "/media/$USER/RPI-RP2", "port": "/dev/ttyACM0"}[example], here)
+        command = command.replace({"drive": "/media/$USER/RP2350", "port": "/dev/ttyACM0"}[example], here)
     done = bench.lapel(*shlex.split(command)[1:])
     assert done.status == 0, (command, done.err, done.out)
 
 
 def test_the_page_brings_a_board_from_its_box_to_its_firmware(bench: Bench) -> None:
-    for name, content in (("RPI_PICO_W.uf2", uf2()), ("firmware.bin", esp())):
+    for name, content in (("RPI_PICO2_W.uf2", uf2(RP2350_FAMILY)), ("firmware.bin", esp())):
         bench.file(name, content)
-    bench.file("lapel-pico_w-0.4.0.fw", release(1).data)
+    bench.file("lapel-pico2_w-0.4.0.fw", release(1).data)
     bench.signer.rename(bench.folder / "firmware.key")
     [look] = commands("ports")
     [pico, chip] = commands("--image")
     [firmware] = commands("--release")
-    first, second = bench.tray.add(), bench.tray.add(ESP32S3)
+    first, second = bench.tray.add(PICO2_W), bench.tray.add(ESP32S3)
     drive, rom = bench.tray.hold_bootsel(first), bench.tray.hold_boot(second)
     typed(bench, look)
     typed(bench, pico, drive=str(drive.folder))

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from .chips import ESP32S3, UF2
+from .condition import read_condition
 from .drives import BootDrive, find_drives, write_drive
 from .images import BaseImage, ImageError
 from .link import BoardError, BoardLink, LinkError
@@ -38,8 +39,14 @@ class BaseError(Exception):
     """A base image could not be written; the message says whether anything was, and what to do."""
 
 
-def put_base(board: SerialPort | BootDrive, image: BaseImage, erase: bool, say: Say) -> SerialPort:
-    """Write an image and wait for the board; its port then. Raises BaseError, ImageError, DriveError, LinkError."""
+def put_base(
+    board: SerialPort | BootDrive, image: BaseImage, erase: bool, say: Say, even_busy: bool = False
+) -> SerialPort:
+    """Write an image and wait for the board; its port then. Raises BaseError, ImageError, DriveError, LinkError.
+
+    `even_busy`: also onto a device that has an alarm latched or was recording, and with `erase` onto one that holds
+    clips.
+    """
     before = usb_ports()
     if isinstance(board, BootDrive):
         image.check_for(board.chip)
@@ -47,11 +54,13 @@ def put_base(board: SerialPort | BootDrive, image: BaseImage, erase: bool, say: 
         write_drive(board, image)
         return _returned(before, None)
     if image.chip.form == UF2:
-        drive = enter_bootsel(board, image)
+        drive = enter_bootsel(board, image, even_busy)
         say(f"writing {image.path.name} to {drive.folder}")
         before = usb_ports()
         write_drive(drive, image)
         return _returned(before, None)
+    if not board.in_rom and not even_busy:
+        _refuse_a_device_in_use(board, erase)
     say(f"asking the chip at {board.device}")
     image.check_for(ESP32S3, esp_flash_bytes(board))
     say(f"writing {image.path.name} to {board.device}, which takes a minute")
@@ -59,12 +68,38 @@ def put_base(board: SerialPort | BootDrive, image: BaseImage, erase: bool, say: 
     return _returned(before, board)
 
 
-def enter_bootsel(port: SerialPort, image: BaseImage) -> BootDrive:
+def _refuse_a_device_in_use(port: SerialPort, erase: bool) -> None:
+    """Ask what runs at a port, if anything does, whether it may be written over. Raises BaseError."""
+    with BoardLink(port.device) as link:
+        try:
+            link.stop(fresh=False)
+            condition = read_condition(link)
+        except (LinkError, BoardError):
+            return  # no MicroPython answers: a board that was never flashed
+        found = list(condition.objections)
+        if erase and condition.unsent:
+            found.append(f"it holds {condition.unsent} clips that the gateway does not have")
+        link.reset()
+    if found:
+        raise _in_use(port, found)
+
+
+def _in_use(port: SerialPort, reasons: Sequence[str]) -> BaseError:
+    return BaseError(
+        f"{port.device}: {' and '.join(reasons)}; it was started again, and is left alone without --even-busy"
+    )
+
+
+def enter_bootsel(port: SerialPort, image: BaseImage, even_busy: bool = False) -> BootDrive:
     """Send a board that runs MicroPython into BOOTSEL. Raises BaseError, ImageError and LinkError."""
     before = {drive.folder for drive in find_drives()}
     with BoardLink(port.device) as link:
         link.stop(fresh=False)
         try:
+            condition = read_condition(link)
+            if condition.objections and not even_busy:
+                link.reset()
+                raise _in_use(port, condition.objections)
             machine = str(link.ask("import os\nprint(repr(os.uname()[4]))"))
         except BoardError as error:
             raise BaseError(f"{port.device}: MicroPython does not say what board this is ({error})") from None

@@ -17,7 +17,7 @@ from lapel_gateway.people import PersonError, find_person, set_person
 from lapel_gateway.pki import PkiError
 from lapel_gateway.registry import Package, RegistryError
 from lapel_tools.console import CommandError, now_ms
-from lapel_tools.provisioning import entered
+from lapel_tools.provisioning import entered, refuse_to_lose_clips
 from lapel_tools.site import Site
 
 from .batch import Order, Outcome, Row
@@ -37,6 +37,10 @@ def provision_rows(site: Site, rows: Sequence[Row], order: Order) -> list[Outcom
     with ThreadPoolExecutor(max_workers=min(len(rows), _AT_ONCE)) as pool:
         running = [pool.submit(_provision, site, row, order, ended) for row in rows]
         try:
+            return [one.result() for one in running]
+        except KeyboardInterrupt:
+            ended.set()
+            # Each comes to its end between two steps; what was done by then is told.
             return [one.result() for one in running]
         except BaseException:
             ended.set()
@@ -66,6 +70,11 @@ def _one(site: Site, row: Row, order: Order, ended: threading.Event) -> Provisio
     (port,) = named_ports([row.board])
 
     def enter(facts: BoardFacts) -> AbstractContextManager[Package]:
+        if order.before and facts.device != order.before:
+            # Another board takes the place of one that is somewhere else.
+            if _here(site, facts.device):
+                raise Refused(f"the board at this port is {facts.device}, which is in service: retire it first")
+            refuse_to_lose_clips(site, order.before, order.lose_clips)
         follows = order.before or _here(site, facts.device)
         return entered(site, row.name, row.person, now_ms(), order.settings, order.own, follows)
 

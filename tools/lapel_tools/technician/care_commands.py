@@ -113,7 +113,8 @@ def shell(port: Port, ask: AskOption = False, even_busy: BusyOption = False, yes
             raise CommandError("the device was left alone")
     with _session(port, ask, even_busy, starts_again=False) as device:
         place = device.port
-        if not device.link.leave_raw():
+        fed = device.link.leave_raw()
+        if not fed:
             warn("its watchdog restarts the device in a few seconds, and ends this")
         device.link.close()
         status = subprocess.call([sys.executable, "-m", "mpremote", "connect", place.device, "repl"])
@@ -124,6 +125,8 @@ def shell(port: Port, ask: AskOption = False, even_busy: BusyOption = False, yes
             if link.is_idle():
                 link.stop(fresh=False)
                 link.reset()
+            elif fed:
+                warn("it does not wait at its prompt: if its firmware does not run either, restart the device by hand")
     except LinkError as error:
         raise CommandError(f"{error}; start it by hand, it does not work now", FAILED) from None
     if status:
@@ -133,7 +136,7 @@ def shell(port: Port, ask: AskOption = False, even_busy: BusyOption = False, yes
 def _refuse_loss(device: Stopped, condition: Condition, lose_clips: bool) -> None:
     if lose_clips:
         return
-    if not has_clip_storage(device):
+    if not has_clip_storage(device.link):
         raise CommandError("its card does not answer, so nobody knows what clips are on it; --lose-clips goes on")
     if condition.unsent:
         size = f"{condition.unsent_bytes / 1_000_000:.1f} MB"

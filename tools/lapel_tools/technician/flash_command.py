@@ -112,8 +112,8 @@ def flash(
     file is named.
 
     \b
-    lapel device flash --image RPI_PICO_W.uf2 /media/you/RPI-RP2
-    lapel device flash --release lapel-pico_w-0.4.0.fw --signer firmware.key --all
+    lapel device flash --image RPI_PICO2_W.uf2 /media/you/RP2350
+    lapel device flash --release lapel-pico2_w-0.4.0.fw --signer firmware.key --all
     """
     memory = ImageMemory()
     with_base = image is not None or base
@@ -134,7 +134,9 @@ def flash(
         _confirm(memory, chosen, yes)
     results: list[Result] = []
     if chosen is not None:
-        targets, results = _put_bases(targets, chosen, erase, memory)
+        targets, results = _put_bases(
+            targets, chosen, memory, erase=erase, even_busy=even_busy, firmware_next=bool(order.releases)
+        )
     if order.releases:
         results += _flash([target for target in targets if isinstance(target, SerialPort)], order, as_json)
     _tell(results, as_json)
@@ -178,19 +180,30 @@ def _confirm(memory: ImageMemory, image: BaseImage, yes: bool) -> None:
 
 
 def _put_bases(
-    targets: Sequence[Target], image: BaseImage, erase: bool, memory: ImageMemory
+    targets: Sequence[Target],
+    image: BaseImage,
+    memory: ImageMemory,
+    *,
+    erase: bool,
+    even_busy: bool,
+    firmware_next: bool,
 ) -> tuple[list[Target], list[Result]]:
-    """One board after the other: the one that comes back is the one that was written."""
+    """One board after the other: the one that comes back is the one that was written. Of several, those that run are
+    left alone, for the firmware that comes next; where none does they are refused.
+    """
     left: list[Target] = []
     failed: list[Result] = []
     for target in targets:
         many = len(targets) > 1
         if many and not _waits_for(target, image):
             left.append(target)
+            if not firmware_next:
+                words = "it is not in its boot loader: hold BOOTSEL or BOOT while you plug it in, or name it alone"
+                failed.append(Result(_name(target), REFUSED, words))
             continue
         try:
             image.check_for(image.chip if isinstance(target, SerialPort) else target.chip)
-            port = put_base(target, image, erase, warn)
+            port = put_base(target, image, erase, warn, even_busy)
         except (ImageError, DriveError) as error:
             failed.append(Result(_name(target), REFUSED, str(error)))
         except (BaseError, LinkError) as error:

@@ -20,7 +20,6 @@ from typing import Any
 from lapel_gateway.channels.secret_file import SecretError, read_secret
 from lapel_tools.console import CommandError
 
-NETWORKS_NAME = "wifi.json"
 SECURITIES = ("wpa2/wpa3", "wpa2", "wpa3")
 MAX_NETWORKS = 16
 MAX_SSID_BYTES = 32  # IEEE 802.11-2020 section 9.4.2.2

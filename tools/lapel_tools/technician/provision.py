@@ -12,8 +12,8 @@ Rules that hold here:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 
 from lapel_gateway.ledger.schema import DEVICE_RETIRED
@@ -24,6 +24,7 @@ from .condition import Condition, read_condition
 from .identity import IdentityError, Say, clear, clear_clips, give, given_of, withdraw
 from .link import BoardError, BoardLink, LinkError
 from .ports import BoardFacts, SerialPort, read_facts, wait_for_port
+from .reset import has_clip_storage
 from .session import take_board
 from .survey import survey
 
@@ -90,8 +91,11 @@ def provision_board(
             if not has_board:
                 raise Refused("there is no firmware on it that makes its drivers: lapel device flash")
             _check(condition, facts, wishes, state_of)
-            if facts.device or condition.unsent:
-                clear_clips(link)
+            if facts.device and not wishes.lose_clips and not has_clip_storage(link):
+                raise Refused(
+                    "its card does not answer, so nobody knows what clips are on it: put it in, or give them up with "
+                    "--lose-clips"
+                )
             link.stop(fresh=True)
             slot = _runs(link, facts)
         except (Refused, BoardError) as error:
@@ -100,10 +104,16 @@ def provision_board(
                 raise Refused(f"MicroPython refuses to answer: {error}") from None
             raise
         chip = facts.chip.word.lower() if facts.chip else ""
-        with enter(facts) as package:
+        with _started_again_unless_entered(link, enter(facts)) as package:
             given = given_of(package, wishes.wifi)
             try:
                 say("clearing")
+                if facts.device or condition.unsent:
+                    # First of all it stops being who it was, so that a break from here on never starts the old device.
+                    withdraw(link)
+                    take_board(link)
+                    clear_clips(link)
+                    link.stop(fresh=True)
                 clear(link, slot, chip)
                 fingerprint = give(link, slot, chip, given, say)
                 say("starting")
@@ -121,6 +131,20 @@ def provision_board(
                 words = str(error).removeprefix(f"{link.port}: ")
                 raise Broken(f"{words}; it is not provisioned: run the command again") from None
     return Provisioned(given.device, package.name, facts.hardware, fingerprint, says)
+
+
+@contextmanager
+def _started_again_unless_entered(link: BoardLink, entry: AbstractContextManager[Package]) -> Iterator[Package]:
+    """The entry's own block; a board whose device is refused by the registry is started as it is."""
+    entered = False
+    try:
+        with entry as package:
+            entered = True
+            yield package
+    except BaseException:
+        if not entered:
+            link.reset()
+        raise
 
 
 def _stopped(port: SerialPort) -> BoardLink:

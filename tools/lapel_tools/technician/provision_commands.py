@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -25,7 +24,13 @@ from lapel_tools.console import (
     print_table,
     warn,
 )
-from lapel_tools.provisioning import provision_again, provision_device, read_pins, what_it_was
+from lapel_tools.provisioning import (
+    provision_again,
+    provision_device,
+    read_pins,
+    refuse_to_lose_clips,
+    what_it_was,
+)
 from lapel_tools.site import Site
 
 from .batch import Order, Outcome, Row, read_batch
@@ -138,12 +143,7 @@ def reprovision(
     own = own_fields(pins, tamper=tamper, drills=drills)
     networks = networks_of(site, wifi)
     if out is not None:
-        held = clips_held(site, before)
-        if held and not lose_clips:
-            raise CommandError(
-                f"{before} holds {held} clips that are not here, and new keys are the end of them: leave it switched "
-                "on and in reach until they are, or give them up with --lose-clips"
-            )
+        refuse_to_lose_clips(site, before, lose_clips)
         package = provision_again(site, before, out, now_ms(), own, networks)
         _tell_package(site, package.device.hex(), package.name, out, label, {"follows": before}, as_json)
         return
@@ -205,13 +205,6 @@ def parse_setting(text: str) -> tuple[str, int]:
         raise CommandError(f"--setting {text}: write KEY=NUMBER") from None
 
 
-def clips_held(site: Site, device: str) -> int:
-    """How many clips a device held when it was last heard of."""
-    with reading(site.engine) as connection:
-        status = connection.execute(sa.select(devices.c.status).where(devices.c.device == device)).scalar_one()
-    return int(json.loads(status).get("clips_held") or 0)
-
-
 def write_labels(site: Site, wanted: Iterable[tuple[str, str]], out: Path) -> None:
     """Write the labels of devices, (id, name) each. Raises CommandError."""
     from .label import Label, render_labels
@@ -227,20 +220,18 @@ def write_labels(site: Site, wanted: Iterable[tuple[str, str]], out: Path) -> No
 def _tell_package(
     site: Site, device: str, name: str, out: Path, label: Path | None, more: dict[str, object], as_json: bool
 ) -> None:
-    if label is not None:
-        write_labels(site, [(device, name)], label)
     if as_json:
         print_json({"device": device, "name": name, "package": str(out), **more})
     else:
         follows = f"; it follows {more['follows']}" if "follows" in more else ""
         typer.echo(f"{device} {name}: package in {out}{follows}")
+    if label is not None:
+        write_labels(site, [(device, name)], label)
 
 
 def _tell_boards(site: Site, outcomes: Sequence[Outcome], many: bool, label: Path | None, as_json: bool) -> None:
     good = [one.done for one in outcomes if one.done is not None]
     bad = [one for one in outcomes if one.done is None]
-    if label is not None and good:
-        write_labels(site, [(one.device, one.name) for one in good], label)
     if as_json:
         facts = [_facts(one) for one in outcomes]
         print_json(facts if many else facts[0])
@@ -256,6 +247,9 @@ def _tell_boards(site: Site, outcomes: Sequence[Outcome], many: bool, label: Pat
         for done in good:
             typer.echo(f"{done.device} {done.name}: provisioned; it says: {done.says}")
             typer.echo(f"fingerprint {grouped(done.fingerprint)}")
+    # Last: what was told of a device is not lost with its label, which `lapel device label` makes again.
+    if label is not None and good:
+        write_labels(site, [(one.device, one.name) for one in good], label)
     if bad:
         told = f"{len(bad)} of {len(outcomes)} boards are not done: see the table" if many else bad[0].trouble
         raise CommandError(told, FAILED)

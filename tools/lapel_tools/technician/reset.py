@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .link import LinkError
+from .link import BoardLink, LinkError
 from .session import Stopped
 
 _ERASE = """\
@@ -26,8 +26,8 @@ print(_k.count)
 """
 _REMOVE = """\
 _n=0
-for _f in ('/config.json','/wifi.json','/modem.json','/settings.0','/settings.1','/alarm.0','/alarm.1',
- '/visit.0','/visit.1','/epochs.0','/epochs.1'):
+for _f in ('/config.json','/config.json.new','/wifi.json','/settings.0','/settings.1','/alarm.0','/alarm.1',
+ '/visit.0','/visit.1','/epochs.0','/epochs.1','/time.0','/time.1'):
  if board.storage.size(_f)>=0:
   board.storage.remove(_f)
   _n+=1
@@ -55,9 +55,9 @@ class Wiped:
     files: int
 
 
-def has_clip_storage(device: Stopped) -> bool:
+def has_clip_storage(link: BoardLink) -> bool:
     """Whether the clips of a device, whose board was taken, can be counted: a card may be missing."""
-    return bool(device.link.ask(_HAS_CLIP_STORAGE))
+    return bool(link.ask(_HAS_CLIP_STORAGE))
 
 
 def wipe(device: Stopped) -> Wiped:

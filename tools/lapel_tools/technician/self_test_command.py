@@ -74,13 +74,14 @@ def selftest(
     with ThreadPoolExecutor(max_workers=at_once) as pool:
         reports = list(pool.map(work, boards)) if at_once > 1 else [work(board) for board in boards]
     for report in reports:
-        _save_picture(report, picture, single)
         _keep(site, report, by or getpass.getuser())
     if as_json:
         print_json([_facts(report) for report in reports])
     else:
         for report in reports:
             _show(report)
+    for report in reports:
+        _save_picture(report, picture, single)
     bad = [report for report in reports if not report.passed]
     if bad:
         refused = "; ".join(f"{report.port}: {report.refused}" for report in bad if report.refused)
@@ -124,7 +125,11 @@ def _save_picture(report: BoardReport, path: Path | None, single: bool) -> None:
     if path is None or not report.picture:
         return
     place = path if single else path.with_stem(f"{path.stem}-{report.device or report.serial}")
-    place.write_bytes(report.picture)
+    try:
+        place.write_bytes(report.picture)
+    except OSError as error:
+        warn(f"{report.port}: the picture is not saved: {place}: {error.strerror}")
+        return
     warn(f"{report.port}: the camera's picture is in {place}")
 
 
