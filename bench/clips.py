@@ -21,13 +21,13 @@ import sqlalchemy as sa
 
 from bench.report import Report
 from lapel_device.matroska import MatroskaWriter
-from lapel_gateway.assembly import MATROSKA, MP4, Assembler
+from lapel_gateway.custody.ingest import IngestCore
 from lapel_gateway.deliver import DeliverRole, wall_ms
-from lapel_gateway.ingest import IngestCore
 from lapel_gateway.ledger import fresh_ledger, open_ledger, reading
 from lapel_gateway.ledger.schema import clip as clips
 from lapel_gateway.outbox import Outbox, RetryPolicy
-from lapel_gateway.viewcopy import X264_OPTIONS
+from lapel_gateway.viewing.assembly import MATROSKA, MP4, Assembler
+from lapel_gateway.viewing.viewcopy import X264_OPTIONS
 from lapel_protocol.topics import LANE_CLIP, topic
 from lapel_sim.footage import default_footage, jpeg_frames, pcm
 from lapel_sim.hardware import ESP32S3_CAM

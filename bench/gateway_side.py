@@ -11,7 +11,8 @@ import structlog
 
 from bench.load import MASTER_KEY
 from lapel_gateway.brokers.broker import BrokerAccess
-from lapel_gateway.ingest import IngestCore
+from lapel_gateway.custody.ingest import IngestCore
+from lapel_gateway.custody.vault import Vault
 from lapel_gateway.keystore import KeyStore
 from lapel_gateway.ledger import open_ledger
 from lapel_gateway.registry import Registry
@@ -19,7 +20,6 @@ from lapel_gateway.service import DISK_THREADS, LANES, SWITCH_INTERVAL_S, calm_c
 from lapel_gateway.settings.config import IngestSection
 from lapel_gateway.shells import IngestRole
 from lapel_gateway.transport import Reader, make_link
-from lapel_gateway.vault import Vault
 
 
 def main() -> None:

@@ -19,13 +19,13 @@ import structlog
 
 from bench.load import MASTER_KEY, Load, make_load
 from bench.report import Report
-from lapel_gateway.doubts import write_mark
-from lapel_gateway.ingest import IngestCore
+from lapel_gateway.custody.doubts import write_mark
+from lapel_gateway.custody.ingest import IngestCore
+from lapel_gateway.custody.vault import Vault
 from lapel_gateway.keystore import KeyStore
 from lapel_gateway.ledger import open_ledger, writing
 from lapel_gateway.ledger.marks import set_mark
 from lapel_gateway.registry import Registry
-from lapel_gateway.vault import Vault
 
 SIZES = (10, 10_000, 1_000_000)
 QUICK_SIZES = (10, 1_000, 100_000)

@@ -13,9 +13,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from bench.report import Report
 from lapel_gateway.brokers.embedded import EmbeddedBroker
+from lapel_gateway.custody.vault import Vault
 from lapel_gateway.ledger import fresh_ledger, open_ledger, writing
 from lapel_gateway.ledger.schema import notice
-from lapel_gateway.vault import Vault
 from lapel_protocol.crypto import Mac
 from lapel_protocol.event import HEARTBEAT, Event, seal_event
 from lapel_protocol.keys import EpochKeys, chain_next

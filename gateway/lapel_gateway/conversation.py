@@ -22,14 +22,14 @@ import sqlalchemy as sa
 from lapel_gateway.alarms.book import ShownAlarms
 from lapel_gateway.alarms.kinds import CLIP_MISSING
 from lapel_gateway.alarms.own import Concern, raise_own
-from lapel_gateway.credit import Windows
-from lapel_gateway.downlink import Order, changing_order
+from lapel_gateway.custody.credit import Windows
+from lapel_gateway.custody.downlink import Order, changing_order
+from lapel_gateway.custody.receipts import receipts_of
 from lapel_gateway.ledger.clips import held_lately, open_progress
 from lapel_gateway.ledger.devices import Desk, Desks
 from lapel_gateway.ledger.epochs import account, missing_clips
 from lapel_gateway.ledger.outgoing import add_notice
 from lapel_gateway.ledger.schema import EPOCH_LOST
-from lapel_gateway.receipts import receipts_of
 from lapel_gateway.settings.visits import DEFAULT_RULES, VisitsSection
 from lapel_gateway.updates.offers import offer_updates, take_hellos
 from lapel_gateway.verify import Trust

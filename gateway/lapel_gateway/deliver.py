@@ -24,11 +24,11 @@ import sqlalchemy as sa
 import structlog
 
 from lapel_gateway.alarms.escalator import Escalator
-from lapel_gateway.assembly import Assembler, ClipFiles, Views, mark_delivered
 from lapel_gateway.channels.contract import Channel, DeliveryError, Parcel, Supervised
 from lapel_gateway.channels.directory import DirectoryChannel
 from lapel_gateway.channels.health import LINK, HealthBook
 from lapel_gateway.channels.setup import answering_channels, build_channels, links_of, reach_of
+from lapel_gateway.custody.vault import Vault
 from lapel_gateway.disk_watch import DiskWatch
 from lapel_gateway.keystore import OrganisationKey
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_FORWARD
@@ -36,8 +36,8 @@ from lapel_gateway.outbox import DELIVERED, RETRY, SKIPPED, Follow, Outbox, Outc
 from lapel_gateway.registry import Registry
 from lapel_gateway.settings.config import Config
 from lapel_gateway.settings.policies import find_zone, policies_of
-from lapel_gateway.unseal import KeyRing, keys_from_registry
-from lapel_gateway.vault import Vault
+from lapel_gateway.viewing.assembly import Assembler, ClipFiles, Views, mark_delivered
+from lapel_gateway.viewing.unseal import KeyRing, keys_from_registry
 
 IN_HAND = 8
 """Parcels that a channel may have at once, the one being delivered included."""

@@ -30,8 +30,9 @@ from lapel_gateway import systemd
 from lapel_gateway.alarms.core import AlarmCore
 from lapel_gateway.brokers import Broker, BrokerError, make_broker
 from lapel_gateway.brokers.mosquitto import raise_open_files
+from lapel_gateway.custody.ingest import IngestCore
+from lapel_gateway.custody.vault import Vault
 from lapel_gateway.devices.cutting import read_cut_off
-from lapel_gateway.ingest import IngestCore
 from lapel_gateway.keystore import KeyStore, OrganisationKey
 from lapel_gateway.ledger import open_ledger
 from lapel_gateway.registry import Registry
@@ -40,7 +41,6 @@ from lapel_gateway.shells import AlarmsRole, IngestRole, wall_ms
 from lapel_gateway.transport import BrokerLink, make_link
 from lapel_gateway.updates.offers import UpdateDesk
 from lapel_gateway.updates.releases import ReleaseStore
-from lapel_gateway.vault import Vault
 from lapel_gateway.visits.timers import VisitWatch
 from lapel_protocol.topics import LANE_ALARM, LANE_CLIP, LANE_EVENT
 

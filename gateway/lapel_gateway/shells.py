@@ -20,12 +20,12 @@ import sqlalchemy as sa
 import structlog
 
 from lapel_gateway.alarms.core import AlarmCore
-from lapel_gateway.arrivals import Arrival
-from lapel_gateway.downlink import Outcome
-from lapel_gateway.ingest import IngestCore, Message, Sync
+from lapel_gateway.custody.arrivals import Arrival
+from lapel_gateway.custody.downlink import Outcome
+from lapel_gateway.custody.ingest import IngestCore, Message, Sync
+from lapel_gateway.custody.vault import VaultFull
 from lapel_gateway.log import Repeats, printable
 from lapel_gateway.transport import Delivery, Link
-from lapel_gateway.vault import VaultFull
 from lapel_gateway.visits.timers import VisitWatch
 
 ALARM_POLL_S = 0.1

@@ -21,19 +21,19 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from lapel_device.matroska import MatroskaWriter
-from lapel_gateway import captions, media, viewcopy
-from lapel_gateway.assembly import MATROSKA, ORIGINAL
 from lapel_gateway.channels.secret_file import SecretError
 from lapel_gateway.channels.sia_dc09.key import load_key
 from lapel_gateway.channels.webhook import _retry_after_ms, load_secret
-from lapel_gateway.doubts import MARK_NAME, read_mark
-from lapel_gateway.export import ASSOCIATED_DATA, MANIFEST, STREAM, export_clip
+from lapel_gateway.custody.doubts import MARK_NAME, read_mark
 from lapel_gateway.keystore import KeyStore, KeyStoreError, OrganisationKey
 from lapel_gateway.settings.config import ConfigError, load_config
 from lapel_gateway.settings.template import render_template
-from lapel_gateway.tink import KeysetError, keyset_json, read_keyset
-from lapel_gateway.unseal import KeyRing, check, read_header, unseal
 from lapel_gateway.updates.releases import UpdateError, read_signer
+from lapel_gateway.viewing import captions, media, viewcopy
+from lapel_gateway.viewing.assembly import MATROSKA, ORIGINAL
+from lapel_gateway.viewing.export import ASSOCIATED_DATA, MANIFEST, STREAM, export_clip
+from lapel_gateway.viewing.tink import KeysetError, keyset_json, read_keyset
+from lapel_gateway.viewing.unseal import KeyRing, check, read_header, unseal
 from lapel_protocol.errors import ProtocolError
 from lapel_protocol.release import RELEASE_HEADER_BYTES, Manifest, ReleaseError, entries
 from lapel_protocol.releasing import open_release

@@ -10,11 +10,11 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+from lapel_gateway.custody.tracks import ClipTrack, decode_extents
 from lapel_gateway.describe import parse_clip_name
 from lapel_gateway.keystore import KeyStore, KeyStoreError
 from lapel_gateway.ledger.schema import DEVICE_ACTIVE
 from lapel_gateway.log import printable
-from lapel_gateway.tracks import ClipTrack, decode_extents
 from lapel_gateway.transport import wire
 from lapel_gateway.verify import ClipTrust, SegmentMac, Trust, Verifier, check_segment, split_records
 from lapel_protocol import custody

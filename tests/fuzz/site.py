@@ -11,11 +11,11 @@ from pathlib import Path
 import structlog
 
 from lapel_gateway.alarms.core import AlarmCore
-from lapel_gateway.ingest import IngestCore
+from lapel_gateway.custody.ingest import IngestCore
+from lapel_gateway.custody.vault import Vault
 from lapel_gateway.keystore import KeyStore
 from lapel_gateway.ledger import fresh_ledger, open_ledger
 from lapel_gateway.registry import Registry
-from lapel_gateway.vault import Vault
 from lapel_protocol.command import RECEIPT, open_command
 from lapel_protocol.crypto import sha256
 from lapel_protocol.orders import decode_receipt

@@ -13,12 +13,12 @@ from lapel_device.epochs import EpochLedger
 from lapel_device.journal import Journal
 from lapel_device.keystore import MARK_BOOT, KeyStore, provision_sectors
 from lapel_device.settings import ConfigError as DeviceConfigError
-from lapel_gateway import media
 from lapel_gateway.channels.webhook import _retry_after_ms
 from lapel_gateway.keystore import KeyStoreError, OrganisationKey
 from lapel_gateway.settings.config import ConfigError
 from lapel_gateway.settings.config import load_config as load_gateway_config
-from lapel_gateway.tink import KeysetError, read_keyset
+from lapel_gateway.viewing import media
+from lapel_gateway.viewing.tink import KeysetError, read_keyset
 from lapel_protocol.crypto import crc32
 from lapel_protocol.event import ALARM_RAISED, Event, seal_event
 from lapel_protocol.report_decoders import decode_hello

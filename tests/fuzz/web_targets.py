@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lapel_gateway import users
-from lapel_gateway.assembly import Views
+from lapel_gateway.viewing.assembly import Views
 from lapel_gateway.web.api import MAX_BODY_BYTES, build_app
 from tests.fuzz import genuine
 from tests.fuzz.harness import READ, REFUSED, Built, Finding, forged, target

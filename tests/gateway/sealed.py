@@ -10,12 +10,12 @@ from pathlib import Path
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from lapel_gateway.assembly import Views
-from lapel_gateway.ingest import IngestCore
+from lapel_gateway.custody.ingest import IngestCore
+from lapel_gateway.custody.vault import Vault
 from lapel_gateway.keystore import KeyStore, OrganisationKey
 from lapel_gateway.registry import Registry
-from lapel_gateway.unseal import KeyRing, keys_from_registry
-from lapel_gateway.vault import Vault
+from lapel_gateway.viewing.assembly import Views
+from lapel_gateway.viewing.unseal import KeyRing, keys_from_registry
 from lapel_protocol.clip import (
     END_WEARER,
     NOTICE_CONFIRMED,

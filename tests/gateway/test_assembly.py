@@ -13,7 +13,12 @@ import pytest
 import sqlalchemy as sa
 
 from lapel_gateway import steps
-from lapel_gateway.assembly import (
+from lapel_gateway.channels.directory import DirectoryChannel
+from lapel_gateway.ledger import reading
+from lapel_gateway.ledger.schema import OUTBOX_ASSEMBLE, OUTBOX_FORWARD, OUTBOX_NOTICE
+from lapel_gateway.ledger.schema import clip as clips
+from lapel_gateway.outbox import Outbox, RetryPolicy
+from lapel_gateway.viewing.assembly import (
     MATROSKA,
     MP4,
     VTT,
@@ -24,12 +29,7 @@ from lapel_gateway.assembly import (
     make_copies,
     mark_delivered,
 )
-from lapel_gateway.channels.directory import DirectoryChannel
-from lapel_gateway.ledger import reading
-from lapel_gateway.ledger.schema import OUTBOX_ASSEMBLE, OUTBOX_FORWARD, OUTBOX_NOTICE
-from lapel_gateway.ledger.schema import clip as clips
-from lapel_gateway.outbox import Outbox, RetryPolicy
-from lapel_gateway.unseal import KeyRing
+from lapel_gateway.viewing.unseal import KeyRing
 from tests.gateway.footage import FRAMES_MS, ordinary_clip
 from tests.gateway.ledgers import new_ledger, rows
 from tests.gateway.sealed import NOW_MS, SealedClip, Site, organisation, public_half

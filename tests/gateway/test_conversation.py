@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from lapel_gateway.conversation import CHALLENGE_FRESH_MS, CONTACT_RECENT_MS, RECEIPTS_AFTER_HELLO
-from lapel_gateway.custody import WANT_IDLE_MS, WANT_UNSEEN_MS
+from lapel_gateway.custody.taking import WANT_IDLE_MS, WANT_UNSEEN_MS
 from lapel_protocol.command import CREDIT, RECEIPT, SETTINGS, WANT, WELCOME
 from lapel_protocol.errors import Replayed
 from lapel_protocol.limits import MAX_LEDGER_ENTRIES

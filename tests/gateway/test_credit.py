@@ -1,6 +1,6 @@
 """Credit: how much each device may have under way."""
 
-from lapel_gateway.credit import ACTIVE_MS, LEAST_WINDOW_BYTES, SHARE_BYTES, CreditBook, Windows
+from lapel_gateway.custody.credit import ACTIVE_MS, LEAST_WINDOW_BYTES, SHARE_BYTES, CreditBook, Windows
 
 MEBIBYTE = 1 << 20
 

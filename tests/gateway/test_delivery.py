@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from lapel_gateway.alarms import core as alarms
 from lapel_gateway.alarms.core import AlarmCore
 from lapel_gateway.channels.secret_file import SecretError
+from lapel_gateway.custody.ingest import IngestCore
 from lapel_gateway.deliver import VIEWS_FOLDER, DeliverRole, build_role
-from lapel_gateway.ingest import IngestCore
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import alarm as alarm_table
 from lapel_gateway.ledger.schema import clip as clips

@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from lapel_gateway.downlink import Outcome
-from lapel_gateway.vault import Vault
+from lapel_gateway.custody.downlink import Outcome
+from lapel_gateway.custody.vault import Vault
 from lapel_protocol.command import ALARM_RECEIPT, CREDIT, EVENT_RECEIPT, RECEIPT, WELCOME
 from lapel_protocol.event import RECORDING_NOTE
 from lapel_protocol.reports import HEART_BLOCKED, NOTE_STARTED, RecordingNote

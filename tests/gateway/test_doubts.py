@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from lapel_gateway import doubts
-from lapel_gateway.doubts import MARK_NAME, Doubts, read_mark, write_mark
+from lapel_gateway.custody import doubts
+from lapel_gateway.custody.doubts import MARK_NAME, Doubts, read_mark, write_mark
 from lapel_gateway.ledger import reading
 from tests.support.device import SealedClip
 from tests.support.pair import DevicePair

@@ -14,9 +14,9 @@ import pytest
 import tink
 from tink import json_proto_keyset_format, secret_key_access, streaming_aead
 
-from lapel_gateway.assembly import Assembler, make_copies
-from lapel_gateway.export import ExportError, export_clip
-from lapel_gateway.tink import KeysetError, keyset_json, read_keyset
+from lapel_gateway.viewing.assembly import Assembler, make_copies
+from lapel_gateway.viewing.export import ExportError, export_clip
+from lapel_gateway.viewing.tink import KeysetError, keyset_json, read_keyset
 from tests.gateway.footage import FRAMES_MS, ordinary_clip
 from tests.gateway.ledgers import new_ledger
 from tests.gateway.sealed import NOW_MS, SealedClip, Site, public_half

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lapel_gateway.downlink import Outcome
+from lapel_gateway.custody.downlink import Outcome
 from lapel_gateway.steps import POINTS
 from lapel_protocol.command import EVENT_RECEIPT, RECEIPT, WELCOME
 from lapel_protocol.event import RECORDING_NOTE

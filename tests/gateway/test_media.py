@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import pytest
 
-from lapel_gateway import media
+from lapel_gateway.viewing import media
 from tests.gateway.footage import FRAMES_MS, Clip, jpegs, ordinary_clip, tone
 
 

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import serialization
 from lapel_gateway.brokers import GATEWAY_CONNECTIONS, mosquitto
 from lapel_gateway.brokers.broker import BrokerError, accepts_connections
 from lapel_gateway.brokers.mosquitto import MosquittoProcess
-from lapel_gateway.credit import ALARM_WINDOW_BYTES, LEAST_WINDOW_BYTES, SHARE_BYTES
+from lapel_gateway.custody.credit import ALARM_WINDOW_BYTES, LEAST_WINDOW_BYTES, SHARE_BYTES
 from lapel_gateway.devices.cutting import CUT_ALL, CUT_TO_ALARMS, CutOff
 from lapel_gateway.pki import Pki, TlsFiles
 from lapel_protocol.limits import MAX_MESSAGE_BYTES

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lapel_gateway.alarms import core as alarms
-from lapel_gateway.doubts import MARK_NAME
+from lapel_gateway.custody.doubts import MARK_NAME
 from lapel_protocol.command import ALARM_RECEIPT, CREDIT, RECEIPT, WANT, WELCOME
 from lapel_protocol.event import CLIP_CUT
 from lapel_protocol.orders import WANT_END, WANT_HEADER, WANT_SEGMENTS

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from lapel_gateway.alarms import core as alarms
+from lapel_gateway.custody.doubts import remove_mark
+from lapel_gateway.custody.unknown import ASK_AGAIN_MS, ASKED_AT_ONCE, MOST_REMEMBERED, TIMES_ASKED, UnknownEpochs
+from lapel_gateway.custody.vault import Vault
 from lapel_gateway.describe import alarm_words
-from lapel_gateway.doubts import remove_mark
-from lapel_gateway.unknown import ASK_AGAIN_MS, ASKED_AT_ONCE, MOST_REMEMBERED, TIMES_ASKED, UnknownEpochs
-from lapel_gateway.vault import Vault
 from lapel_gateway.verify import Trust
 from lapel_protocol import alarm as alarm_states
 from lapel_protocol.command import ALARM_ACK, ALARM_RECEIPT, ALARM_RESOLVED, RECEIPT, WANT
@@ -151,7 +151,7 @@ def test_folder_and_file_that_a_killed_process_made_are_made_durable_by_name(
     first = Vault(tmp_path / "vault", 0)
     first.place("0011223344556677", 7, 0, b"x")
     first.close()
-    monkeypatch.setattr("lapel_gateway.vault.sync_folder", synced.append)
+    monkeypatch.setattr("lapel_gateway.custody.vault.sync_folder", synced.append)
     second = Vault(tmp_path / "vault", 0)
     second.place("0011223344556677", 7, 0, b"x")
     second.sync()

@@ -19,8 +19,8 @@ from structlog.testing import capture_logs
 
 from lapel_gateway import shells
 from lapel_gateway.alarms import core as alarms
-from lapel_gateway.arrivals import Arrival
-from lapel_gateway.downlink import Outcome
+from lapel_gateway.custody.arrivals import Arrival
+from lapel_gateway.custody.downlink import Outcome
 from lapel_gateway.keystore import KeyStore, KeyStoreError
 from lapel_gateway.ledger import fresh_ledger, open_ledger
 from lapel_gateway.pki import create_organisation_key

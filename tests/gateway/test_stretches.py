@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lapel_gateway import arrivals
+from lapel_gateway.custody import arrivals
 from lapel_gateway.verify import Stretch, split_records, split_stretches
 from lapel_protocol.errors import ProtocolError
 from tests.support.device import Message, SealedClip

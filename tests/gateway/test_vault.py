@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lapel_gateway.vault import OPEN_FILES, Vault, VaultFull
+from lapel_gateway.custody.vault import OPEN_FILES, Vault, VaultFull
 
 DEVICE = "00112233aabbccdd"
 

@@ -14,7 +14,7 @@ import pytest
 from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 
-from lapel_gateway import media, viewcopy
+from lapel_gateway.viewing import media, viewcopy
 from tests.gateway.footage import FRAMES_MS, RATE_HZ, Clip, jpegs, ordinary_clip, tone
 
 

@@ -20,12 +20,12 @@ from lapel_gateway import users
 from lapel_gateway.alarms.core import AlarmCore
 from lapel_gateway.alarms.escalator import Escalator
 from lapel_gateway.alarms.policies import Policies, Reach
-from lapel_gateway.assembly import Assembler, Views
 from lapel_gateway.deliver import make_outbox
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import OUTBOX_ALARM
 from lapel_gateway.ledger.schema import clip as clips
 from lapel_gateway.outbox import RetryPolicy
+from lapel_gateway.viewing.assembly import Assembler, Views
 from lapel_gateway.web.server import WebError, WebRole
 from lapel_protocol.clip import TRUST_GATEWAY
 from lapel_protocol.event import ALARM_RAISED, Event, seal_event

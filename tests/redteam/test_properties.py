@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lapel_gateway.unseal import KeyRing, keys_from_registry, unseal
+from lapel_gateway.viewing.unseal import KeyRing, keys_from_registry, unseal
 from lapel_protocol import alarm as alarm_states
 from lapel_protocol import command as commands
 from lapel_protocol import orders, recording

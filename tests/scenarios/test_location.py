@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lapel_gateway import journal
+from lapel_gateway.custody import events as journal
 from lapel_protocol.report_decoders import decode_location
 from lapel_protocol.reports import Location
 from lapel_sim.world import World

@@ -17,15 +17,15 @@ from lapel_gateway import steps
 from lapel_gateway.alarms.core import AlarmCore
 from lapel_gateway.alarms.escalator import Escalator
 from lapel_gateway.alarms.policies import Policies, Reach
-from lapel_gateway.credit import ALARM_WINDOW_BYTES, WINDOW_BYTES
-from lapel_gateway.downlink import Outcome
-from lapel_gateway.ingest import IngestCore
+from lapel_gateway.custody.credit import ALARM_WINDOW_BYTES, WINDOW_BYTES
+from lapel_gateway.custody.downlink import Outcome
+from lapel_gateway.custody.ingest import IngestCore
+from lapel_gateway.custody.vault import Vault
 from lapel_gateway.keystore import KeyStore, OrganisationKey
 from lapel_gateway.ledger import fresh_ledger, open_ledger, reading
 from lapel_gateway.registry import Registry
 from lapel_gateway.updates.offers import UpdateDesk
 from lapel_gateway.updates.releases import ReleaseStore
-from lapel_gateway.vault import Vault
 from tests.support.device import Message, TrueDevice, organisation_key
 
 START_MS = 1_700_000_000_000

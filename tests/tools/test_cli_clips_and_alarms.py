@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from cryptography.hazmat.primitives import serialization
 
 from lapel_gateway.alarms.escalations import begin
-from lapel_gateway.assembly import Views
 from lapel_gateway.ledger import fresh_ledger, open_ledger, reading, writing
 from lapel_gateway.ledger.schema import alarm as alarms
+from lapel_gateway.viewing.assembly import Views
 from lapel_gateway.web.server import WebRole
 from tests.gateway.footage import ordinary_clip
 from tests.gateway.sealed import NOW_MS, SealedClip, Site

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 
 from lapel_gateway.alarms.book import note_step
 from lapel_gateway.alarms.kinds import DISK_LOW, VISIT_OVERDUE
-from lapel_gateway.assembly import Views
 from lapel_gateway.ledger import fresh_ledger, open_ledger, writing
 from lapel_gateway.ledger.schema import alarm as alarms
 from lapel_gateway.settings.policies import find_zone
+from lapel_gateway.viewing.assembly import Views
 from lapel_gateway.web.installed import Installed
 from lapel_gateway.web.server import WebRole
 from lapel_protocol.clip import TRUST_GATEWAY, TRUST_NONE

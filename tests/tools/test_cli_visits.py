@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
-from lapel_gateway.assembly import Views
 from lapel_gateway.ledger import fresh_ledger, open_ledger
+from lapel_gateway.viewing.assembly import Views
 from lapel_gateway.web.server import WebRole
 from tests.tools.command import Lapel
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lapel_gateway.export import export_clip
+from lapel_gateway.viewing.export import export_clip
 from lapel_protocol.limits import CLIP_END_BYTES, CLIP_HEADER_BYTES
 from lapel_protocol.stream import segment_offset
 from lapel_tools.evidence import Check, NotAnExport, verify_export

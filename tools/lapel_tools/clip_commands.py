@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 import typer
 
-from lapel_gateway.assembly import Views
+from lapel_gateway.custody.vault import Vault
 from lapel_gateway.describe import clip_words, parse_clip_name
-from lapel_gateway.export import ExportError, export_clip
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import clip as clips
-from lapel_gateway.unseal import KeyRing, keys_from_registry
-from lapel_gateway.vault import Vault
+from lapel_gateway.viewing.assembly import Views
+from lapel_gateway.viewing.export import ExportError, export_clip
+from lapel_gateway.viewing.unseal import KeyRing, keys_from_registry
 from lapel_tools.console import (
     FAILED,
     NOT_FOUND,

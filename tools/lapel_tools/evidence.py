@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lapel_gateway.assembly import MATROSKA, ORIGINAL
-from lapel_gateway.export import ASSOCIATED_DATA, FORMAT, KEYSET, MANIFEST, STREAM
-from lapel_gateway.tink import MAX_KEYSET_BYTES, KeysetError, read_keyset
+from lapel_gateway.viewing.assembly import MATROSKA, ORIGINAL
+from lapel_gateway.viewing.export import ASSOCIATED_DATA, FORMAT, KEYSET, MANIFEST, STREAM
+from lapel_gateway.viewing.tink import MAX_KEYSET_BYTES, KeysetError, read_keyset
 from lapel_protocol import names
 from lapel_protocol.clip import FLAG_ALARM, ClipHeader, Head, head_of
 from lapel_protocol.crypto import Mac, equal

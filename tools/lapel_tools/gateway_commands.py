@@ -11,7 +11,7 @@ import typer
 from lapel_gateway import doctor, log, service, supervise, systemd
 from lapel_gateway.channels.health import DELIVERY, LINK, read_health
 from lapel_gateway.channels.setup import reach_of
-from lapel_gateway.doubts import remove_mark
+from lapel_gateway.custody.doubts import remove_mark
 from lapel_gateway.keystore import KeyStore, OrganisationKey
 from lapel_gateway.ledger import reading
 from lapel_gateway.pki import Pki, create_organisation_key

@@ -20,7 +20,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from lapel_gateway.alarms import escalations
 from lapel_gateway.alarms.kinds import UNKNOWN, kind_name
-from lapel_gateway.downlink import Order
+from lapel_gateway.custody.downlink import Order
 from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.outgoing import add_row, add_tallies
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, alarm, alarm_log, event, stored

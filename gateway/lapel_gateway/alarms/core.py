@@ -29,7 +29,7 @@ from lapel_gateway.alarms.book import (
     note_step,
     tell,
 )
-from lapel_gateway.downlink import Order, Outcome, seal_order
+from lapel_gateway.custody.downlink import Order, Outcome, seal_order
 from lapel_gateway.ledger import reading, tidy, writing
 from lapel_gateway.ledger.devices import record_seen
 from lapel_gateway.ledger.epochs import record_epochs

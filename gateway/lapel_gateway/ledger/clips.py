@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from lapel_gateway.custody.tracks import ClipTrack, decode_extents
 from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.schema import EPOCH_LOST, OPENING_UNOPENABLE, SETTLED_BY_CUT, epoch, event, stored
 from lapel_gateway.ledger.schema import clip as clips
-from lapel_gateway.tracks import ClipTrack, decode_extents
 from lapel_protocol import SUITE_TINK_4KB, custody
 from lapel_protocol.clip import PREV_NONE, Head
 from lapel_protocol.machine import Machine

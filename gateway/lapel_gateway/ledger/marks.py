@@ -1,4 +1,4 @@
-"""What the ledger knows of its pairing with a vault (`lapel_gateway.doubts`), and what is in doubt since."""
+"""What the ledger knows of its pairing with a vault (`lapel_gateway.custody.doubts`), and what is in doubt since."""
 
 from __future__ import annotations
 

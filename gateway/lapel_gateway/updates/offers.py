@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Sequence
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from lapel_gateway.downlink import Order, changing_order
+from lapel_gateway.custody.downlink import Order, changing_order
 from lapel_gateway.ledger.devices import Desk, Desks
 from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.outgoing import add_notice

@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 import sqlalchemy as sa
 
-from lapel_gateway.downlink import Order, changing_order
+from lapel_gateway.custody.downlink import Order, changing_order
 from lapel_gateway.ledger.devices import Desk
 from lapel_gateway.ledger.schema import stored
 from lapel_gateway.ledger.visits import devices_with_visits, visits_to_tell

@@ -19,7 +19,7 @@ import structlog
 from lapel_gateway import steps
 from lapel_gateway.alarms.kinds import CONTACT_LOST, VISIT_LOW_BATTERY, VISIT_OVERDUE
 from lapel_gateway.alarms.policies import PERSON_PREFIX, Reach
-from lapel_gateway.downlink import seal_order
+from lapel_gateway.custody.downlink import seal_order
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.devices import Desks
 from lapel_gateway.ledger.outgoing import add_notice

@@ -22,12 +22,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lapel_gateway import describe
 from lapel_gateway.alarms import core as alarms
-from lapel_gateway.assembly import MATROSKA, MP4, VTT, Views
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import alarm as alarm_table
 from lapel_gateway.ledger.schema import alarm_log, delivery, escalation, outbox
 from lapel_gateway.ledger.schema import clip as clip_table
 from lapel_gateway.ledger.schema import device as device_table
+from lapel_gateway.viewing.assembly import MATROSKA, MP4, VTT, Views
 from lapel_gateway.web import ack_pages, channels_api, problems, reports_api, visits_api
 from lapel_gateway.web.access import User
 from lapel_gateway.web.ack_pages import AckPages

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 import structlog
 import uvicorn
 
-from lapel_gateway.assembly import Views
 from lapel_gateway.channels.setup import ack_links, reach_of
 from lapel_gateway.deliver import VIEWS_FOLDER, wall_ms
 from lapel_gateway.settings.config import Config
 from lapel_gateway.settings.policies import find_zone
+from lapel_gateway.viewing.assembly import Views
 from lapel_gateway.web.api import build_app
 from lapel_gateway.web.installed import NOTHING_INSTALLED, Installed
 

@@ -13,9 +13,9 @@ import pytest
 import sqlalchemy as sa
 
 from lapel_gateway import users
-from lapel_gateway.assembly import Views
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.schema import position, visit
+from lapel_gateway.viewing.assembly import Views
 from lapel_gateway.web.server import WebRole
 from tests.gateway.ledgers import new_ledger
 from tests.gateway.sealed import Site

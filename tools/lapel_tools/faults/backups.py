@@ -19,7 +19,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from lapel_gateway.vault_journal import JOURNAL_NAME
+from lapel_gateway.custody.vault_journal import JOURNAL_NAME
 
 WAYS = ("both", "both", "ledger_older", "real_backup", "vault_older")
 """How a gateway comes back. `real_backup`: the ledger was copied first, the vault some time later."""

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 
 from lapel_device import alarm_lane, clip_lane, journal, mqtt, spool, uplink
 from lapel_device.epochs import MAX_HELD
-from lapel_gateway import custody, verify
 from lapel_gateway import log as gateway_log
-from lapel_gateway import vault as gateway_vault
+from lapel_gateway import verify
 from lapel_gateway.alarms import core as alarms
+from lapel_gateway.custody import taking as custody
+from lapel_gateway.custody import vault as gateway_vault
 
 from .device_side import DeviceSide
 from .gateway_side import GatewaySide

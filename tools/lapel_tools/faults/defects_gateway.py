@@ -8,20 +8,22 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lapel_gateway import custody, outbox, vault
+from lapel_gateway import outbox
 from lapel_gateway.alarms import core as alarms
 from lapel_gateway.alarms import escalations, escalator
 from lapel_gateway.alarms.book import ShownAlarms
 from lapel_gateway.alarms.core import AlarmCore
-from lapel_gateway.credit import CreditBook, Windows
-from lapel_gateway.custody import Custody
-from lapel_gateway.downlink import Outcome
-from lapel_gateway.ingest import IngestCore
+from lapel_gateway.custody import taking as custody
+from lapel_gateway.custody import vault
+from lapel_gateway.custody.credit import CreditBook, Windows
+from lapel_gateway.custody.downlink import Outcome
+from lapel_gateway.custody.ingest import IngestCore
+from lapel_gateway.custody.taking import Custody
+from lapel_gateway.custody.tracks import ClipTrack
+from lapel_gateway.custody.unknown import UnknownEpochs
+from lapel_gateway.custody.vault import Vault
+from lapel_gateway.custody.vault_journal import VaultJournal
 from lapel_gateway.outbox import Outbox
-from lapel_gateway.tracks import ClipTrack
-from lapel_gateway.unknown import UnknownEpochs
-from lapel_gateway.vault import Vault
-from lapel_gateway.vault_journal import VaultJournal
 from lapel_protocol.orders import Receipt
 
 from .patching import Defect, Patcher, sometimes

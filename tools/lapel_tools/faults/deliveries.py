@@ -15,15 +15,15 @@ import sqlalchemy as sa
 
 from lapel_gateway.alarms.escalator import Escalator
 from lapel_gateway.alarms.policies import EVERYONE, Policies, Policy, Reach, Step
-from lapel_gateway.assembly import MP4, Assembler, Copies, Views
 from lapel_gateway.channels.contract import Channel, DeliveryError, Parcel
+from lapel_gateway.custody.vault import Vault
 from lapel_gateway.deliver import make_outbox
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_FORWARD, OUTBOX_NOTICE
-from lapel_gateway.media import Survey
 from lapel_gateway.outbox import RETRY, Outcome, RetryPolicy
-from lapel_gateway.unseal import KeyRing
-from lapel_gateway.vault import Vault
-from lapel_gateway.viewcopy import ViewCopy
+from lapel_gateway.viewing.assembly import MP4, Assembler, Copies, Views
+from lapel_gateway.viewing.media import Survey
+from lapel_gateway.viewing.unseal import KeyRing
+from lapel_gateway.viewing.viewcopy import ViewCopy
 
 _POLICY = RetryPolicy(first_ms=500, max_ms=4_000)
 _POLICIES = Policies([Policy("two-steps", (Step((EVERYONE,), 1_500), Step((EVERYONE,), 2_500)), repeat=1)], 5_000)

@@ -17,16 +17,16 @@ import sqlalchemy as sa
 from lapel_gateway import steps
 from lapel_gateway.alarms import core as alarms
 from lapel_gateway.alarms.core import AlarmCore
-from lapel_gateway.assembly import Views
-from lapel_gateway.downlink import Outcome
-from lapel_gateway.ingest import IngestCore
+from lapel_gateway.custody.downlink import Outcome
+from lapel_gateway.custody.ingest import IngestCore
+from lapel_gateway.custody.vault import Vault, VaultFull
+from lapel_gateway.custody.vault_journal import JOURNAL_NAME
 from lapel_gateway.keystore import KeyStore, OrganisationKey
 from lapel_gateway.ledger import fresh_ledger, open_ledger, reading
 from lapel_gateway.ledger.schema import alarm as alarm_table
 from lapel_gateway.registry import Registry
-from lapel_gateway.unseal import KeyRing, keys_from_registry
-from lapel_gateway.vault import Vault, VaultFull
-from lapel_gateway.vault_journal import JOURNAL_NAME
+from lapel_gateway.viewing.assembly import Views
+from lapel_gateway.viewing.unseal import KeyRing, keys_from_registry
 from lapel_protocol.topics import LANE_ALARM, LANE_EVENT, parse_topic
 from lapel_sim.inprocess.broker import Inbox, Message
 

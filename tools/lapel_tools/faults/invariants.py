@@ -24,13 +24,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lapel_gateway.assembly import MATROSKA
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import CHAIN_BROKEN, EPOCH_UNKNOWN
 from lapel_gateway.ledger.schema import alarm as alarm_table
 from lapel_gateway.ledger.schema import clip as clip_table
 from lapel_gateway.ledger.schema import epoch as epoch_table
-from lapel_gateway.unseal import unseal
+from lapel_gateway.viewing.assembly import MATROSKA
+from lapel_gateway.viewing.unseal import unseal
 from lapel_protocol import alarm as alarms
 from lapel_protocol.limits import CLIP_END_BYTES, CLIP_HEADER_BYTES
 from lapel_protocol.names import ALARM_STATE_NAMES

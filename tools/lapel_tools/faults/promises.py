@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lapel_gateway.vault import Vault
+from lapel_gateway.custody.vault import Vault
 from lapel_protocol.clip import head_of
 from lapel_protocol.command import (
     ALARM_ACK,

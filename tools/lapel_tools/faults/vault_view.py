@@ -6,7 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from lapel_gateway.vault_journal import Placed
+from lapel_gateway.custody.vault_journal import Placed
 
 _PAGE_BYTES = 4096
 _HEAD_BYTES = 20

@@ -23,11 +23,11 @@ import av
 import sqlalchemy as sa
 
 from lapel_gateway import durable
+from lapel_gateway.custody.vault import Vault
 from lapel_gateway.describe import clip_name
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger import schema as tables
-from lapel_gateway.unseal import KeyRing, keys_from_registry, unseal
-from lapel_gateway.vault import Vault
+from lapel_gateway.viewing.unseal import KeyRing, keys_from_registry, unseal
 from lapel_protocol.errors import ProtocolError
 from lapel_protocol.limits import CLIP_HEADER_BYTES
 from lapel_protocol.names import CUSTODY_STATE_NAMES

@@ -13,9 +13,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from lapel_gateway.custody.vault import Vault
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger import schema as tables
-from lapel_gateway.vault import Vault
 from lapel_protocol.names import CUSTODY_STATE_NAMES
 from lapel_sim.hardware import BOARDS
 from lapel_sim.provision import provision

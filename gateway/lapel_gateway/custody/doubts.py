@@ -21,9 +21,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from lapel_gateway.custody.vault import Vault
 from lapel_gateway.durable import write_file
 from lapel_gateway.ledger.marks import devices_with_clips, get_mark, held_of, held_since
-from lapel_gateway.vault import Vault
 
 MARK_BYTES = 16
 MARK_NAME = ".mark"

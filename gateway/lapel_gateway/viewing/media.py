@@ -21,7 +21,7 @@ import av
 import av.error
 from av.video.codeccontext import VideoCodecContext
 
-from lapel_gateway import captions
+from lapel_gateway.viewing import captions
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame

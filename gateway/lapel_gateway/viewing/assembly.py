@@ -24,14 +24,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lapel_gateway import describe, durable, media, steps, unseal, viewcopy
+from lapel_gateway import describe, durable, steps
 from lapel_gateway.channels.contract import DeliveryError, Parcel
+from lapel_gateway.custody.vault import Vault, VaultFull
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.outgoing import add_outbox
 from lapel_gateway.ledger.schema import OUTBOX_ASSEMBLE, OUTBOX_FORWARD, OUTBOX_NOTICE, SETTLED_BY_CUT
 from lapel_gateway.ledger.schema import clip as clips
-from lapel_gateway.unseal import ClipKeys, KeyRing
-from lapel_gateway.vault import Vault, VaultFull
+from lapel_gateway.viewing import media, unseal, viewcopy
+from lapel_gateway.viewing.unseal import ClipKeys, KeyRing
 from lapel_protocol import custody
 from lapel_protocol.errors import ProtocolError
 from lapel_protocol.machine import Machine

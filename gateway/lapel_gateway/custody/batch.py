@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from lapel_gateway.downlink import Order
+from lapel_gateway.custody.downlink import Order
+from lapel_gateway.custody.tracks import ClipTrack
 from lapel_gateway.log import Repeats
-from lapel_gateway.tracks import ClipTrack
 from lapel_gateway.verify import Trust
 from lapel_protocol.errors import ProtocolError
 from lapel_protocol.event import Event

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lapel_gateway.downlink import Order
+from lapel_gateway.custody.downlink import Order
 from lapel_gateway.verify import Trust
 from lapel_protocol.command import WANT
 from lapel_protocol.limits import MAX_SEGMENTS

@@ -16,14 +16,20 @@ import sqlalchemy as sa
 import structlog
 
 from lapel_gateway import steps
-from lapel_gateway.arrivals import Arrival, prepare
-from lapel_gateway.batch import Batch, ClipKey, Notice
 from lapel_gateway.conversation import Entropy, converse, credit_orders
-from lapel_gateway.credit import ALARM_WINDOW_BYTES, WINDOW_BYTES, CreditBook
-from lapel_gateway.custody import Custody, VaultDamaged
-from lapel_gateway.doubts import Doubts, write_mark
-from lapel_gateway.downlink import Outcome, seal_order
-from lapel_gateway.journal import take_event, write_events
+from lapel_gateway.custody.arrivals import Arrival, prepare
+from lapel_gateway.custody.batch import Batch, ClipKey, Notice
+from lapel_gateway.custody.credit import ALARM_WINDOW_BYTES, WINDOW_BYTES, CreditBook
+from lapel_gateway.custody.doubts import Doubts, write_mark
+from lapel_gateway.custody.downlink import Outcome, seal_order
+from lapel_gateway.custody.events import take_event, write_events
+from lapel_gateway.custody.linking import link_alarm, link_clip
+from lapel_gateway.custody.receipts import receipts_of
+from lapel_gateway.custody.recovery import rebuild, stored_payloads, tail_is_sound
+from lapel_gateway.custody.taking import Custody, VaultDamaged
+from lapel_gateway.custody.tracks import ClipTrack
+from lapel_gateway.custody.unknown import UnknownEpochs
+from lapel_gateway.custody.vault import Vault, VaultFull
 from lapel_gateway.keystore import OrganisationKey
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.clips import (
@@ -39,16 +45,10 @@ from lapel_gateway.ledger.epochs import record_epochs, unknown_epochs
 from lapel_gateway.ledger.marks import set_mark
 from lapel_gateway.ledger.outgoing import add_notice, add_outbox, add_tallies
 from lapel_gateway.ledger.schema import OUTBOX_ASSEMBLE
-from lapel_gateway.linking import link_alarm, link_clip
 from lapel_gateway.log import Repeats, printable
-from lapel_gateway.receipts import receipts_of
-from lapel_gateway.recovery import rebuild, stored_payloads, tail_is_sound
 from lapel_gateway.registry import Registry
 from lapel_gateway.settings.visits import DEFAULT_RULES, VisitsSection
-from lapel_gateway.tracks import ClipTrack
-from lapel_gateway.unknown import UnknownEpochs
 from lapel_gateway.updates.offers import UpdateDesk
-from lapel_gateway.vault import Vault, VaultFull
 from lapel_gateway.verify import Verifier
 from lapel_protocol.errors import UnknownDevice
 from lapel_protocol.reports import HEART_RECORDING
@@ -136,7 +136,7 @@ class IngestCore:
     def recover(self, now_ms: int, everything: bool = False) -> list[tuple[str, bytes]]:
         """Make vault and ledger agree again; call once before the first batch. Returns downlinks that may be sent.
 
-        Looks at what may be in doubt (`lapel_gateway.doubts`), or at every clip there is.
+        Looks at what may be in doubt (`lapel_gateway.custody.doubts`), or at every clip there is.
         """
         downlinks: list[tuple[str, bytes]] = []
         self._vault.recover()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from lapel_gateway.alarms.book import alarm_id
-from lapel_gateway.batch import Batch, Notice
+from lapel_gateway.custody.batch import Batch, Notice
+from lapel_gateway.custody.tracks import ClipTrack
 from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.schema import (
     CHAIN_BROKEN,
@@ -18,7 +19,6 @@ from lapel_gateway.ledger.schema import (
     alarm,
 )
 from lapel_gateway.ledger.schema import clip as clips
-from lapel_gateway.tracks import ClipTrack
 from lapel_gateway.verify import Trust
 from lapel_protocol import custody
 from lapel_protocol.clip import PREV_NONE, PREV_UNSETTLED_HEAD, ClipHeader

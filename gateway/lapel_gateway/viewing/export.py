@@ -20,8 +20,13 @@ from typing import Any, BinaryIO
 
 import sqlalchemy as sa
 
-from lapel_gateway import describe, durable, unseal
-from lapel_gateway.assembly import (
+from lapel_gateway import describe, durable
+from lapel_gateway.custody.vault import Vault
+from lapel_gateway.ledger import reading
+from lapel_gateway.ledger.schema import SETTLED_BY_END
+from lapel_gateway.ledger.schema import clip as clips
+from lapel_gateway.viewing import unseal
+from lapel_gateway.viewing.assembly import (
     FORM_OPENED,
     FORM_SEALED,
     MATROSKA,
@@ -32,12 +37,8 @@ from lapel_gateway.assembly import (
     content_words,
     make_copies,
 )
-from lapel_gateway.ledger import reading
-from lapel_gateway.ledger.schema import SETTLED_BY_END
-from lapel_gateway.ledger.schema import clip as clips
-from lapel_gateway.tink import keyset_json
-from lapel_gateway.unseal import ClipKeys, KeyRing
-from lapel_gateway.vault import Vault
+from lapel_gateway.viewing.tink import keyset_json
+from lapel_gateway.viewing.unseal import ClipKeys, KeyRing
 from lapel_protocol.clip import Head, head_of
 from lapel_protocol.crypto import Mac
 from lapel_protocol.errors import ProtocolError

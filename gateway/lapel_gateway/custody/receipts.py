@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import sqlalchemy as sa
 
-from lapel_gateway.downlink import Order
+from lapel_gateway.custody.downlink import Order
 from lapel_gateway.ledger.clips import UNFINISHED, CustodyRow, custody_rows
 from lapel_gateway.ledger.schema import OPENING_PROVED, OPENING_UNOPENABLE
 from lapel_protocol.command import RECEIPT, UNOPENABLE

@@ -23,8 +23,8 @@ from av.audio.resampler import AudioResampler
 from av.packet import Packet
 from av.video.reformatter import ColorRange, Colorspace
 
-from lapel_gateway import captions
-from lapel_gateway.media import SoundClock, Survey, decode_sound, opened, picture_decoder
+from lapel_gateway.viewing import captions
+from lapel_gateway.viewing.media import SoundClock, Survey, decode_sound, opened, picture_decoder
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lapel_gateway.tracks import ClipTrack
-from lapel_gateway.vault import Vault
+from lapel_gateway.custody.tracks import ClipTrack
+from lapel_gateway.custody.vault import Vault
 from lapel_gateway.verify import ClipTrust, SegmentMac, Trust, Verifier, check_segment, split_records
 from lapel_protocol.clip import head_of
 from lapel_protocol.errors import ProtocolError

@@ -6,7 +6,7 @@ its end in its own file, and a cut one must be no worse off with a ledger that i
 Rules that hold here
 - A record is placed at the offset that its index gives (``lapel_protocol.stream.segment_offset``), so the order of
   arrival does not matter and a repeat changes nothing.
-- Nothing placed counts until ``sync`` returned: then the journal has it durably (``lapel_gateway.vault_journal``). The
+- Nothing placed counts until ``sync`` returned: then the journal has it durably (``custody.vault_journal``). The
   ledger claims bytes only after that. The files themselves are synced when half of the journal is full; until then a
   crash of the machine may take their bytes, and ``recover`` puts them back.
 - Only the one who places may ``recover``; it comes before reading when the process before this one may have died.
@@ -26,8 +26,8 @@ from concurrent.futures import Executor, Future, wait
 from pathlib import Path
 
 from lapel_gateway import steps
+from lapel_gateway.custody.vault_journal import HALF_BYTES, JOURNAL_NAME, Placed, VaultJournal
 from lapel_gateway.durable import sync_folder, write_all_at
-from lapel_gateway.vault_journal import HALF_BYTES, JOURNAL_NAME, Placed, VaultJournal
 
 OPEN_FILES = 256
 """File handles kept open beside those of files that are not synced yet."""

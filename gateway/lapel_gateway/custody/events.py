@@ -11,8 +11,8 @@ from sqlalchemy.dialects.sqlite import insert
 
 from lapel_gateway.alarms.book import enter_alarm, enter_event
 from lapel_gateway.alarms.sending import take_sending
-from lapel_gateway.batch import Batch, Notice
-from lapel_gateway.downlink import Order
+from lapel_gateway.custody.batch import Batch, Notice
+from lapel_gateway.custody.downlink import Order
 from lapel_gateway.keystore import OrganisationKey
 from lapel_gateway.ledger.devices import Desks
 from lapel_gateway.ledger.direct import Direct

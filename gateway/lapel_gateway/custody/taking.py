@@ -15,8 +15,10 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 import structlog
 
-from lapel_gateway.batch import Batch, ClipKey, Notice
-from lapel_gateway.downlink import Order
+from lapel_gateway.custody.batch import Batch, ClipKey, Notice
+from lapel_gateway.custody.downlink import Order
+from lapel_gateway.custody.tracks import ClipTrack
+from lapel_gateway.custody.vault import Vault, VaultFull
 from lapel_gateway.keystore import OrganisationKey
 from lapel_gateway.ledger.clips import load_tracks
 from lapel_gateway.ledger.schema import (
@@ -27,8 +29,6 @@ from lapel_gateway.ledger.schema import (
     SETTLED_BY_END,
     SETTLED_BY_LOST,
 )
-from lapel_gateway.tracks import ClipTrack
-from lapel_gateway.vault import Vault, VaultFull
 from lapel_gateway.verify import (
     ClipRecord,
     ClipTrust,

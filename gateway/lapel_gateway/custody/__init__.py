@@ -1,0 +1,1 @@
+"""What devices send, taken into custody: batches verified, placed in the vault, committed, and only then receipted."""

@@ -1,0 +1,1 @@
+"""Clips as people see and take them: opened, assembled, copied for viewing, exported."""
