@@ -7,7 +7,6 @@ from pathlib import Path
 import atheris
 
 from lapel_gateway.alarms.ack_links import AckLinks, Claim, LinkRefused
-from lapel_gateway.alarms.period import PeriodError, parse_period
 from lapel_gateway.alarms.policies import Plan
 from lapel_gateway.channels.mailbox import parse_mailbox
 from lapel_gateway.channels.secret_file import SecretError, read_lines, read_login
@@ -25,6 +24,7 @@ from lapel_gateway.channels.sia_dc09.frame import (
 )
 from lapel_gateway.keystore import KeyStoreError
 from lapel_gateway.local_times import LocalTimeError, parse_moment
+from lapel_gateway.reports.period import PeriodError, parse_period
 from tests.fuzz.harness import READ, REFUSED, Built, Finding, forged, target
 
 _SENDER = Sender("1234AB", "56", "7")

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from lapel_gateway.alarms.period import Period
-from lapel_gateway.alarms.response import read_report
 from lapel_gateway.alarms.sending import AGAIN, UNFIT, UNKNOWN
 from lapel_gateway.ledger import reading
+from lapel_gateway.reports.period import Period
+from lapel_gateway.reports.response import read_report
 from lapel_protocol import alarm as protocol_alarm
 from lapel_protocol.command import EVENT_RECEIPT
 from lapel_protocol.event import ALARM_SENDING, peek_event

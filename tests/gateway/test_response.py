@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lapel_gateway.alarms.kinds import DELIVERY_FAILED, TECHNICAL_KINDS, UNKNOWN, VISIT_OVERDUE
-from lapel_gateway.alarms.period import Period, PeriodError, local_month, parse_period
-from lapel_gateway.alarms.response import (
+from lapel_gateway.ledger import reading
+from lapel_gateway.people import set_person
+from lapel_gateway.reports.period import Period, PeriodError, local_month, parse_period
+from lapel_gateway.reports.response import (
     MET,
     MISSED,
     TARGETS,
@@ -30,9 +32,7 @@ from lapel_gateway.alarms.response import (
     read_report,
     span,
 )
-from lapel_gateway.alarms.response_words import unknown_team_words
-from lapel_gateway.ledger import reading
-from lapel_gateway.people import set_person
+from lapel_gateway.reports.response_words import unknown_team_words
 from lapel_protocol.clip import TRUST_GATEWAY, TRUST_NONE, TRUST_NTP, TRUST_RTC
 from lapel_protocol.reports import ALARM_DURESS, ALARM_PANIC
 from tests.gateway.test_query_plans import scans, watch

@@ -15,10 +15,10 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from lapel_gateway.alarms.period import PeriodError, parse_period
-from lapel_gateway.alarms.response import UnknownTeam, read_report
-from lapel_gateway.alarms.response_words import response_words, unknown_team_words
 from lapel_gateway.ledger import reading
+from lapel_gateway.reports.period import PeriodError, parse_period
+from lapel_gateway.reports.response import UnknownTeam, read_report
+from lapel_gateway.reports.response_words import response_words, unknown_team_words
 from lapel_gateway.settings.policies import find_zone
 from lapel_tools.api import Api, TokenFileOption, UrlOption, read_token
 from lapel_tools.console import (

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from fastapi import FastAPI, Query
 
-from lapel_gateway.alarms.period import PeriodError, parse_period
-from lapel_gateway.alarms.response import UnknownTeam, read_report
-from lapel_gateway.alarms.response_words import response_words, unknown_team_words
 from lapel_gateway.ledger import reading
+from lapel_gateway.reports.period import PeriodError, parse_period
+from lapel_gateway.reports.response import UnknownTeam, read_report
+from lapel_gateway.reports.response_words import response_words, unknown_team_words
 from lapel_gateway.web.access import User
 from lapel_gateway.web.problems import Problem
 

@@ -25,9 +25,9 @@ from datetime import tzinfo
 import sqlalchemy as sa
 
 from lapel_gateway.alarms.kinds import TECHNICAL_KINDS, UNKNOWN, kind_name
-from lapel_gateway.alarms.period import Period, local_month
 from lapel_gateway.ledger.schema import alarm, alarm_log
 from lapel_gateway.ledger.schema import person as people
+from lapel_gateway.reports.period import Period, local_month
 from lapel_protocol.names import TRUST_NAMES
 
 MET = "met"

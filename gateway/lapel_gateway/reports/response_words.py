@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from lapel_gateway.alarms.response import Endings, Figures, ResponseReport, Share, UnknownTeam
 from lapel_gateway.describe import moment
 from lapel_gateway.log import printable
+from lapel_gateway.reports.response import Endings, Figures, ResponseReport, Share, UnknownTeam
 
 
 def response_words(report: ResponseReport) -> dict[str, Any]:
