@@ -84,6 +84,19 @@ def test_a_name_that_fits_two_clips_is_refused(bare: Lapel, site: Site, clip: Se
     assert bare("clip", "show", f"{clip.device[:6]}-6", "--json").json["clip"] == 6
 
 
+def test_it_is_entered_to_whom_a_clip_was_passed_on(bare: Lapel, clip: SealedClip) -> None:
+    assert "passed on to nobody" in bare("clip", "passed", clip.name).out
+    refused = bare("clip", "passed", clip.name, "--recipient", "DC Hale")
+    assert (refused.status, "say what the recipient is" in refused.err) == (2, True)
+    whom = ("--to", "police", "--recipient", "DC Hale", "--reference", "CR-17", "--by", "Vic")
+    told = bare("clip", "passed", clip.name, *whom, "--on", "2026-05-31", "--json").json
+    assert [(one["recipient"], one["entered"]["by"], one["passed"]["utc"][:7]) for one in told] == [
+        ("DC Hale", "Vic", "2026-05")
+    ]
+    assert "neither a date" in bare("clip", "passed", clip.name, *whom, "--on", "yesterday").err
+    assert "CR-17" in bare("clip", "passed", clip.name).out
+
+
 @pytest.mark.usefixtures("with_private_key")
 def test_an_export_with_its_key_is_verified_against_the_head_in_the_ledger(bare: Lapel, clip: SealedClip) -> None:
     exported = bare("clip", "export", clip.name, "--out", "evidence", "--with-key", "--json")

@@ -196,6 +196,7 @@ def test_with_a_token_the_gateway_answers_with_the_same_words(
 ) -> None:
     monkeypatch.setenv("LAPEL_ALARMS__TIME_ZONE", "Europe/London")
     of_ledger = report(lapel, "--team", "housing")
+    of_trial = lapel("report", "trial", *PERIOD, "--json").json
     monkeypatch.setenv("LAPEL_WEB__PORT", str(free_port))
     monkeypatch.setenv("LAPEL_TOKEN", lapel("user", "add", "Ann Boyle").out.strip())
     views = Views(lapel.folder / "data" / "views")
@@ -203,6 +204,7 @@ def test_with_a_token_the_gateway_answers_with_the_same_words(
     role.start()
     try:
         assert report(lapel, "--team", "housing") == of_ledger
+        assert lapel("report", "trial", *PERIOD, "--json").json == of_trial
         unknown = lapel("report", "response", *PERIOD, "--team", "hosing")
         assert (unknown.status, "did you mean housing?" in unknown.err) == (3, True)
         backwards = lapel("report", "response", "--from", "2026-06-02", "--to", "2026-06-01")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,16 @@ from lapel_gateway.custody.vault import Vault
 from lapel_gateway.describe import clip_words, parse_clip_name
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import clip as clips
+from lapel_gateway.reports.period import PeriodError, parse_moment
+from lapel_gateway.settings.policies import find_zone
 from lapel_gateway.viewing.assembly import Views
+from lapel_gateway.viewing.disclosures import (
+    KINDS,
+    Disclosure,
+    DisclosureError,
+    enter_disclosure,
+    list_disclosures,
+)
 from lapel_gateway.viewing.export import ExportError, export_clip
 from lapel_gateway.viewing.unseal import KeyRing, keys_from_registry
 from lapel_tools.console import (
@@ -92,6 +102,44 @@ def export(
     for name, facts in manifest["files"].items():
         typer.echo(f"{facts['sha256']}  {out / name}")
     typer.echo(f"{manifest['form']}; check it anywhere with: lapel verify {out}")
+
+
+@app.command()
+def passed(
+    clip: Clip,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="|".join(KINDS), help="What the recipient is.", show_default=False)
+    ] = None,
+    recipient: Annotated[str, typer.Option(help="Who has it now, in words.", show_default=False)] = "",
+    reference: Annotated[str, typer.Option(help="The recipient's reference of the case.", show_default=False)] = "",
+    on: Annotated[str | None, typer.Option(help="When, as 2026-05-31 or with a time.", show_default="now")] = None,
+    by: Annotated[str | None, typer.Option(help="Who passed it on.", show_default="whoever is logged in")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Enter that a clip was passed on, after its export; without --to, show to whom it was."""
+    site = Site(config)
+    row = _find(site, clip)
+    named = (row["device"], row["clip"])
+    if to is not None:
+        now = now_ms()
+        try:
+            passed_ms = now if on is None else parse_moment(on, find_zone(site.config.alarms.time_zone))
+            made = Disclosure(to, recipient, reference, passed_ms)
+            enter_disclosure(site.engine, named, made, by or getpass.getuser(), now)
+        except (DisclosureError, PeriodError) as error:
+            raise CommandError(str(error)) from None
+    elif recipient or reference or on:
+        raise CommandError(f"say what the recipient is: --to {'|'.join(KINDS)}")
+    found = list_disclosures(site.engine, named)
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("passed on", "to", "recipient", "reference", "entered by"),
+        [(when(one["passed"]), one["kind"], one["recipient"], one["reference"], one["entered"]["by"]) for one in found],
+        "this clip was passed on to nobody",
+    )
 
 
 def _find(site: Site, text: str) -> sa.RowMapping:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -30,7 +31,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION = "0007"
+SCHEMA_REVISION = "0008"
 """The revision that this code reads and writes; revisions are four digits and grow by one."""
 
 LARGEST = (1 << 63) - 1
@@ -242,6 +243,23 @@ clip = Table(
     Index("ix_clip_waiting", "device", "previous_clip", sqlite_where=text("chain = 'waiting'")),
 )
 
+disclosure = Table(
+    "disclosure",  # that a clip was passed on, to whom, and why
+    metadata,
+    Column("id", RowNumber, primary_key=True, autoincrement=True),
+    Column("device", DeviceName, nullable=False),
+    Column("clip", BigInteger, nullable=False),
+    Column("passed_ms", BigInteger, nullable=False),
+    Column("kind", String(16), nullable=False),  # of recipient: viewing/disclosures.py
+    Column("recipient", Text, nullable=False),
+    Column("reference", Text, nullable=False),  # theirs, of the case; "" = none was given
+    Column("by", Text, nullable=False),
+    Column("entered_ms", BigInteger, nullable=False),
+    ForeignKeyConstraint(["device", "clip"], ["clip.device", "clip.clip"], name="fk_disclosure_clip"),
+    Index("ix_disclosure_clip", "device", "clip"),
+    Index("ix_disclosure_passed_ms", "passed_ms"),
+)
+
 vault_mark = Table(
     "vault_mark",
     metadata,
@@ -396,6 +414,18 @@ visit_log = Table(
     Column("who", Text, nullable=False),
     Column("detail", Text, nullable=False),
     Index("ix_visit_log_visit", "visit", "id"),
+)
+
+visit_count = Table(
+    "visit_count",  # what is remembered of visits that were disposed of: that there were so many, and of which team
+    metadata,
+    Column("hour_ms", BigInteger, primary_key=True, autoincrement=False),  # the UTC hour in which they began
+    Column("team", String(128), primary_key=True),
+    Column("planned", Integer, nullable=False),
+    Column("started", Integer, nullable=False),
+    Column("cancelled", Integer, nullable=False),
+    Column("overdue", Integer, nullable=False),
+    Column("contact_lost", Integer, nullable=False),
 )
 
 position = Table(

@@ -42,9 +42,28 @@ def parse_period(begin: str | None, end: str | None, zone: tzinfo | None, now_ms
     return Period(from_ms, to_ms)
 
 
+def parse_moment(text: str, zone: tzinfo | None) -> int:
+    """Unix ms of a time that names its zone (ISO 8601), or of the first moment of a date in ``zone``.
+
+    Raises PeriodError.
+    """
+    return _parsed("when", text, zone)
+
+
 def local_month(time_ms: int, zone: tzinfo | None) -> str:
     """The month of a Unix time in a zone, as ``2026-05``."""
     return (_EPOCH + timedelta(milliseconds=time_ms)).astimezone(zone).strftime("%Y-%m")
+
+
+def local_day(time_ms: int, zone: tzinfo | None) -> date:
+    """The date of a Unix time in a zone."""
+    return (_EPOCH + timedelta(milliseconds=time_ms)).astimezone(zone).date()
+
+
+def day_begins_ms(day: date, zone: tzinfo | None) -> int:
+    """The Unix time of the first moment of a date in a zone; None = this machine's."""
+    # A moment without a zone is one of this machine's.
+    return round(datetime.combine(day, time.min, zone).timestamp()) * 1000
 
 
 def _parsed(name: str, text: str, zone: tzinfo | None, days: int = 0) -> int:
@@ -52,9 +71,7 @@ def _parsed(name: str, text: str, zone: tzinfo | None, days: int = 0) -> int:
     try:
         day = _day(text)
         if day is not None:
-            # A moment without a zone is one of this machine's.
-            moment = datetime.combine(day + timedelta(days=days), time.min, zone)
-            return round(moment.timestamp()) * 1000
+            return day_begins_ms(day + timedelta(days=days), zone)
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is not None:
             return (moment - _EPOCH) // timedelta(milliseconds=1)

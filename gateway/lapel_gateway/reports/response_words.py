@@ -23,7 +23,7 @@ def response_words(report: ResponseReport) -> dict[str, Any]:
         "team": report.team,
         "drills": report.drills,
         "technical": report.technical,
-        "total": _figures(report.total),
+        "total": figures_words(report.total),
         "by_team": _groups(report.by_team),
         "by_kind": _groups(report.by_kind),
         "by_month": _groups(report.by_month),
@@ -43,10 +43,11 @@ def unknown_team_words(error: UnknownTeam) -> str:
 
 
 def _groups(groups: Mapping[str, Figures]) -> dict[str, Any]:
-    return {name: _figures(group) for name, group in groups.items()}
+    return {name: figures_words(group) for name, group in groups.items()}
 
 
-def _figures(found: Figures) -> dict[str, Any]:
+def figures_words(found: Figures) -> dict[str, Any]:
+    """The figures of one group."""
     return {
         "alarms": found.alarms,
         "acknowledged": found.acknowledged,

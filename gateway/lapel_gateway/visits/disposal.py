@@ -5,7 +5,7 @@ Rules that hold here
   kept for themselves, and of its notices no more stays than what had happened, and to whom.
 - Nothing goes that an open alarm is about. What an alarm held counts from when the alarm was resolved.
 - What goes, goes from what was sent too, and deleted bytes are overwritten.
-- Only how much went is remembered.
+- Only how much went is remembered, and how many visits each team had when (`counts`), which reports are made of.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from lapel_gateway.ledger import writing
 from lapel_gateway.ledger.outgoing import add_tallies
 from lapel_gateway.ledger.schema import OUTBOX_WAITING, alarm, notice, outbox, position, visit, visit_log
 from lapel_gateway.settings.visits import DAY_MS, VisitsSection
+from lapel_gateway.visits import counts
 from lapel_gateway.visits.detail import AMBER, without_position
 
 PORTION = 500
@@ -51,13 +52,14 @@ def dispose(engine: sa.Engine, rules: VisitsSection, now_ms: int) -> Disposed:
         old = _old_visits(connection, now_ms - rules.keep_days * DAY_MS)
         gone = Disposed(len(old), _positions(connection, position_cut_ms, old))
         if old:
+            counts.remember(connection, old)
             _words(connection, old, _gist)
             _notices(connection, old)
             connection.execute(sa.update(alarm).where(alarm.c.visit.in_(old)).values(visit=None))
             connection.execute(sa.delete(visit_log).where(visit_log.c.visit.in_(old)))
             connection.execute(sa.delete(visit).where(visit.c.id.in_(old)))
-        counts = {("", "visits_disposed"): gone.visits, ("", "positions_disposed"): gone.positions}
-        add_tallies(connection, {key: count for key, count in counts.items() if count}, now_ms)
+        went = {("", "visits_disposed"): gone.visits, ("", "positions_disposed"): gone.positions}
+        add_tallies(connection, {key: count for key, count in went.items() if count}, now_ms)
     if gone.visits or gone.positions:
         _log.info("visits disposed of", visits=gone.visits, positions=gone.positions)
     return gone

@@ -28,7 +28,7 @@ from lapel_gateway.ledger.schema import alarm_log, delivery, escalation, outbox
 from lapel_gateway.ledger.schema import clip as clip_table
 from lapel_gateway.ledger.schema import device as device_table
 from lapel_gateway.viewing.assembly import MATROSKA, MP4, VTT, Views
-from lapel_gateway.web import ack_pages, channels_api, problems, reports_api, visits_api
+from lapel_gateway.web import ack_pages, channels_api, disclosures_api, problems, reports_api, visits_api
 from lapel_gateway.web.access import User
 from lapel_gateway.web.ack_pages import AckPages
 from lapel_gateway.web.installed import NOTHING_INSTALLED, Installed
@@ -82,6 +82,7 @@ def build_app(
     reports_api.install(app, engine, now_ms, installed.zone)
     visits_api.install(app, engine, now_ms, installed.rules)
     channels_api.install(app, engine, installed.channels)
+    disclosures_api.install(app, engine, now_ms)
 
     @app.get("/healthz")
     def health() -> JSONResponse:

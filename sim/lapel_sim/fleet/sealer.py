@@ -142,6 +142,7 @@ class Sealer:
         self.mono_ms = 0
         self.ledger: list[tuple[int, int]] = []
         self.last_clip: SealedClip | None = None
+        self.trust = TRUST_GATEWAY  # in its clock
         self.challenge = bytes(8)
         self.tail = b""  # behind its hellos: what it runs, if from a slot
         self.gate = CommandGate()
@@ -181,7 +182,7 @@ class Sealer:
         self.counter += 1
         self.mono_ms += 10
         event = Event(
-            kind, self.device, self.boot_number, self.counter, self.wall_ms, self.mono_ms, TRUST_GATEWAY, payload
+            kind, self.device, self.boot_number, self.counter, self.wall_ms, self.mono_ms, self.trust, payload
         )
         return seal_event(self.keys, event)
 
@@ -237,14 +238,15 @@ class Sealer:
         *,
         plain: bytes | None = None,
         alarm: Message | None = None,
+        notice: int = 0,
         organisation: SealsTo | None = None,
         wrapped_seed: bytes | None = None,
         previous: tuple[int, bytes] | None = None,
     ) -> SealedClip:
         """Record a clip: of `plain`, or of so many segments of noise.
 
-        `organisation` and `wrapped_seed` let a clip be sealed wrongly; `previous` (clip, head) replaces what the device
-        knows of the clip before.
+        `notice`: how it went, 0 = confirmed, or none given for an alarm. `organisation` and `wrapped_seed` let a clip
+        be sealed wrongly; `previous` (clip, head) replaces what the device knows of the clip before.
         """
         clip, keys = self._step(EPOCH_CLIP)
         if plain is None:
@@ -254,8 +256,8 @@ class Sealer:
         header = ClipHeader()
         header.device, header.clip, header.boot = self.device, clip, self.boot_number
         header.flags = FLAG_ALARM if alarm else 0
-        header.wall_ms, header.mono_ms, header.trust = self.wall_ms, self.mono_ms, TRUST_GATEWAY
-        header.notice = NOTICE_ALARM if alarm else NOTICE_CONFIRMED
+        header.wall_ms, header.mono_ms, header.trust = self.wall_ms, self.mono_ms, self.trust
+        header.notice = notice or (NOTICE_ALARM if alarm else NOTICE_CONFIRMED)
         header.key_id = key.key_id
         header.previous_clip, header.previous_head = previous or self._previous()
         if alarm:
