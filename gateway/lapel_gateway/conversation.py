@@ -29,12 +29,13 @@ from lapel_gateway.ledger.clips import held_lately, open_progress
 from lapel_gateway.ledger.devices import Desk, Desks
 from lapel_gateway.ledger.epochs import account, missing_clips
 from lapel_gateway.ledger.outgoing import add_notice
-from lapel_gateway.ledger.schema import EPOCH_LOST
+from lapel_gateway.ledger.schema import EPOCH_LOST, stored
 from lapel_gateway.settings.visits import DEFAULT_RULES, VisitsSection
 from lapel_gateway.updates.offers import offer_updates, take_hellos
 from lapel_gateway.verify import Trust
 from lapel_gateway.visits.beats import note_beats
 from lapel_gateway.visits.orders import visit_order, visit_states
+from lapel_protocol.clip import TRUST_NTP
 from lapel_protocol.command import CREDIT, SETTINGS, WELCOME
 from lapel_protocol.errors import ProtocolError, UnsupportedVersion
 from lapel_protocol.event import Event
@@ -217,7 +218,7 @@ def _take_hellos(
             last_challenge=desk.challenge,
             challenge=entropy(NONCE_BYTES),
             challenge_ms=now_ms,
-            status=_status_of_hello(hello, now_ms),
+            status=_status_of_hello(event, hello, now_ms),
         )
     replies = []
     for trust, _, hello in taken:
@@ -249,7 +250,7 @@ def _take_heartbeat(
         return None
     age_ms = now_ms - (desk.challenge_ms or 0)
     answered = desk.challenge is not None and beat.challenge in (desk.challenge, desk.last_challenge)
-    desk.change(heartbeat_counter=event.counter, status=_status_of_heartbeat(desk.status, beat, now_ms))
+    desk.change(heartbeat_counter=event.counter, status=_status_of_heartbeat(desk.status, event, beat, now_ms))
     if answered and age_ms <= CONTACT_RECENT_MS:
         desk.change(contact_ms=now_ms)
     if desk.challenge is None or not 0 <= age_ms < CHALLENGE_FRESH_MS:
@@ -331,10 +332,16 @@ def _settings_order(desk: Desk, trust: Trust, nonce: bytes, now_ms: int) -> list
     ]
 
 
-def _status_of_hello(hello: Hello, now_ms: int) -> str:
+def _ahead_ms(event: Event, now_ms: int) -> int | None:
+    """How far a device's clock is ahead of the gateway's, its way here included; None where it does not believe it."""
+    return stored(event.wall_ms) - now_ms if event.trust >= TRUST_NTP else None
+
+
+def _status_of_hello(event: Event, hello: Hello, now_ms: int) -> str:
     return json.dumps(
         {
             "at_ms": now_ms,
+            "clock_ahead_ms": _ahead_ms(event, now_ms),
             "firmware": ".".join(str(part) for part in hello.firmware),
             "battery_percent": hello.battery_percent,
             "battery_minutes": hello.battery_minutes,
@@ -344,12 +351,13 @@ def _status_of_hello(hello: Hello, now_ms: int) -> str:
     )
 
 
-def _status_of_heartbeat(before: str, beat: Heartbeat, now_ms: int) -> str:
+def _status_of_heartbeat(before: str, event: Event, beat: Heartbeat, now_ms: int) -> str:
     flags = beat.flags & HEART_FLAGS
     return json.dumps(
         json.loads(before)
         | {
             "at_ms": now_ms,
+            "clock_ahead_ms": _ahead_ms(event, now_ms),
             "battery_percent": beat.battery_percent,
             "battery_minutes": beat.battery_minutes,
             "storage_free_kib": beat.storage_free_kib,

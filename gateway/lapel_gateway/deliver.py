@@ -33,6 +33,7 @@ from lapel_gateway.disk_watch import DiskWatch
 from lapel_gateway.keystore import OrganisationKey
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_FORWARD
 from lapel_gateway.outbox import DELIVERED, RETRY, SKIPPED, Follow, Outbox, Outcome, RetryPolicy
+from lapel_gateway.progress import Pulse
 from lapel_gateway.registry import Registry
 from lapel_gateway.settings.config import Config
 from lapel_gateway.settings.policies import find_zone, policies_of
@@ -109,6 +110,7 @@ class DeliverRole:
         self._watch = watch
         self._watch_at = 0.0
         self._now_ms = now_ms
+        self._turned_ms = now_ms()
         self._wake = threading.Event()
         self._stopping = False
         self._ended = threading.Event()
@@ -160,6 +162,10 @@ class DeliverRole:
                 self._health.report("ledger", _first_line(error))
         return not any(thread.is_alive() for thread in (*self._workers, self._dispatcher))
 
+    def pulse(self) -> Pulse:
+        """When what is due was last given out."""
+        return Pulse(self._turned_ms)
+
     def health(self) -> dict[str, str]:
         """What is wrong now, as `HealthBook.errors`."""
         return self._health.errors()
@@ -181,6 +187,7 @@ class DeliverRole:
                     self._work[parcel.channel].put(parcel)
                 self._health.write()
                 self._health.report("ledger", "")
+                self._turned_ms = self._now_ms()
             except sa.exc.SQLAlchemyError as error:
                 self._health.report("ledger", _first_line(error))
                 wait_s = LEDGER_WAIT_S

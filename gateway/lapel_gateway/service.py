@@ -35,6 +35,7 @@ from lapel_gateway.custody.vault import Vault
 from lapel_gateway.devices.cutting import read_cut_off
 from lapel_gateway.keystore import KeyStore, OrganisationKey
 from lapel_gateway.ledger import open_ledger
+from lapel_gateway.progress import ProgressBook, Pulse
 from lapel_gateway.registry import Registry
 from lapel_gateway.settings.config import Config, Role
 from lapel_gateway.shells import AlarmsRole, IngestRole, wall_ms
@@ -74,6 +75,9 @@ class RunningRole(Protocol):
     def stop(self) -> bool:
         """Finish what it has begun; False when that took too long."""
 
+    def pulse(self) -> Pulse:
+        """What it says of itself now; returns at once."""
+
 
 class Gateway:
     """One process of the gateway: a broker if it is to start one, and its roles."""
@@ -99,6 +103,7 @@ class Gateway:
         self._cut_trouble = ""
         self._running: list[RunningRole] = []
         self._connections: list[BrokerLink] = []
+        self._progress = ProgressBook(self.engine, wall_ms)
 
     def start(self) -> None:
         """Start broker and roles, the alarms first. Raises what keeps one of them from starting, the others stopped."""
@@ -111,9 +116,12 @@ class Gateway:
                 self.broker.start()
             for role in ("alarms", "ingest", "deliver", "web"):
                 if role in self.roles:
+                    before = len(self._connections)
                     running = self._build(role)
                     running.start()
                     self._running.append(running)
+                    self._progress.add(role, running, self._connections[before:])
+            self._progress.start()
         except BaseException:
             self.stop()
             raise
@@ -149,6 +157,7 @@ class Gateway:
         """End the roles, then the broker; returns whether all of them ended in time."""
         ended = [running.stop() for running in reversed(self._running)]
         self._running.clear()
+        self._progress.stop()
         if self.broker is not None:
             self.broker.stop()
         self.engine.dispose()

@@ -25,6 +25,7 @@ from lapel_gateway.custody.downlink import Outcome
 from lapel_gateway.custody.ingest import IngestCore, Message, Sync
 from lapel_gateway.custody.vault import VaultFull
 from lapel_gateway.log import Repeats, printable
+from lapel_gateway.progress import Pulse
 from lapel_gateway.transport import Delivery, Link
 from lapel_gateway.visits.timers import VisitWatch
 
@@ -68,6 +69,8 @@ class _Shell:
         self._name = name
         self._stopping = threading.Event()
         self._repeats = Repeats()
+        self._turned_ms = now_ms()
+        self._held_ms: int | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -84,8 +87,19 @@ class _Shell:
             link.stop()
         return not self._thread.is_alive()
 
+    def pulse(self) -> Pulse:
+        """When its thread last came round, and since when it holds messages."""
+        return Pulse(self._turned_ms, self._held_ms)
+
     def _turn(self) -> None:
         raise NotImplementedError
+
+    def _note_held(self, waiting: Sequence[object]) -> None:
+        """Take note of whether messages wait to be taken, and since when some of them always did."""
+        if not waiting:
+            self._held_ms = None
+        elif self._held_ms is None:
+            self._held_ms = self._now_ms()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -102,6 +116,7 @@ class _Shell:
                     _log.error("messages wait: ledger or vault cannot be used", role=self._name, reason=reason)
                 self._stopping.wait(RETRY_S)
             else:
+                self._turned_ms = self._now_ms()
                 if self._repeats.over("trouble"):
                     _log.info("ledger and vault can be used again", role=self._name)
 
@@ -123,8 +138,10 @@ class AlarmsRole(_Shell):
     def _turn(self) -> None:
         if len(self._waiting) < ALARMS_WAITING:
             self._waiting += self._link.receive(ALARM_BATCH, 0.0 if self._waiting else ALARM_POLL_S, 0.0)
+        self._note_held(self._waiting)
         if self._waiting:
             self._hand_in()
+            self._note_held(self._waiting)
         if time.monotonic() >= self._answers_at:
             self._answers_at = time.monotonic() + ALARM_POLL_S
             self._link.publish(self._core.untold(self._now_ms()))
@@ -242,8 +259,10 @@ class IngestRole(_Shell):
         if room > 0:
             clips = self._clips.receive(room, 0.0 if events or prepared else self._window_s, self._window_s)
             self._waiting += [_Waiting(self._clips, delivery, None) for delivery in clips]
+        self._note_held(self._waiting)
         if self._waiting:
             self._hand_in()
+            self._note_held(self._waiting)
         if withheld and self._waiting:
             self._stopping.wait(RETRY_S)
 

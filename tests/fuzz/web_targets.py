@@ -20,6 +20,8 @@ from tests.fuzz.mutation import PartMutator, framed, frames
 from tests.fuzz.site import ALARM_TOPIC, CLIP_TOPIC, EVENT_TOPIC, NOW_MS, Site
 
 _METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")
+UNTRUSTED = ("/healthz", "/readyz", "/metrics")
+"""What this machine may ask without a token."""
 
 
 class BadAnswer(Finding):
@@ -144,7 +146,7 @@ def api(scratch: Path) -> Built:
         request, trusted = exchange(frames(data)[:16])
         before = site.live.execute(changes).fetchone()
         loop.run_until_complete(app(request._scope, request.receive, request.send))  # type: ignore[arg-type]
-        if not 200 <= request.status < 500:
+        if not 200 <= request.status < 500 and request._scope["path"] != "/readyz":
             raise BadAnswer(f"status {request.status} {request.body[:200]!r}")
         if request.status >= 400:
             kind = request.headers.get(b"content-type", b"")
@@ -154,12 +156,20 @@ def api(scratch: Path) -> Built:
                 raise BadAnswer("a problem that tells of another status")
         if not trusted and site.live.execute(changes).fetchone() != before:
             forged("a change without a token")
-        if not trusted and request.status == 200 and request._scope["path"] != "/healthz":
+        if not trusted and request.status == 200 and request._scope["path"] not in UNTRUSTED:
             forged("an answer without a token")
         return READ if request.status < 400 else REFUSED
 
     base = "/api/v1"
-    reads = ["/healthz", f"{base}/alarms", f"{base}/alarms/{alarm}", f"{base}/clips", f"{base}/clips/{name}"]
+    reads = [
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        f"{base}/alarms",
+        f"{base}/alarms/{alarm}",
+        f"{base}/clips",
+        f"{base}/clips/{name}",
+    ]
     reads += [f"{base}/devices", f"{base}/clips/{name}/media/mp4", f"{base}/clips/x/media/mkv", "/openapi.json"]
     seeds = [framed([(tag, path.encode())]) for path in reads for tag in (0, 0x80)]
     seeds += [

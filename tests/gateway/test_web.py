@@ -140,10 +140,12 @@ def test_health_needs_no_token_and_tells_nothing_but_health(desk: Desk) -> None:
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
-def test_health_fails_when_the_ledger_cannot_be_read(tmp_path: Path) -> None:
+def test_without_a_ledger_the_process_lives_and_is_not_ready(tmp_path: Path) -> None:
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'missing' / 'ledger.sqlite'}")
     with serving(engine, Views(tmp_path)) as client:
-        assert problem(client.get("/healthz"))["status"] == 503
+        assert client.get("/healthz").status_code == 200
+        assert problem(client.get("/readyz"))["detail"] == "ledger: it cannot be read"
+        assert "lapel_ready 0.0" in client.get("/metrics").text
 
 
 def test_an_alarm_is_listed_with_who_when_and_how_far_the_time_can_be_believed(desk: Desk) -> None:

@@ -30,7 +30,7 @@ from lapel_gateway.alarms.book import (
     tell,
 )
 from lapel_gateway.custody.downlink import Order, Outcome, seal_order
-from lapel_gateway.ledger import reading, tidy, writing
+from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.devices import record_seen
 from lapel_gateway.ledger.epochs import record_epochs
 from lapel_gateway.ledger.outgoing import add_notice, add_tallies
@@ -55,9 +55,6 @@ NOTICES_IN_WINDOW = 20
 
 TALLY_MS = 1_000
 """Counts of refused traffic are written at most so often; a kill loses that much of them, and nothing else."""
-
-TIDY_MS = 10_000
-"""Upkeep of the ledger, which other roles do more often where they run."""
 
 MAX_COSTLY = 256
 """Messages that would take long to verify and may wait for it. Their devices repeat what is turned away, if true."""
@@ -120,7 +117,6 @@ class AlarmCore:
         self._told: set[str] = set()
         self._tallies: Counter[tuple[str, str]] = Counter()
         self._tallied_ms = 0
-        self._tidied_ms = 0
 
     def handle(self, topic: str, payload: bytes, now_ms: int) -> Outcome:
         """Take one message of the alarm lane. Raises what the ledger raises; it is to be handed in again then."""
@@ -162,9 +158,6 @@ class AlarmCore:
         Called a few times a second; also writes what was counted meanwhile.
         """
         self._write_tallies(now_ms)
-        if now_ms - self._tidied_ms >= TIDY_MS:
-            self._tidied_ms = now_ms
-            tidy(self._engine)
         with reading(self._engine) as connection:
             if connection.execute(_UNTOLD).first() is None:
                 return []

@@ -57,3 +57,16 @@ def read_login(path: Path, what: str) -> tuple[str, str]:
     if not good or not all(line.isprintable() for line in lines):
         raise SecretError(f"{what} {path} is not {form}")
     return lines[0], lines[1]
+
+
+MIN_TOKEN_CHARACTERS = 16
+"""Shorter ones can be tried out."""
+
+
+def read_token(path: Path) -> str:
+    """The token of whoever reads the gateway's figures. Raises SecretError."""
+    form = f"one line of at least {MIN_TOKEN_CHARACTERS} characters without blanks"
+    lines = read_lines(path, "scrape token", form)
+    if len(lines) != 1 or len(lines[0]) < MIN_TOKEN_CHARACTERS or not lines[0].isascii() or " " in lines[0]:
+        raise SecretError(f"scrape token {path} is not {form}: write one with `openssl rand -hex 32`")
+    return lines[0]

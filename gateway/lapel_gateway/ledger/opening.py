@@ -78,13 +78,15 @@ def open_ledger(url: str | Path) -> sa.Engine:
 
 
 @contextlib.contextmanager
-def writing(engine: sa.Engine, *, urgent: bool = False) -> Iterator[sa.Connection]:
+def writing(engine: sa.Engine, *, urgent: bool = False, durable: bool = True) -> Iterator[sa.Connection]:
     """One transaction that may write: committed at the end of the block, rolled back when it raises.
 
     What was committed is durable when the block has ended. Writers take turns (`lapel_gateway.ledger.turns`), one that
     is ``urgent`` before all others; an ordinary one gives its turn back before it waits for the disk, so that the disk
     is waited for once where an urgent one follows. A thread that is writing must not begin a second one inside: it
     would wait for itself. Raises OSError besides what the database raises: then it is not certain to be durable.
+
+    Without ``durable`` the disk is not waited for at all: for what nobody wants to know after a loss of power.
     """
     with engine.connect() as plain:
         connection = plain.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
@@ -93,13 +95,13 @@ def writing(engine: sa.Engine, *, urgent: bool = False) -> Iterator[sa.Connectio
         _driver(plain).execute(f"PRAGMA synchronous={'FULL' if urgent else 'NORMAL'}").close()
         with plain.info[_TURNS].turn(urgent=urgent), connection.begin():
             yield connection
-        if not urgent:
+        if durable and not urgent:
             _sync_log(plain)
             _tidy(plain)
 
 
 def tidy(engine: sa.Engine) -> None:
-    """Copy what was committed into the database file if that is due; for a role whose every transaction is urgent."""
+    """Copy what was committed into the database file if that is due, for a process that writes little."""
     with engine.connect() as plain:
         _tidy(plain)
 

@@ -31,7 +31,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION = "0008"
+SCHEMA_REVISION = "0009"
 """The revision that this code reads and writes; revisions are four digits and grow by one."""
 
 LARGEST = (1 << 63) - 1
@@ -582,6 +582,17 @@ channel_health = Table(
     Column("tried_ms", BigInteger, nullable=False),
     Column("failing_ms", BigInteger),  # since when it fails; none = it does not
     Column("error", Text, nullable=False),
+)
+
+role_progress = Table(
+    "role_progress",
+    metadata,
+    Column("role", String(16), primary_key=True),  # one that runs, or died: in order it takes its row with it
+    Column("started_ms", BigInteger, nullable=False),
+    Column("turned_ms", BigInteger, nullable=False),  # when its own thread last came round
+    Column("connected", Boolean),  # whether the broker has all its subscriptions; NULL = it has none
+    Column("waiting_ms", BigInteger),  # since when the oldest message that it read waits to be taken; NULL = none does
+    Column("backlog_bytes", BigInteger, nullable=False),  # read from the broker and not looked at yet
 )
 
 user = Table(

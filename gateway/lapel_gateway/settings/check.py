@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from lapel_gateway.alarms.policies import EVERYONE, PERSON_PREFIX
 from lapel_gateway.brokers.mosquitto import find_mosquitto
-from lapel_gateway.channels.secret_file import SecretError
+from lapel_gateway.channels.secret_file import SecretError, read_token
 from lapel_gateway.channels.setup import Links, apprise_channel, mail_relay, mqtt_target, reach_of
 from lapel_gateway.channels.sia_dc09.key import load_key
 from lapel_gateway.channels.webhook import load_secret
@@ -59,6 +59,7 @@ def check_config(config: Config) -> list[Finding]:
         *_forward(config),
         *_custody(config),
         *_web(config),
+        *_metrics(config),
     ]
 
 
@@ -277,6 +278,21 @@ def _web(config: Config) -> Iterator[Finding]:
         yield _warning("[web] public_url", "plain http: anyone on the way can use the links in messages")
     if config.web.port == config.broker.port and config.broker.kind != "external":
         yield _error("[web] port", f"{config.web.port} is the broker's port as well")
+
+
+def _metrics(config: Config) -> Iterator[Finding]:
+    setting, token_file = "[metrics] token_file", config.metrics.token_file
+    if not config.metrics.enabled:
+        return
+    if token_file is not None:
+        try:
+            read_token(token_file)
+        except SecretError as error:
+            yield _error(setting, str(error))
+    elif config.web.public_url is not None:
+        yield _warning(
+            setting, "unset, and public_url is set: /metrics answers nobody, because a proxy asks for others"
+        )
 
 
 def _readable(path: Path) -> bool:

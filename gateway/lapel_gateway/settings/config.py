@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from lapel_gateway.settings.channels import AppriseSection, MqttOutSection, SmtpSection, WebhookSection
 from lapel_gateway.settings.devices import DevicesSection
 from lapel_gateway.settings.faults import Explanation
+from lapel_gateway.settings.metrics import MetricsSection
 from lapel_gateway.settings.policies import PolicySection, find_zone
 from lapel_gateway.settings.section import Port, Section, Text
 from lapel_gateway.settings.sia import SiaReceiverSection
@@ -248,6 +249,7 @@ class Config(BaseSettings):
     forward: ForwardSection = ForwardSection()
     custody: CustodySection = CustodySection()
     web: WebSection = WebSection()
+    metrics: MetricsSection = MetricsSection()
 
     @classmethod
     def settings_customise_sources(

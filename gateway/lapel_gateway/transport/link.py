@@ -61,3 +61,8 @@ class BrokerLink(Link, Protocol):
 
     ready: threading.Event
     """Set while the broker has this connection's subscriptions."""
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What was read from the broker and nobody has received yet."""
+        ...

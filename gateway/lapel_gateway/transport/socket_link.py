@@ -90,6 +90,11 @@ class SocketLink:
         """Wait up to ``wait_s`` seconds for a message, then up to ``gather_s`` for more, ``most`` in all."""
         return self._waiting.take(most, wait_s, gather_s)
 
+    @property
+    def backlog_bytes(self) -> int:
+        """What was read from the broker and nobody has received yet."""
+        return self._waiting.size_bytes
+
     def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
         """Let the broker forget these messages."""
         with self._lock:

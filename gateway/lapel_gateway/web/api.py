@@ -1,8 +1,8 @@
 """The gateway's HTTP API: what there is, and what a named human does about it.
 
 Rules that hold here
-- Every request but the health check carries a user's token; every change is made in that user's name. The links in
-  messages (`ack_pages`) carry one of their own, for one alarm.
+- Every request but those of monitoring (`metrics_api`) carries a user's token; every change is made in that user's
+  name. The links in messages (`ack_pages`) carry one of their own, for one alarm.
 - The first acknowledgement of an alarm counts. A second one is told who was first, and is noted too.
 - Answers are the words of ``describe``; errors are problem details. Neither shows a secret.
 - Plain HTTP, for loopback or behind a TLS proxy.
@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import sqlalchemy as sa
 import structlog
 from fastapi import FastAPI, Query
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from lapel_gateway import describe
@@ -28,7 +28,7 @@ from lapel_gateway.ledger.schema import alarm_log, delivery, escalation, outbox
 from lapel_gateway.ledger.schema import clip as clip_table
 from lapel_gateway.ledger.schema import device as device_table
 from lapel_gateway.viewing.assembly import MATROSKA, MP4, VTT, Views
-from lapel_gateway.web import ack_pages, channels_api, disclosures_api, problems, reports_api, visits_api
+from lapel_gateway.web import ack_pages, channels_api, disclosures_api, metrics_api, problems, reports_api, visits_api
 from lapel_gateway.web.access import User
 from lapel_gateway.web.ack_pages import AckPages
 from lapel_gateway.web.installed import NOTHING_INSTALLED, Installed
@@ -84,14 +84,7 @@ def build_app(
     channels_api.install(app, engine, installed.channels)
     disclosures_api.install(app, engine, now_ms)
 
-    @app.get("/healthz")
-    def health() -> JSONResponse:
-        try:
-            with reading(engine) as connection:
-                connection.execute(sa.select(sa.literal(1))).scalar_one()
-        except sa.exc.SQLAlchemyError:
-            return problems.answer(HTTPStatus.SERVICE_UNAVAILABLE, "the ledger cannot be read")
-        return JSONResponse({"status": "ok"})
+    metrics_api.install(app, engine, now_ms, installed)
 
     @app.get("/api/v1/alarms")
     def list_alarms(user: User, state: str | None = None, limit: Limit = 100) -> dict[str, Any]:

@@ -7,7 +7,18 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 
 from lapel_gateway.alarms.ack_links import AckLinks
+from lapel_gateway.metrics.watched import Watched
 from lapel_gateway.settings.visits import DEFAULT_RULES, VisitsSection
+
+
+@dataclass(frozen=True)
+class Scraping:
+    """Who may read the figures."""
+
+    token: str = field(default="", repr=False)
+    """What has to be sent; "": nothing, and only this machine is answered."""
+    proxied: bool = False
+    """Whether a proxy stands before the gateway: what comes from this machine may come from anywhere then."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +32,9 @@ class Installed:
     rules: VisitsSection = DEFAULT_RULES
     channels: Mapping[str, str] = field(default_factory=dict)
     """The channels that take alarms, by name, with whom each reaches, "" for nobody by name."""
+    watched: Watched = field(default_factory=Watched)
+    scraping: Scraping | None = field(default_factory=Scraping)
+    """None: there are no figures to read."""
 
 
 NOTHING_INSTALLED = Installed()

@@ -11,13 +11,16 @@ import sqlalchemy as sa
 import structlog
 import uvicorn
 
+from lapel_gateway.channels.secret_file import read_token
 from lapel_gateway.channels.setup import ack_links, reach_of
 from lapel_gateway.deliver import VIEWS_FOLDER, wall_ms
+from lapel_gateway.metrics.watched import watched_of
+from lapel_gateway.progress import Pulse
 from lapel_gateway.settings.config import Config
 from lapel_gateway.settings.policies import find_zone
 from lapel_gateway.viewing.assembly import Views
 from lapel_gateway.web.api import build_app
-from lapel_gateway.web.installed import NOTHING_INSTALLED, Installed
+from lapel_gateway.web.installed import NOTHING_INSTALLED, Installed, Scraping
 
 MAX_HEAD_BYTES = 16_384
 """Of one request's head: far above any token, far below what hurts."""
@@ -51,6 +54,8 @@ class WebRole:
         """``port`` 0 takes a free one; `port` says which."""
         self._host = host
         self.port = port
+        self._now_ms = now_ms
+        self._turned_ms = now_ms()
         config = uvicorn.Config(
             build_app(engine, views, now_ms, installed),
             log_config=None,
@@ -90,6 +95,12 @@ class WebRole:
             self._socket.close()
         return not alive
 
+    def pulse(self) -> Pulse:
+        """That its thread lives: when it last came round, whoever asks it over HTTP learns."""
+        if self._thread is not None and self._thread.is_alive():
+            self._turned_ms = self._now_ms()
+        return Pulse(self._turned_ms)
+
     @property
     def url(self) -> str:
         """Where the API is."""
@@ -98,7 +109,18 @@ class WebRole:
 
 
 def build_role(config: Config, engine: sa.Engine) -> WebRole:
-    """The web role as configured. Raises KeyStoreError."""
-    installed = Installed(ack_links(config), find_zone(config.alarms.time_zone), config.visits, reach_of(config).people)
+    """The web role as configured. Raises KeyStoreError, and SecretError for the token of who reads figures."""
+    scraping = None
+    if config.metrics.enabled:
+        token = "" if config.metrics.token_file is None else read_token(config.metrics.token_file)
+        scraping = Scraping(token, config.web.public_url is not None)
+    installed = Installed(
+        ack_links(config),
+        find_zone(config.alarms.time_zone),
+        config.visits,
+        reach_of(config).people,
+        watched_of(config),
+        scraping,
+    )
     views = Views(config.data_dir / VIEWS_FOLDER)
     return WebRole(engine, views, config.web.host, config.web.port, installed=installed)
