@@ -25,6 +25,8 @@ REMEDIES = {
     "micropython": "the test extra brings it on x86-64 Linux; elsewhere set LAPEL_MICROPYTHON to the program",
     "mosquitto": "make system-deps",
     "ffmpeg": "make system-deps",
+    "prometheus": "make system-deps",
+    "promtool": "make system-deps",
 }
 # Debian installs daemons where an ordinary user's PATH does not look.
 _DAEMON_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/sbin")

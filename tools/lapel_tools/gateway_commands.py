@@ -14,6 +14,7 @@ from lapel_gateway.channels.setup import reach_of
 from lapel_gateway.custody.doubts import remove_mark
 from lapel_gateway.keystore import KeyStore, OrganisationKey
 from lapel_gateway.ledger import reading
+from lapel_gateway.metrics.files import monitoring_files
 from lapel_gateway.pki import Pki, create_organisation_key
 from lapel_gateway.settings.check import Finding, check_config
 from lapel_gateway.settings.config import DEFAULT_NAME, ROLES, ConfigError, Role, load_config
@@ -98,6 +99,26 @@ def examine(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """
     site = Site(config)
     _tell(site, doctor.examine(site.config, now_ms()), as_json, "in good health")
+
+
+@app.command()
+def monitoring(
+    out: Annotated[Path, typer.Option(help="Existing folder to write to, such as /etc/prometheus/lapel.")],
+    config: ConfigOption = None,
+) -> None:
+    """Write what Prometheus and Grafana take: alert rules, a dashboard, and how to scrape this gateway."""
+    files = monitoring_files(Site(config).config)
+    for name, text in files.items():
+        path = out / name
+        try:
+            if path.exists() and path.read_text(encoding="utf-8") != text:
+                raise CommandError(
+                    f"{path} is there and says something else: move it away, or name another folder", FAILED
+                )
+            path.write_text(text, encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandError(f"{path}: {getattr(error, 'strerror', None) or 'it is no text'}", FAILED) from None
+    typer.echo(f"wrote {', '.join(files)} to {out}")
 
 
 @app.command()

@@ -33,8 +33,6 @@ LEAST_MS = 3_600_000
 FILL_KEPT_MS = 60_000
 """How long what was found out about the filling holds."""
 
-DAY_MS = 24 * 3_600_000
-
 _HELD = CUSTODY_STATE_NAMES[custody.HELD]
 _MISSING = clip.c.header_ms.is_(None)
 _OPEN = Direct(
@@ -91,10 +89,10 @@ class Room:
     def __init__(self, watched: Watched) -> None:
         self._watched = watched
         self._found_ms = -FILL_KEPT_MS
-        self._bytes_per_day = 0.0
+        self._bytes_per_s = 0.0
 
     def figures(self, connection: sa.Connection, now_ms: int) -> Iterator[Metric]:
-        """Free bytes, bytes that come a day, and days until clips are not taken any more."""
+        """Free bytes, bytes that come a second, and seconds until clips are not taken any more."""
         places = {"data": self._watched.data_dir, "vault": self._watched.vault_dir}
         free = {place: _free(folder) for place, folder in places.items()}
         yield gauges(
@@ -104,10 +102,10 @@ class Room:
             (((place,), room) for place, room in free.items() if room is not None),
         )
         if not 0 <= now_ms - self._found_ms < FILL_KEPT_MS:
-            self._bytes_per_day = self._fill(connection, now_ms)
+            self._bytes_per_s = self._fill(connection, now_ms)
             self._found_ms = now_ms
-        words = "Bytes a day that clips have taken on the vault's disk lately, seven days at most."
-        yield gauge("lapel_vault_fill_bytes_per_day", words, self._bytes_per_day)
+        words = "Bytes a second that clips have taken on the vault's disk lately, on average over seven days at most."
+        yield gauge("lapel_vault_fill_bytes_per_second", words, self._bytes_per_s)
         room = free["vault"]
         if room is not None:
             words = (
@@ -115,9 +113,9 @@ class Room:
             )
             left = max(0, room - self._watched.reserve_bytes)
             yield gauge("lapel_vault_free_bytes", words, left)
-            words = "Days until these are taken, as things go; infinite where no clips have come."
-            per_day = self._bytes_per_day
-            yield gauge("lapel_vault_free_days", words, left / per_day if per_day else float("inf"))
+            words = "Seconds until these are taken, as things go; infinite where no clips have come."
+            per_s = self._bytes_per_s
+            yield gauge("lapel_vault_full_in_seconds", words, left / per_s if per_s else float("inf"))
 
     def _fill(self, connection: sa.Connection, now_ms: int) -> float:
         since_ms = now_ms - FILL_WINDOW_MS
@@ -127,7 +125,7 @@ class Room:
         ((first_ms,),) = _FIRST.all(connection, {})
         begun_ms = oldest_ms if count == MOST_CLIPS else max(since_ms, first_ms)
         taken = float(size) * (1 + self._views_share(connection, since_ms))
-        return taken * DAY_MS / float(max(LEAST_MS, now_ms - begun_ms))
+        return taken * 1000 / float(max(LEAST_MS, now_ms - begun_ms))
 
     def _views_share(self, connection: sa.Connection, since_ms: int) -> float:
         """Bytes of copies for viewing for each sealed byte, where these fill the same disk."""

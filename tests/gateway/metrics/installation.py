@@ -26,8 +26,9 @@ WEBHOOK_SECRET_BYTES = 32
 class Installation:
     """Its folder, its processes and what its web role answers."""
 
-    def __init__(self, folder: Path, ports: Sequence[int], channels: str = "") -> None:
-        """``channels``: tables of lapel.toml; by default one webhook, which nobody listens to."""
+    def __init__(self, folder: Path, ports: Sequence[int], channels: str = "", metrics: str = "") -> None:
+        """``channels``: tables of lapel.toml, by default one webhook, which nobody listens to; ``metrics``: a line of
+        its [metrics]."""
         broker_port, web_port, hook_port = ports[:3]
         self.folder = folder
         self.config_file = folder / "lapel.toml"
@@ -38,6 +39,8 @@ class Installation:
             self.config_file,
             {"broker": {"kind": "external", "port": broker_port}, "web": {"port": web_port}},
         )
+        text = self.config_file.read_text()
+        self.config_file.write_text(text.replace("[metrics]\n", f"[metrics]\n{metrics}\n"))
         with self.config_file.open("a") as file:
             file.write(channels or self.webhook(hook_port))
         self.config: Config = load_config(self.config_file)
@@ -92,9 +95,9 @@ class Installation:
 
 
 @contextmanager
-def installation(folder: Path, ports: Sequence[int], channels: str = "") -> Iterator[Installation]:
+def installation(folder: Path, ports: Sequence[int], channels: str = "", metrics: str = "") -> Iterator[Installation]:
     """A gateway that runs, ended with everything that it started."""
-    site = Installation(folder, ports, channels)
+    site = Installation(folder, ports, channels, metrics)
     try:
         site.broker.start()
         for role in ROLES:

@@ -133,19 +133,19 @@ def test_a_clip_counts_as_unreceipted_from_its_first_record_until_it_is_whole(pa
     assert now("assembly_oldest_seconds") == 60
 
 
-def test_free_days_follow_from_the_room_that_is_left_and_what_clips_take_a_day(pair: DevicePair) -> None:
+def test_how_long_the_room_lasts_follows_from_what_is_left_and_what_clips_take(pair: DevicePair) -> None:
     watched = Watched(pair.folder, pair.vault.root, None, reserve_bytes=1 << 20)
     with watching(pair, watched) as figures:
-        assert figures()("vault_free_days") == float("inf")
+        assert figures()("vault_full_in_seconds") == float("inf")
         pair.send(*pair.one.record(9).messages())
         pair.now_ms += 2 * DAY_MS
         now = figures()
     size = pair.row("clip")["sealed_bytes"]
-    assert now("vault_fill_bytes_per_day") == pytest.approx(size / 2, rel=0.01)
+    assert now("vault_fill_bytes_per_second") == pytest.approx(size / (2 * 86_400), rel=0.01)
     state = os.statvfs(pair.vault.root)
     free = state.f_bavail * state.f_frsize - (1 << 20)
     assert now("vault_free_bytes") == pytest.approx(free, rel=0.05)
-    assert now("vault_free_days") == pytest.approx(now("vault_free_bytes") / now("vault_fill_bytes_per_day"))
+    assert now("vault_full_in_seconds") == pytest.approx(now("vault_free_bytes") / now("vault_fill_bytes_per_second"))
 
 
 def test_copies_for_viewing_on_the_vaults_disk_make_it_fill_faster(pair: DevicePair) -> None:
@@ -157,7 +157,7 @@ def test_copies_for_viewing_on_the_vaults_disk_make_it_fill_faster(pair: DeviceP
     pair.now_ms += DAY_MS
     (pair.folder / "views").mkdir()
     with watching(pair) as figures:
-        assert figures()("vault_fill_bytes_per_day") == pytest.approx(2.5 * size, rel=0.01)
+        assert figures()("vault_fill_bytes_per_second") == pytest.approx(2.5 * size / 86_400, rel=0.01)
 
 
 # --- devices and visits ---
