@@ -19,11 +19,13 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import sqlalchemy as sa
 import structlog
 
 from lapel_gateway.alarms.escalator import Escalator
+from lapel_gateway.brokers import BrokerAccess
 from lapel_gateway.channels.contract import Channel, DeliveryError, Parcel, Supervised
 from lapel_gateway.channels.directory import DirectoryChannel
 from lapel_gateway.channels.health import LINK, HealthBook
@@ -64,10 +66,15 @@ def wall_ms() -> int:
 
 
 def build_role(
-    config: Config, engine: sa.Engine, registry: Registry, organisation: OrganisationKey | None
+    config: Config,
+    engine: sa.Engine,
+    registry: Registry,
+    organisation: OrganisationKey | None,
+    status: BrokerAccess | None = None,
 ) -> DeliverRole:
-    """The deliver role as configured: assembly, every channel, the forward directory. Raises SecretError,
-    and KeyStoreError for the key of the links in messages."""
+    """The deliver role as configured: assembly, every channel, the forward directory, status topics; ``status``: how
+    these reach the gateway's own broker. Raises SecretError, KeyStoreError for the key of the links in messages,
+    and BrokerError for status topics that have no broker."""
     vault = Vault(config.vault_dir, config.ingest.reserve_bytes)
     views = Views(config.data_dir / VIEWS_FOLDER)
     keys = KeyRing(keys_from_registry(engine, registry), organisation)
@@ -79,7 +86,13 @@ def build_role(
     policies = policies_of(config.policy, config.alarms.everyone_s, find_zone(config.alarms.time_zone))
     escalator = Escalator(engine, policies, reach_of(config), answering_channels(config))
     watch = DiskWatch(engine, [config.data_dir, config.vault_dir], config.alarms.disk_low_bytes)
-    return DeliverRole(make_outbox(engine, channels, policy, escalator), escalator=escalator, watch=watch)
+    outbox = make_outbox(engine, channels, policy, escalator)
+    publisher = None
+    if config.status.enabled:
+        from lapel_gateway.status.setup import build_publisher
+
+        publisher = build_publisher(config, engine, status, wall_ms)
+    return DeliverRole(outbox, escalator=escalator, watch=watch, beside=publisher)
 
 
 def make_outbox(
@@ -95,6 +108,16 @@ def make_outbox(
     return Outbox(engine, channels, policy, chance, follow, escalator.failed)
 
 
+class Beside(Protocol):
+    """What runs beside the deliveries."""
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+
+    def stop(self) -> None:
+        """End, in bounded time."""
+
+
 class DeliverRole:
     """Runs an outbox until it is stopped."""
 
@@ -104,8 +127,11 @@ class DeliverRole:
         now_ms: Callable[[], int] = wall_ms,
         escalator: Escalator | None = None,
         watch: DiskWatch | None = None,
+        beside: Beside | None = None,
     ) -> None:
+        """``beside``: what runs as long as the role, and delays no delivery."""
         self.outbox = outbox
+        self._beside = beside
         self._escalator = escalator
         self._watch = watch
         self._watch_at = 0.0
@@ -142,12 +168,16 @@ class DeliverRole:
             _log.warning("deliveries wait for a channel that is not configured", channel=channel, rows=rows)
         for thread in (*self._workers, self._dispatcher):
             thread.start()
+        if self._beside is not None:
+            self._beside.start()
 
     def stop(self, timeout_s: float = 5.0) -> bool:
         """Give out nothing more and wait for what is under way; False when a channel did not end in time."""
         self._stopping = True
         self._ended.set()
         self._wake.set()
+        if self._beside is not None:
+            self._beside.stop()
         deadline = time.monotonic() + timeout_s
         self._dispatcher.join(max(0.0, deadline - time.monotonic()))
         for work in self._work.values():
@@ -227,7 +257,7 @@ class DeliverRole:
         except sa.exc.SQLAlchemyError:
             raise
         except Exception:  # noqa: BLE001 - a row that was delivered stays claimed, and comes up again after the next start
-            _log.exception("settling a delivery failed unexpectedly", channel=parcel.channel, subject=parcel.subject)
+            _log.exception("settling a delivery failed unexpectedly", channel=parcel.channel, **_about(parcel))
             if outcome.outcome not in (DELIVERED, SKIPPED):
                 self.outbox.try_again(parcel, outcome, self._now_ms())
 
@@ -288,18 +318,27 @@ class DeliverRole:
                 return None
             outcome = self.outbox.attempt(parcel, self._now_ms())
         except Exception as error:  # noqa: BLE001 - a fault in one channel must not end its thread
-            _log.exception("delivery failed unexpectedly", channel=parcel.channel, subject=parcel.subject)
+            _log.exception("delivery failed unexpectedly", channel=parcel.channel, **_about(parcel))
             outcome = Outcome(RETRY, f"internal error: {type(error).__name__}")
         took_ms = round((time.monotonic() - started) * 1000)
         self._log_outcome(parcel, outcome, took_ms)
         return Outcome(outcome.outcome, outcome.detail, took_ms, outcome.retry_after_ms)
 
     def _log_outcome(self, parcel: Parcel, outcome: Outcome, took_ms: int) -> None:
+        about = {"channel": parcel.channel, **_about(parcel), "attempts": parcel.attempts + 1, "took_ms": took_ms}
         if outcome.outcome == DELIVERED:
-            attempts = parcel.attempts + 1
-            _log.info("delivered", channel=parcel.channel, subject=parcel.subject, attempts=attempts, took_ms=took_ms)
+            _log.info("delivered", **about)
+        elif parcel.kind == OUTBOX_ALARM:
+            # Every try of an alarm has its line; of anything else, that and since when the channel fails.
+            _log.info("not delivered", **about, outcome=outcome.outcome, reason=outcome.detail)
         if outcome.outcome != SKIPPED:
-            self._health.report(parcel.channel, outcome.detail, subject=parcel.subject)
+            self._health.report(parcel.channel, outcome.detail, **_about(parcel))
+
+
+def _about(parcel: Parcel) -> dict[str, str]:
+    """What a log line calls the thing that is delivered: an alarm by the key that it has in every role's lines."""
+    key = "alarm" if parcel.kind == OUTBOX_ALARM else "subject"
+    return {key: parcel.subject}
 
 
 def _first_line(error: Exception) -> str:

@@ -3,6 +3,8 @@
 Rules that hold here
 - What a device or a broker sent is made printable and capped before it is logged: `printable`.
 - A thing that keeps happening is logged when it begins and then counted: `Repeats`.
+- Whatever a line says of an alarm, in whichever role, it names the alarm in the key ``alarm``: by the id that it has
+  in the ledger, from its arrival to the last try of a channel and the receipts.
 - No secret is ever passed to a logger.
 """
 

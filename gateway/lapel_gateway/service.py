@@ -28,7 +28,7 @@ import structlog
 
 from lapel_gateway import systemd
 from lapel_gateway.alarms.core import AlarmCore
-from lapel_gateway.brokers import Broker, BrokerError, make_broker
+from lapel_gateway.brokers import STATUS_CONNECTION, Broker, BrokerError, make_broker
 from lapel_gateway.brokers.mosquitto import raise_open_files
 from lapel_gateway.custody.ingest import IngestCore
 from lapel_gateway.custody.vault import Vault
@@ -211,7 +211,8 @@ class Gateway:
         if role == "deliver":
             from lapel_gateway import deliver
 
-            return deliver.build_role(config, self.engine, self.registry, self.organisation)
+            status = self._accesses.get(STATUS_CONNECTION)
+            return deliver.build_role(config, self.engine, self.registry, self.organisation, status)
         from lapel_gateway.web import server
 
         return server.build_role(config, self.engine)

@@ -173,6 +173,10 @@ class AlarmsRole(_Shell):
         self._waiting = [held for position, held in enumerate(self._waiting) if position not in done]
         self._link.publish(outcome.downlinks)
         self._link.acknowledge(taken)
+        for identifier in outcome.receipted:
+            times = self._repeats.tell(self._now_ms(), "receipt", identifier)
+            if times:
+                _log.info("alarm receipted to its device", role="alarms", alarm=identifier, times=times)
 
     def _one_by_one(self, batch: Sequence[tuple[str, bytes]]) -> Outcome:
         """Find the message that the core cannot take: somebody may be pressing all the same, so it is told of."""
@@ -188,6 +192,7 @@ class AlarmsRole(_Shell):
                 outcome = Outcome([0])
             whole.acknowledge += [position] if outcome.acknowledge else []
             whole.downlinks += outcome.downlinks
+            whole.receipted += outcome.receipted
         return whole
 
 

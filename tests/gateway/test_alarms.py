@@ -397,7 +397,7 @@ def test_one_id_follows_an_alarm_through_the_log(pair: DevicePair) -> None:
         identifier = pair.row("alarm")["id"]
         alarms.acknowledge(pair.engine, identifier, "Sam", pair.now_ms)
         alarms.resolve(pair.engine, identifier, "Sam", "true", "", pair.now_ms)
-    assert [(line["event"], line["id"]) for line in lines] == [
+    assert [(line["event"], line["alarm"]) for line in lines] == [
         ("alarm", identifier),
         ("alarm acknowledged", identifier),
         ("alarm resolved", identifier),

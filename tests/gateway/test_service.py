@@ -145,11 +145,13 @@ def test_an_alarm_waits_while_the_ledger_cannot_be_used_and_this_is_told_once(
     with capture_logs() as lines:
         link.put(pair.one.alarm(), pair.one.alarm())
         until(lambda: link.acknowledged == [1, 2])
-        until(lambda: len(lines) >= 4)
+        until(lambda: len(lines) >= 6)
     assert [line["event"] for line in lines] == [
         "messages wait: ledger or vault cannot be used",
         "alarm",
         "alarm",
+        "alarm receipted to its device",
+        "alarm receipted to its device",
         "ledger and vault can be used again",
     ]
     assert "disk is full" in lines[0]["reason"]

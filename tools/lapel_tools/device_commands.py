@@ -8,6 +8,7 @@ from typing import Annotated
 import sqlalchemy as sa
 import typer
 
+from lapel_gateway.brokers import status_prefixes
 from lapel_gateway.brokers.mosquitto import render_acl
 from lapel_gateway.describe import device_words
 from lapel_gateway.devices.cutting import read_cut_off
@@ -177,7 +178,7 @@ def access_list(
     """Print the access list for a Mosquitto that somebody else runs, with who is cut off."""
     site = Site(config)
     cut_off = read_cut_off(site.engine)
-    typer.echo(render_acl(cut_off), nl=False)
+    typer.echo(render_acl(cut_off, status_prefixes(site.config)), nl=False)
     if crl is not None:
         write_file(crl, site.pki.revocation_list(cut_off.serials, now_ms()))
 

@@ -264,7 +264,7 @@ def _raise(connection: sa.Connection, trust: Trust, found: Event, raised: AlarmR
     else:
         escalations.begin(connection, identifier, now_ms)
     said = {"person": trust.person, "device_state": trust.state, "clip": clip}
-    _log.info("alarm", id=identifier, kind=kind_name(kind), test=bool(raised.flags & ALARM_TEST), **said)
+    _log.info("alarm", alarm=identifier, kind=kind_name(kind), test=bool(raised.flags & ALARM_TEST), **said)
     # The cancel has its own record and may have overtaken the alarm.
     named = AlarmCancelled(found.boot, found.counter)
     of = {"of_device": trust.name, "of_kind": ALARM_CANCELLED, "of_payload": named.encode()}
@@ -283,7 +283,7 @@ def _cancel(connection: sa.Connection, trust: Trust, cancelled: AlarmCancelled, 
     if first:
         note_step(connection, identifier, "cancelled", DEVICE_NAME, "by its wearer", now_ms)
         tell(connection, identifier, "cancelled", now_ms)
-        _log.info("alarm cancelled by its wearer", id=identifier)
+        _log.info("alarm cancelled by its wearer", alarm=identifier)
     return first
 
 

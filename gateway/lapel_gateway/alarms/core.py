@@ -21,6 +21,7 @@ from lapel_gateway.alarms import escalations
 from lapel_gateway.alarms.book import (
     RESOLVED,
     AlarmError,
+    alarm_id,
     answers,
     enter_alarm,
     get_alarm,
@@ -40,7 +41,7 @@ from lapel_gateway.registry import Registry
 from lapel_gateway.verify import FREE_STEPS, Trust, Verifier, WalkRefused
 from lapel_protocol import alarm as protocol_alarm
 from lapel_protocol.errors import Malformed, ProtocolError, Replayed
-from lapel_protocol.event import ALARM_KINDS, Event, peek_event
+from lapel_protocol.event import ALARM_KINDS, ALARM_RAISED, Event, peek_event
 from lapel_protocol.limits import MAX_EVENT_RECORD_BYTES
 from lapel_protocol.names import RESOLVED_NAMES
 from lapel_protocol.topics import LANE_ALARM, parse_topic
@@ -140,13 +141,19 @@ class AlarmCore:
             except ProtocolError as error:
                 refused.append((message.position, message.name, message.trust is not None, error))
         orders = self._enter(genuine, refused, now_ms) if genuine else []
+        without = {position for position, _, _, _ in refused}
+        raised = [
+            alarm_id(trust.name, found.boot, found.counter)
+            for message, trust, found in genuine
+            if found.kind == ALARM_RAISED and message.position not in without
+        ]
         if orders:
             steps.reach("alarms.committed")
         for position, name, known, why in refused:
             self._unverified(name, known, batch[position][0], why, now_ms)
         downlinks = [seal_order(self._verifier, trust, order) for trust, order in orders]
         settled = [message.position for message in taken] + [position for position, _, _, _ in refused]
-        return Outcome(sorted(set(settled)), downlinks)
+        return Outcome(sorted(set(settled)), downlinks, raised)
 
     def fault(self, topic: str, now_ms: int) -> None:
         """A message of the alarm lane met an error of this program: somebody may be pressing all the same."""
@@ -169,6 +176,8 @@ class AlarmCore:
             for row in rows:
                 trust = trusts[bytes.fromhex(row.device)]
                 downlinks += [seal_order(self._verifier, trust, order) for order in answers(row)]
+        for row in rows:
+            _log.info("device is told of an answer", alarm=row.id, state=row.state)
         return downlinks
 
     def _parse(self, batch: Sequence[tuple[str, bytes]]) -> tuple[list[_Arrived], list[_Refused]]:
@@ -290,7 +299,7 @@ def answer(connection: sa.Connection, identifier: str, who: str, now_ms: int) ->
     note_step(connection, identifier, "acknowledged", who, "", now_ms)
     escalations.answered(connection, identifier, who, now_ms)
     tell(connection, identifier, "acknowledged", now_ms)
-    _log.info("alarm acknowledged", id=identifier, by=who, after_ms=now_ms - row.received_ms)
+    _log.info("alarm acknowledged", alarm=identifier, by=who, after_ms=now_ms - row.received_ms)
     return True
 
 
@@ -321,7 +330,7 @@ def resolve(engine: sa.Engine, identifier: str, user: str, resolution: str, note
         escalations.answered(connection, identifier, user, now_ms)
         tell(connection, identifier, "resolved", now_ms)
     steps.reach("alarms.acknowledged")
-    _log.info("alarm resolved", id=identifier, by=user, resolution=resolution, after_ms=now_ms - row.received_ms)
+    _log.info("alarm resolved", alarm=identifier, by=user, resolution=resolution, after_ms=now_ms - row.received_ms)
     return True
 
 

@@ -173,7 +173,9 @@ class Escalator:
         except sa.exc.SQLAlchemyError:
             raise
         except Exception:  # noqa: BLE001 - were it raised, this alarm would keep every other from being told
-            _log.exception("an escalation step failed and is tried again", id=identifier, again_in_s=AGAIN_MS // 1000)
+            _log.exception(
+                "an escalation step failed and is tried again", alarm=identifier, again_in_s=AGAIN_MS // 1000
+            )
             later = sa.update(escalation).where(escalation.c.alarm_id == identifier)
             connection.execute(later.values(taken_ms=now_ms, next_at_ms=now_ms + AGAIN_MS))
 
@@ -183,7 +185,7 @@ class Escalator:
             if state.plan:
                 return Plan.from_json(state.plan)
         except ValueError:
-            _log.error("the plan of an alarm cannot be read and is chosen anew", id=row.id)
+            _log.error("the plan of an alarm cannot be read and is chosen anew", alarm=row.id)
         return self._policies.plan_for(row.team, kind_name(row.kind), now_ms)
 
     def _take(self, connection: sa.Connection, identifier: str, now_ms: int) -> None:
@@ -218,7 +220,7 @@ class Escalator:
         )
         whom = ", ".join(asked) or ("each is still being tried" if channels else "no channel of it is configured")
         note_step(connection, identifier, "step", ESCALATOR, f"{plan.policy}, {stage.words}: {whom}", now_ms)
-        _log.info("escalation step", id=identifier, policy=plan.policy, stage=stage.words, channels=asked)
+        _log.info("escalation step", alarm=identifier, policy=plan.policy, stage=stage.words, channels=asked)
 
 
 def _now(now_ms: int, most: int) -> dict[str, int]:

@@ -80,7 +80,7 @@ def raise_own(
     escalations.begin(connection, identifier, now_ms)
     # The words about somebody's visit stay in the ledger, which forgets them in time.
     told = detail if concern.visit is None else ""
-    _log.warning("alarm", id=identifier, kind=kind_name(kind), about=about, detail=told, person=concern.person)
+    _log.warning("alarm", alarm=identifier, kind=kind_name(kind), about=about, detail=told, person=concern.person)
     return identifier
 
 

@@ -7,6 +7,7 @@ device's clock. What is not said stays unknown.
 from __future__ import annotations
 
 import sqlalchemy as sa
+import structlog
 
 from lapel_gateway.alarms.book import DEVICE_NAME, alarm_id, note_step
 from lapel_gateway.alarms.kinds import UNKNOWN as UNKNOWN_KIND
@@ -19,6 +20,8 @@ from lapel_protocol.reports import AlarmSending
 UNKNOWN = "sending_unknown"  # of an alarm that the ledger has not, or knows from a heartbeat only
 UNFIT = "sending_unfit"  # older than what it speaks of
 AGAIN = "sending_again"  # another one about the same alarm
+
+_log = structlog.get_logger("lapel.alarms")
 
 _ROW = sa.select(alarm.c.kind, alarm.c.raised_mono_ms, alarm.c.sent_after_ms).where(alarm.c.id == sa.bindparam("of_id"))
 
@@ -36,5 +39,6 @@ def take_sending(connection: sa.Connection, trust: Trust, found: Event, said: Al
     values = {"sent_after_ms": said.after_ms, "sent_tries": said.tries}
     connection.execute(sa.update(alarm).where(alarm.c.id == identifier).values(values))
     tries = "one try" if said.tries == 1 else f"{said.tries} tries"
+    _log.info("alarm had left its device", alarm=identifier, after_ms=said.after_ms, tries=said.tries)
     note_step(connection, identifier, "sent", DEVICE_NAME, f"{said.after_ms} ms after the press; {tries}", now_ms)
     return None

@@ -4,34 +4,63 @@ from __future__ import annotations
 
 import functools
 
-from lapel_gateway.brokers.broker import GATEWAY_CONNECTIONS, Broker, BrokerAccess, BrokerError
+from lapel_gateway.brokers.broker import (
+    DASHBOARD,
+    GATEWAY_CONNECTIONS,
+    STATUS_CONNECTION,
+    Broker,
+    BrokerAccess,
+    BrokerError,
+)
 from lapel_gateway.brokers.embedded import EmbeddedBroker
 from lapel_gateway.brokers.mosquitto import MosquittoProcess
 from lapel_gateway.pki import ROLE_PREFIX, Pki, TlsFiles
 from lapel_gateway.settings.config import Config
 
-__all__ = ["GATEWAY_CONNECTIONS", "Broker", "BrokerAccess", "BrokerError", "make_broker", "server_names"]
+__all__ = [
+    "GATEWAY_CONNECTIONS",
+    "STATUS_CONNECTION",
+    "Broker",
+    "BrokerAccess",
+    "BrokerError",
+    "make_broker",
+    "server_names",
+    "status_prefixes",
+]
 
 
 def make_broker(config: Config, now_ms: int) -> tuple[Broker | None, dict[str, BrokerAccess]]:
-    """The broker to start (None when someone else runs it), and the access of each of the gateway's connections.
+    """The broker to start (None when someone else runs it), and the access of each of the gateway's connections, that
+    of the status topics among them where they go to this broker.
 
     Makes or renews the certificates that Mosquitto needs. Raises BrokerError and PkiError.
     """
     settings = config.broker
+    status = status_prefixes(config)
+    connections = (*GATEWAY_CONNECTIONS, STATUS_CONNECTION) if status else GATEWAY_CONNECTIONS
     if settings.kind == "embedded":
         embedded = EmbeddedBroker(settings.port, settings.host)
-        return embedded, _accesses(embedded.host, embedded.port, dict.fromkeys(GATEWAY_CONNECTIONS))
+        return embedded, _accesses(embedded.host, embedded.port, dict.fromkeys(connections))
     if settings.kind == "mosquitto":
         pki = Pki.ensure(config.pki_dir, config.gateway.organisation)
         own = pki.ensure_broker(server_names(config), now_ms)
         revoked = functools.partial(pki.revocation_list, now_ms=now_ms)
-        mosquitto = MosquittoProcess(config.broker_dir, settings.host, settings.port, own, settings.program, revoked)
-        files = {role: pki.ensure_role(role, now_ms) for role in GATEWAY_CONNECTIONS}
+        mosquitto = MosquittoProcess(
+            config.broker_dir, settings.host, settings.port, own, settings.program, revoked, status
+        )
+        files = {role: pki.ensure_role(role, now_ms) for role in connections}
+        if status:
+            pki.ensure_role(DASHBOARD, now_ms)
         return mosquitto, _accesses(mosquitto.host, mosquitto.port, {**files})
-    return None, _accesses(
-        settings.host, settings.port, {role: external_tls(config, role) for role in GATEWAY_CONNECTIONS}
-    )
+    return None, _accesses(settings.host, settings.port, {role: external_tls(config, role) for role in connections})
+
+
+def status_prefixes(config: Config) -> tuple[str, ...]:
+    """What status topics begin with on the gateway's own broker; nothing where there are none, or on another broker."""
+    section = config.status
+    if not section.enabled or section.broker is not None:
+        return ()
+    return (section.topic, section.discovery_prefix) if section.home_assistant else (section.topic,)
 
 
 def server_names(config: Config) -> list[str]:

@@ -17,6 +17,12 @@ from lapel_gateway.pki import TlsFiles
 GATEWAY_CONNECTIONS = ("alarms", "events", "ingest")
 """Connections of the gateway: one for each uplink lane, so that none waits behind another."""
 
+STATUS_CONNECTION = "status"
+"""The connection that status topics are published over, where there are any."""
+
+DASHBOARD = "dashboard"
+"""Who may read them on a broker that asks who is who, by the client certificate ``gateway-dashboard``."""
+
 READY_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 10.0
 

@@ -25,8 +25,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lapel_gateway.brokers.broker import (
+    DASHBOARD,
     GATEWAY_CONNECTIONS,
     READY_TIMEOUT_S,
+    STATUS_CONNECTION,
     STOP_TIMEOUT_S,
     BrokerError,
     accepts_connections,
@@ -76,8 +78,11 @@ def find_mosquitto(program: str = "mosquitto") -> Path | None:
     return Path(found) if found else None
 
 
-def render_acl(cut_off: CutOff = NOBODY) -> str:
-    """The access list: each device its own branch, each connection of the gateway its lanes, who is cut off nothing."""
+def render_acl(cut_off: CutOff = NOBODY, status: Sequence[str] = ()) -> str:
+    """The access list: each device its own branch, each connection of the gateway its lanes, who is cut off nothing.
+
+    ``status``: what status topics begin with, if there are any; the dashboard reads them, and nothing else.
+    """
     lines = ["# Written by lapel. %u is the common name of the client's certificate."]
     lines += [f"pattern write lapel/v1/+/%u/{lane}" for lane in DEVICE_WRITES]
     lines += ["pattern read lapel/v1/+/%u/down"]
@@ -85,15 +90,19 @@ def render_acl(cut_off: CutOff = NOBODY) -> str:
         lines += ["", f"user {ROLE_PREFIX}{role}"]
         lines += [f"topic read lapel/v1/+/+/{lane}" for lane in ROLE_READS[role]]
         lines += ["topic write lapel/v1/+/+/down"]
+    for who, what in ((STATUS_CONNECTION, "write"), (DASHBOARD, "read")) if status else ():
+        lines += ["", f"user {ROLE_PREFIX}{who}", *(f"topic {what} {prefix}/#" for prefix in status)]
     for device, cut in cut_off.devices.items():
         lanes = ("event", "clip") if cut == CUT_TO_ALARMS else ("#",)
         lines += ["", f"user {device}", *(f"topic deny lapel/v1/+/{device}/{lane}" for lane in lanes)]
     return "\n".join(lines) + "\n"
 
 
-def render_config(host: str, port: int, tls: TlsFiles | None, directory: Path, *, revoking: bool = False) -> str:
+def render_config(
+    host: str, port: int, tls: TlsFiles | None, directory: Path, *, revoking: bool = False, retaining: bool = False
+) -> str:
     """``mosquitto.conf`` for a TLS listener on ``host:port`` that keeps its state and access list in ``directory``.
-    ``revoking``: there is a list of revoked certificates too.
+    ``revoking``: there is a list of revoked certificates too; ``retaining``: messages may be retained.
 
     Without ``tls`` it asks nobody who they are, which only a measurement on loopback may want.
     """
@@ -112,7 +121,7 @@ max_queued_bytes {MAX_QUEUED_BYTES}
 max_inflight_messages {MAX_INFLIGHT}
 memory_limit {MEMORY_LIMIT_BYTES}
 queue_qos0_messages false
-retain_available false
+retain_available {"true" if retaining else "false"}
 set_tcp_nodelay true
 
 persistence true
@@ -170,9 +179,11 @@ class MosquittoProcess:
         tls: TlsFiles | None,
         program: str = "mosquitto",
         revoked: Callable[[Sequence[int]], bytes] | None = None,
+        status: Sequence[str] = (),
     ) -> None:
         """``directory`` is made at the start; ``tls`` is the broker's own certificate and the CA of its clients.
         ``revoked`` makes that CA's list of revoked certificates (PEM) of serial numbers; without it none is revoked.
+        ``status``: what status topics begin with; without them nothing is retained.
 
         None is plain TCP without identities, for measuring: raises BrokerError beyond loopback.
         """
@@ -186,6 +197,7 @@ class MosquittoProcess:
         self._program = program
         self._process: subprocess.Popen[bytes] | None = None
         self._revoked = revoked
+        self._status = tuple(status)
         self._cut_off = NOBODY
 
     @property
@@ -218,11 +230,16 @@ class MosquittoProcess:
         try:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             # Mosquitto warns about access lists that others can read.
-            write_file(self.directory / "acl", render_acl(self._cut_off).encode(), 0o600)
+            write_file(self.directory / "acl", render_acl(self._cut_off, self._status).encode(), 0o600)
             if self._revoked is not None:
                 write_file(self.directory / REVOKED, self._revoked(self._cut_off.serials), 0o600)
             text = render_config(
-                self._listen_host, self.port, self._tls, self.directory, revoking=self._revoked is not None
+                self._listen_host,
+                self.port,
+                self._tls,
+                self.directory,
+                revoking=self._revoked is not None,
+                retaining=bool(self._status),
             )
             write_file(self.config_file, text.encode())
         except OSError as error:

@@ -19,10 +19,12 @@ class Outcome:
 
     ``acknowledge`` holds the positions in the batch whose messages the broker may forget; the others are handed in
     again. ``downlinks`` are (topic, payload), in order; each may be lost, and is then issued again after a hello.
+    ``receipted`` names the alarms that they receipt.
     """
 
     acknowledge: list[int] = field(default_factory=list)
     downlinks: list[tuple[str, bytes]] = field(default_factory=list)
+    receipted: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

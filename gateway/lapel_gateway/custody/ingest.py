@@ -421,7 +421,7 @@ def _log_held(track: ClipTrack, now_ms: int) -> None:
         "clip held",
         id=track.readable,
         person=track.person,
-        alarm=track.alarm,
+        alarm=track.alarm_id,
         settled_by=track.settled_by,
         segments=track.receipt_segments,
         bytes=track.sealed_bytes,

@@ -89,6 +89,13 @@ class ClipTrack:
         return sum(self.extents[-1]) if self.extents else self.contiguous
 
     @property
+    def alarm_id(self) -> str | None:
+        """The alarm that started the clip, as alarms are named; None = none did, or its header is not here yet."""
+        if self.header is None or not self.header.alarm_counter:
+            return None
+        return f"{self.name}-{self.header.alarm_boot}-{self.header.alarm_counter}"
+
+    @property
     def alarm(self) -> bool:
         """Whether an alarm started the clip; False until its header is here."""
         return bool(self.header and self.header.flags)

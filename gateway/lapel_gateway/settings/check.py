@@ -60,6 +60,7 @@ def check_config(config: Config) -> list[Finding]:
         *_custody(config),
         *_web(config),
         *_metrics(config),
+        *_status(config),
     ]
 
 
@@ -293,6 +294,16 @@ def _metrics(config: Config) -> Iterator[Finding]:
         yield _warning(
             setting, "unset, and public_url is set: /metrics answers nobody, because a proxy asks for others"
         )
+
+
+def _status(config: Config) -> Iterator[Finding]:
+    section = config.status
+    if not section.enabled:
+        return
+    if section.broker is not None and section.broker not in {one.name for one in config.mqtt_out}:
+        yield _error("[status] broker", f"there is no [[mqtt_out]] {section.broker}: add one, or unset it")
+    if section.home_assistant and section.topic.split("/")[0] == section.discovery_prefix.split("/")[0]:
+        yield _warning("[status] topic", "within discovery_prefix: Home Assistant takes its topics for configurations")
 
 
 def _readable(path: Path) -> bool:

@@ -25,6 +25,7 @@ from lapel_gateway.settings.metrics import MetricsSection
 from lapel_gateway.settings.policies import PolicySection, find_zone
 from lapel_gateway.settings.section import Port, Section, Text
 from lapel_gateway.settings.sia import SiaReceiverSection
+from lapel_gateway.settings.status import StatusSection
 from lapel_gateway.settings.visits import VisitsSection
 
 DEFAULT_NAME = "lapel.toml"
@@ -250,6 +251,7 @@ class Config(BaseSettings):
     custody: CustodySection = CustodySection()
     web: WebSection = WebSection()
     metrics: MetricsSection = MetricsSection()
+    status: StatusSection = StatusSection()
 
     @classmethod
     def settings_customise_sources(
