@@ -8,9 +8,11 @@ from lapel_gateway.brokers.broker import (
     DASHBOARD,
     GATEWAY_CONNECTIONS,
     STATUS_CONNECTION,
+    WATCH_CONNECTION,
     Broker,
     BrokerAccess,
     BrokerError,
+    reachable_host,
 )
 from lapel_gateway.brokers.embedded import EmbeddedBroker
 from lapel_gateway.brokers.mosquitto import MosquittoProcess
@@ -26,6 +28,7 @@ __all__ = [
     "make_broker",
     "server_names",
     "status_prefixes",
+    "watch_access",
 ]
 
 
@@ -61,6 +64,23 @@ def status_prefixes(config: Config) -> tuple[str, ...]:
     if not section.enabled or section.broker is not None:
         return ()
     return (section.topic, section.discovery_prefix) if section.home_assistant else (section.topic,)
+
+
+def watch_access(config: Config, now_ms: int) -> BrokerAccess | None:
+    """How the web role reaches the broker to look at it; None: an external one for which it has no certificate.
+
+    Raises PkiError.
+    """
+    settings = config.broker
+    files = None
+    if settings.kind == "mosquitto":
+        files = Pki.ensure(config.pki_dir, config.gateway.organisation).ensure_role(WATCH_CONNECTION, now_ms)
+    elif settings.kind == "external":
+        files = external_tls(config, WATCH_CONNECTION)
+        if files is not None and not (files.certificate_file.is_file() and files.key_file.is_file()):
+            return None
+    host = reachable_host(settings.host)
+    return _accesses(host, settings.port, {WATCH_CONNECTION: files})[WATCH_CONNECTION]
 
 
 def server_names(config: Config) -> list[str]:

@@ -22,6 +22,8 @@ STATUS_CONNECTION = "status"
 
 DASHBOARD = "dashboard"
 """Who may read them on a broker that asks who is who, by the client certificate ``gateway-dashboard``."""
+WATCH_CONNECTION = "watch"
+"""The web role's, which reads what the broker tells of itself and nothing else."""
 
 READY_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 10.0

@@ -30,6 +30,7 @@ from lapel_gateway.brokers.broker import (
     READY_TIMEOUT_S,
     STATUS_CONNECTION,
     STOP_TIMEOUT_S,
+    WATCH_CONNECTION,
     BrokerError,
     accepts_connections,
     answers_tls,
@@ -63,6 +64,9 @@ AUTOSAVE_S = 60
 nothing else meanwhile: saving by changes held alarms up four times a second. What a crash loses is sent again, because
 only a receipt ends a resend."""
 
+SYS_INTERVAL_S = 5
+"""How often it tells its figures to whoever watches."""
+
 REVOKED = "revoked.crl"
 
 DEVICE_WRITES = ("alarm", "event", "clip")
@@ -92,6 +96,7 @@ def render_acl(cut_off: CutOff = NOBODY, status: Sequence[str] = ()) -> str:
         lines += ["topic write lapel/v1/+/+/down"]
     for who, what in ((STATUS_CONNECTION, "write"), (DASHBOARD, "read")) if status else ():
         lines += ["", f"user {ROLE_PREFIX}{who}", *(f"topic {what} {prefix}/#" for prefix in status)]
+    lines += ["", f"user {ROLE_PREFIX}{WATCH_CONNECTION}", "topic read $SYS/broker/#"]
     for device, cut in cut_off.devices.items():
         lanes = ("event", "clip") if cut == CUT_TO_ALARMS else ("#",)
         lines += ["", f"user {device}", *(f"topic deny lapel/v1/+/{device}/{lane}" for lane in lanes)]
@@ -123,6 +128,7 @@ memory_limit {MEMORY_LIMIT_BYTES}
 queue_qos0_messages false
 retain_available {"true" if retaining else "false"}
 set_tcp_nodelay true
+sys_interval {SYS_INTERVAL_S}
 
 persistence true
 persistence_location {directory}/

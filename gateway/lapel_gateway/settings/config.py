@@ -109,7 +109,8 @@ class BrokerSection(Section):
     certificate_file: Path | None = Field(
         None,
         examples=["/etc/lapel/{role}.pem"],
-        description="external with TLS: client certificates, {role} standing for alarms, events and ingest.",
+        description="external with TLS: client certificates, {role} standing for alarms, events and ingest, and for "
+        "watch, which may be missing and reads $SYS only.",
     )
     key_file: Path | None = Field(
         None,

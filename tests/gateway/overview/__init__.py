@@ -1,0 +1,1 @@
+"""The picture of now: what is read, what is told of its changes, and what is said when it cannot be read."""
