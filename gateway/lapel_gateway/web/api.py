@@ -27,8 +27,19 @@ from lapel_gateway.ledger.schema import alarm as alarm_table
 from lapel_gateway.ledger.schema import alarm_log, delivery, escalation, outbox
 from lapel_gateway.ledger.schema import clip as clip_table
 from lapel_gateway.ledger.schema import device as device_table
+from lapel_gateway.overview.feed import Feed
+from lapel_gateway.overview.reader import Reader
 from lapel_gateway.viewing.assembly import MATROSKA, MP4, VTT, Views
-from lapel_gateway.web import ack_pages, channels_api, disclosures_api, metrics_api, problems, reports_api, visits_api
+from lapel_gateway.web import (
+    ack_pages,
+    channels_api,
+    disclosures_api,
+    live_api,
+    metrics_api,
+    problems,
+    reports_api,
+    visits_api,
+)
 from lapel_gateway.web.access import User
 from lapel_gateway.web.ack_pages import AckPages
 from lapel_gateway.web.installed import NOTHING_INSTALLED, Installed
@@ -83,6 +94,8 @@ def build_app(
     visits_api.install(app, engine, now_ms, installed.rules)
     channels_api.install(app, engine, installed.channels)
     disclosures_api.install(app, engine, now_ms)
+    app.state.feed = Feed(Reader(engine, installed.around), now_ms)
+    live_api.install(app, app.state.feed)
 
     metrics_api.install(app, engine, now_ms, installed)
 

@@ -8,6 +8,7 @@ from datetime import tzinfo
 
 from lapel_gateway.alarms.ack_links import AckLinks
 from lapel_gateway.metrics.watched import Watched
+from lapel_gateway.overview.surroundings import Surroundings
 from lapel_gateway.settings.visits import DEFAULT_RULES, VisitsSection
 
 
@@ -35,6 +36,8 @@ class Installed:
     watched: Watched = field(default_factory=Watched)
     scraping: Scraping | None = field(default_factory=Scraping)
     """None: there are no figures to read."""
+    around: Surroundings = field(default_factory=Surroundings)
+    """What the picture of now tells beside the ledger."""
 
 
 NOTHING_INSTALLED = Installed()

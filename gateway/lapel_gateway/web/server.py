@@ -1,4 +1,8 @@
-"""The web role: the API served by uvicorn in a thread of its own, with a clean end."""
+"""The web role: the API served by uvicorn in a thread of its own, with a clean end.
+
+Whoever looks on holds a connection for as long as they do (`live_api`, `MAX_STREAMS`). There are four times as many
+connections as such places, so that however many look on, an answer to an alarm finds one.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,14 @@ import sqlalchemy as sa
 import structlog
 import uvicorn
 
+from lapel_gateway.brokers import watch_access
 from lapel_gateway.channels.secret_file import read_token
-from lapel_gateway.channels.setup import ack_links, reach_of
+from lapel_gateway.channels.setup import ack_links
 from lapel_gateway.deliver import VIEWS_FOLDER, wall_ms
 from lapel_gateway.metrics.watched import watched_of
+from lapel_gateway.overview.broker_watch import BrokerWatch
+from lapel_gateway.overview.feed import Feed
+from lapel_gateway.overview.surroundings import broker_unwatched, surroundings_of
 from lapel_gateway.progress import Pulse
 from lapel_gateway.settings.config import Config
 from lapel_gateway.settings.policies import find_zone
@@ -25,8 +33,9 @@ from lapel_gateway.web.installed import NOTHING_INSTALLED, Installed, Scraping
 MAX_HEAD_BYTES = 16_384
 """Of one request's head: far above any token, far below what hurts."""
 
-MAX_CONNECTIONS = 200
-"""More than a control room has; beyond it the answer is 503, and the rest of the process keeps its memory."""
+MAX_CONNECTIONS = 1024
+"""Two hundred pages, each with its stream and a few connections that a browser keeps open. Beyond it the answer is 503,
+and the rest of the process keeps its memory: an idle connection takes some ten kilobytes."""
 
 KEEP_ALIVE_S = 15
 STOP_S = 3
@@ -50,14 +59,18 @@ class WebRole:
         port: int,
         now_ms: Callable[[], int] = wall_ms,
         installed: Installed = NOTHING_INSTALLED,
+        watch: BrokerWatch | None = None,
     ) -> None:
-        """``port`` 0 takes a free one; `port` says which."""
+        """``port`` 0 takes a free one; `port` says which. ``watch`` is started and stopped with the role."""
         self._host = host
         self.port = port
         self._now_ms = now_ms
         self._turned_ms = now_ms()
+        self._watch = watch
+        app = build_app(engine, views, now_ms, installed)
+        self._feed: Feed = app.state.feed
         config = uvicorn.Config(
-            build_app(engine, views, now_ms, installed),
+            app,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -80,13 +93,18 @@ class WebRole:
                 f"web address {self._host}:{self.port}: {os.strerror(error.errno or 0)}; change [web] in lapel.toml"
             ) from None
         self.port = self._socket.getsockname()[1]
+        if self._watch is not None:
+            self._watch.start()
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="web", daemon=True)
         self._thread.start()
         _log.info("web", url=self.url)
 
     def stop(self, timeout_s: float = 5.0) -> bool:
-        """Stop listening, let running requests end; False when they did not in time."""
+        """Stop listening, let running requests end, streams at once; False when they did not in time."""
         self._server.should_exit = True
+        self._feed.close()
+        if self._watch is not None:
+            self._watch.stop()
         alive = False
         if self._thread is not None:
             self._thread.join(timeout_s)
@@ -109,18 +127,22 @@ class WebRole:
 
 
 def build_role(config: Config, engine: sa.Engine) -> WebRole:
-    """The web role as configured. Raises KeyStoreError, and SecretError for the token of who reads figures."""
+    """The web role as configured. Raises KeyStoreError, PkiError, and SecretError for a scrape token."""
     scraping = None
     if config.metrics.enabled:
         token = "" if config.metrics.token_file is None else read_token(config.metrics.token_file)
         scraping = Scraping(token, config.web.public_url is not None)
+    access = watch_access(config, wall_ms())
+    watch = None if access is None else BrokerWatch(access, wall_ms)
+    around = surroundings_of(config, broker_unwatched if watch is None else watch.words)
     installed = Installed(
         ack_links(config),
         find_zone(config.alarms.time_zone),
         config.visits,
-        reach_of(config).people,
+        around.channels,
         watched_of(config),
         scraping,
+        around,
     )
     views = Views(config.data_dir / VIEWS_FOLDER)
-    return WebRole(engine, views, config.web.host, config.web.port, installed=installed)
+    return WebRole(engine, views, config.web.host, config.web.port, installed=installed, watch=watch)

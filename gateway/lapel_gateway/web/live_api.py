@@ -1,0 +1,63 @@
+"""The picture of now: whole (`GET /api/v1/live`), and as a stream of changes (`GET /api/v1/stream`).
+
+The stream is server-sent events (WHATWG HTML, "Server-sent events"): ``snapshot``, then ``change`` after ``change``, a
+``beat`` every second between them, and ``reload`` before a new snapshot where a reader has lost its place. The id of an
+event is its cursor: a reader that comes again with it as Last-Event-ID is told only what it missed.
+
+Rules that hold here
+- A stream ends after `STREAM_S`, and its reader comes again with its cursor: so whoever has lost the right to look on
+  stops seeing anything then, whatever the kind of access.
+- Streams have fewer places than the server has connections: however many look on, an answer to an alarm finds one.
+- A reader that takes nothing for `SEND_S` is cut off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import FastAPI, Header
+from fastapi.responses import Response
+from sse_starlette import EventSourceResponse
+
+from lapel_gateway.overview.feed import Feed, OverviewError
+from lapel_gateway.web.access import User
+from lapel_gateway.web.problems import Problem
+
+MAX_STREAMS = 256
+"""Open at once: above two hundred pages and terminals, which come again before their old stream is known to be over."""
+
+STREAM_S = 60.0
+RETRY_MS = 1_000
+SEND_S = 10.0
+MAX_CURSOR = 64
+
+LastEventId = Annotated[str, Header(alias="Last-Event-ID", max_length=MAX_CURSOR)]
+
+
+def install(app: FastAPI, feed: Feed) -> None:
+    """Let ``app`` tell what is going on now."""
+
+    @app.get("/api/v1/live")
+    async def live(user: User) -> Response:
+        try:
+            return Response(await feed.snapshot(), media_type="application/json", headers={"Cache-Control": "no-store"})
+        except OverviewError as error:
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), {"Retry-After": "1"}) from None
+
+    @app.get("/api/v1/stream")
+    async def stream(user: User, last_event_id: LastEventId = "") -> EventSourceResponse:
+        if feed.readers >= MAX_STREAMS:
+            raise Problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"{MAX_STREAMS} pages and terminals look on already: close some that nobody looks at",
+                {"Retry-After": "5"},
+            )
+        return EventSourceResponse(_events(feed, last_event_id), ping=0, send_timeout=SEND_S)
+
+
+async def _events(feed: Feed, cursor: str) -> AsyncIterator[bytes]:
+    yield f": lapel\nretry: {RETRY_MS}\n\n".encode()
+    async for item in feed.stream(cursor, STREAM_S):
+        yield item.wire
