@@ -58,7 +58,8 @@ class Api:
             raise CommandError(f"{self.url} is not an http or https address")
         if address.scheme == "http" and not _is_loopback(address.hostname):
             warn(f"{self.url} is plain http: anyone on the way can read your token")
-        self._headers = {"authorization": f"Bearer {token}"}
+        self.headers = {"authorization": f"Bearer {token}"}
+        """Of every request; a secret."""
 
     def get(self, *path: str, **query: str) -> Any:
         """The answer's JSON. Raises CommandError."""
@@ -76,7 +77,7 @@ class Api:
         address = f"{self.url}/api/v1/{'/'.join(quote(part, safe='') for part in path)}"
         try:
             answer = httpx.request(
-                method, address, params=query, json=body, headers=self._headers, timeout=TIMEOUT_S, trust_env=False
+                method, address, params=query, json=body, headers=self.headers, timeout=TIMEOUT_S, trust_env=False
             )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise CommandError(

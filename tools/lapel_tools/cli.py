@@ -33,6 +33,7 @@ from lapel_tools import (
     device_commands,
     firmware_commands,
     gateway_commands,
+    monitor_command,
     person_commands,
     report_commands,
     risk_commands,
@@ -61,6 +62,8 @@ app.add_typer(visit_commands.app, name="visit")
 app.add_typer(risk_commands.app, name="risk")
 app.add_typer(person_commands.app, name="person")
 app.command()(verify)
+app.command()(monitor_command.monitor)
+app.command()(monitor_command.watch)
 
 
 _REFUSALS: dict[type[Exception], int] = {
