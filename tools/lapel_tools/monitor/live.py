@@ -15,6 +15,8 @@ from typing import Any
 from lapel_gateway.overview.feed import AWAY_S, BEAT, CHANGE, SNAPSHOT
 from lapel_gateway.overview.reader import SECTIONS
 
+NOT_YET = "not connected yet"
+
 Words = dict[str, Any]
 Change = tuple[str, str, Words | None, Words | None]
 """Section, key, the words before and the words now; None = it was, or is, not there."""
@@ -27,7 +29,7 @@ class Live:
     monotonic_s: Callable[[], float] = time.monotonic
     sections: dict[str, dict[str, Words]] = field(default_factory=dict)
     cursor: str = ""
-    trouble: str = "not connected yet"
+    trouble: str = NOT_YET
     """Why nothing is known; "" while something is."""
     _heard_s: float = 0.0
     _told_ms: int = 0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from lapel_gateway.describe import utc
 from lapel_tools.monitor import lines
-from lapel_tools.monitor.live import Change, Live
+from lapel_tools.monitor.live import NOT_YET, Change, Live
 from lapel_tools.monitor.sources import Source
 
 LOOK_S = 0.25
@@ -18,6 +18,7 @@ async def watch(source: Source, write: Callable[[str], None], wanted: str = "", 
     """Write what changes for ever; whatever ``write`` raises ends it. ``wanted``: words that a line has to have."""
     live = Live()
     broken: list[BaseException] = []
+    told_away: list[bool] = []
     ended = asyncio.Event()
 
     def tell(text: str) -> None:
@@ -28,18 +29,21 @@ async def watch(source: Source, write: Callable[[str], None], wanted: str = "", 
                 broken.append(error)
                 ended.set()
 
+    def tell_presence() -> None:
+        if live.trouble != NOT_YET and told_away != [live.away]:
+            told_away[:] = [live.away]
+            tell(_presence(live, as_json=as_json))
+
     def hear(changes: list[Change]) -> None:
+        tell_presence()
         for change in changes:
             text = lines.as_json(change, live.now_ms) if as_json else lines.describe(change, live.now_ms)
             if text is not None and _has(text, wanted):
                 tell(text)
 
     async def notice_silence() -> None:
-        away = False
         while True:
-            if away != live.away and (live.away or live.now_ms):
-                away = live.away
-                tell(_presence(live, as_json=as_json))
+            tell_presence()
             await asyncio.sleep(LOOK_S)
 
     tasks = [asyncio.create_task(source.follow(live, hear)), asyncio.create_task(notice_silence())]
