@@ -9,10 +9,10 @@ import sqlalchemy as sa
 from lapel_gateway import people, users
 from lapel_gateway.alarms.escalator import Escalator
 from lapel_gateway.alarms.policies import Policies, Policy, Reach, Step
-from lapel_gateway.assembly import Views
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import alarm as alarms
 from lapel_gateway.overview.surroundings import Surroundings
+from lapel_gateway.viewing.assembly import Views
 from lapel_gateway.web.installed import Installed
 from lapel_gateway.web.server import WebRole
 from lapel_tools.api import Api
