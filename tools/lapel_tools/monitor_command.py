@@ -39,7 +39,7 @@ def monitor(
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("lapel"):
             raise
-        raise CommandError(f"the monitor needs {error.name}: pip install 'lapel[monitor]'") from None
+        raise CommandError(f"the monitor needs {error.name.partition('.')[0]}: pip install 'lapel[monitor]'") from None
     from lapel_tools.monitor.log_tail import LogTail
 
     source, local = choose_source(token_file, url, config)

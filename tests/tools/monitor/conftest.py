@@ -19,11 +19,11 @@ def duty(tmp_path: Path) -> Iterator[Duty]:
 
 @pytest.fixture
 def quiet(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Let a silence of the gateway be noticed at once."""
+    """Let a silence of the gateway be noticed soon."""
 
     def shorten() -> None:
-        monkeypatch.setattr("lapel_tools.monitor.live.AWAY_S", 0.5)
-        monkeypatch.setattr("lapel_tools.monitor.sources.SILENCE_S", 0.4)
+        monkeypatch.setattr("lapel_tools.monitor.live.AWAY_S", 2.0)
+        monkeypatch.setattr("lapel_tools.monitor.sources.SILENCE_S", 1.8)
         monkeypatch.setattr("lapel_tools.monitor.sources.RETRY_S", 0.05)
 
     return shorten

@@ -9,19 +9,22 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from rich.text import Text
 from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import DataTable, Input, RichLog, Static, TabbedContent
 
+from lapel_gateway.alarms import core as alarms
 from lapel_gateway.ledger import writing
 from lapel_gateway.ledger.schema import visit
+from lapel_tools.monitor import screen
 from lapel_tools.monitor.dialogs import Confirmation, Ending, Facts
 from lapel_tools.monitor.log_tail import LogTail
 from lapel_tools.monitor.screen import MonitorApp
 from lapel_tools.monitor.sources import Source
-from tests.gateway.visits.day import ZOE
+from tests.gateway.visits.day import SAM, ZOE
 from tests.tools.monitor.duty import Duty
 
 TIMEOUT_S = 20.0
@@ -276,6 +279,7 @@ def test_text_of_people_is_never_markup_and_no_control_character_reaches_the_ter
         async with terminal(duty.source(), size=(120, 24)) as desk:
             await desk.press("2")
             await desk.until(lambda: bool(desk.rows("visits")))
+            await desk.until(lambda: "4 High" in desk.text())
             assert "[red]4 High[/red]" in desk.text()
             assert "\x1b" not in desk.text()
 
@@ -306,8 +310,57 @@ def test_the_page_that_is_open_stays_open_and_the_cursor_with_its_row(duty: Duty
             assert desk.app._selected("alarms") == first
             await desk.press("3")
             duty.raise_alarm()
-            await desk.until(lambda: len(desk.rows()) == 3)
+            await desk.until(lambda: "and 2 more" in desk.headline())
             assert desk.base().query_one(TabbedContent).active == "devices"
+            await desk.press("1")
+            await desk.until(lambda: len(desk.rows()) == 3)
+            assert desk.app._selected("alarms") == first
+
+    drive(scene())
+
+
+def test_an_alarm_is_told_over_whatever_is_looked_at(duty: Duty) -> None:
+    async def scene() -> None:
+        async with terminal(duty.source()) as desk:
+            await desk.press("3")
+            await desk.until(lambda: bool(desk.rows("devices")))
+            await desk.press("enter")
+            await desk.until(lambda: isinstance(desk.app.screen, Facts) and "as it was at" in desk.text())
+            duty.raise_alarm()
+            await desk.until(lambda: f"▲ panic of {ZOE}" in desk.text())
+
+    drive(scene())
+
+
+def test_a_closer_look_is_taken_back_when_the_gateway_goes_away(duty: Duty, quiet: Callable[[], None]) -> None:
+    quiet()
+    duty.raise_alarm()
+
+    async def scene() -> None:
+        async with terminal(duty.source()) as desk:
+            await desk.until(lambda: bool(desk.rows()))
+            await desk.press("enter")
+            await desk.until(lambda: isinstance(desk.app.screen, Facts))
+            await asyncio.to_thread(duty.stop)
+            await desk.until(lambda: not isinstance(desk.app.screen, Facts))
+            assert "AWAY" in desk.headline()
+
+    drive(scene())
+
+
+def test_of_very_many_rows_the_worst_are_shown_and_the_others_counted(
+    duty: Duty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screen, "MAX_ROWS", 2)
+    acknowledged = duty.raise_alarm()
+    alarms.acknowledge(duty.pair.engine, acknowledged, SAM, duty.pair.now_ms)
+    for _ in range(2):
+        duty.raise_alarm()
+
+    async def scene() -> None:
+        async with terminal(duty.source()) as desk:
+            await desk.until(lambda: [row[0] for row in desk.rows()] == ["▲ OPEN", "▲ OPEN"])
+            assert "1 more are not shown: narrow them with /" in desk.note()
 
     drive(scene())
 

@@ -21,6 +21,7 @@ from lapel_tools.console import CommandError
 from lapel_tools.monitor.lines import describe
 from lapel_tools.monitor.sources import SiteSource
 from tests.gateway.visits.day import SAM, ZOE
+from tests.tools.command import Lapel
 from tests.tools.monitor.duty import Duty
 from tests.tools.monitor.test_screen import drive, terminal
 from tests.waiting import wait_until
@@ -189,3 +190,15 @@ def test_a_clock_that_is_wrong_here_changes_no_age(duty: Duty) -> None:
             assert desk.rows()[0][3].endswith("s")
 
     drive(scene())
+
+
+def test_a_monitor_without_its_extra_says_what_to_install(
+    duty: Duty, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "textual.app", None)
+    monkeypatch.delitem(sys.modules, "lapel_tools.monitor.screen", raising=False)
+
+    result = Lapel(Path(), monkeypatch, capsys)("monitor", "--url", duty.url)
+
+    assert result.status == 2
+    assert "pip install 'lapel[monitor]'" in result.err

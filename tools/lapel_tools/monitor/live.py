@@ -12,8 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from lapel_gateway.overview.feed import AWAY_S, BEAT, CHANGE, SNAPSHOT
+from lapel_gateway.overview.feed import BEAT, CHANGE, SNAPSHOT
 from lapel_gateway.overview.reader import SECTIONS
+
+AWAY_S = 4.0
+"""Four beats; with the time that it takes to draw, a silence is told within five seconds."""
 
 NOT_YET = "not connected yet"
 
@@ -87,6 +90,11 @@ class Live:
     def section(self, name: str) -> dict[str, Words]:
         """One section as it stands; nothing while away."""
         return {} if self.away else self.sections.get(name, {})
+
+    def more(self, name: str) -> int:
+        """How many of a section the gateway has not told."""
+        counts: dict[str, Any] = self.section("more")
+        return int(counts.get(name, 0))
 
     def _apply(self, changed: dict[str, dict[str, Words | None]]) -> list[Change]:
         found = []

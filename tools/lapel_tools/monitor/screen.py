@@ -17,20 +17,25 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import DataTable, Footer, Input, RichLog, Static, TabbedContent, TabPane
 
+from lapel_gateway.describe import utc
 from lapel_tools.console import CommandError
 from lapel_tools.monitor.dialogs import Confirmation, Ending, Facts
 from lapel_tools.monitor.live import Change, Live, Words
 from lapel_tools.monitor.log_tail import LogTail
-from lapel_tools.monitor.rows import PAGES, Page, headline, line, matching
+from lapel_tools.monitor.rows import PAGES, Cell, Page, headline, line, matching
 from lapel_tools.monitor.sources import Source
 
 REDRAW_S = 0.5
-"""Ages count on; what is heard is drawn at once."""
+"""Ages count on."""
+
+HEARD_S = 0.05
+"""What is heard is drawn so soon, and everything heard meanwhile with it."""
+
+MAX_ROWS = 300
+"""Of one table, the worst first: beyond that it is narrowed, not scrolled through."""
 
 LOG_S = 2.0
 LOG_PAGE = "log"
-BELL_LEVEL = "alarm"
-
 FIRST = ("todo", "person", "phone", "where", "state", "kind", "escalation", "told", "clip", "clip_id")
 """What a closer look begins with."""
 
@@ -78,7 +83,8 @@ class MonitorApp(App[None]):
         self._source = source
         self._log_tail = log
         self._wanted = wanted
-        self._level = ""
+        self._known = False
+        self._due = False
         self._shown: dict[str, list[str]] = {}
 
     def compose(self) -> ComposeResult:
@@ -114,15 +120,18 @@ class MonitorApp(App[None]):
         head = self.screen_stack[0].query_one("#headline", Static)
         head.set_classes(level)
         head.update(Text.assemble(words, f"  [{line(self._source.name, 60)}]"))
-        if level == BELL_LEVEL and self._level not in ("", BELL_LEVEL):
-            self.bell()
-        self._level = level
+        if self.live.away and isinstance(self.screen, Facts):
+            self.screen.dismiss("")
         for page in PAGES:
-            self._draw_page(page)
+            # What is not looked at costs nothing, unless it has to be taken back.
+            if self.live.away or page.name == self._active:
+                self._draw_page(page)
 
     def _draw_page(self, page: Page) -> None:
         every = page.rows(self.live)
-        rows = matching(every, self._wanted)
+        found = matching(every, self._wanted)
+        # A table reads plain strings as markup.
+        rows = [(key, tuple(_text(cell) for cell in cells)) for key, cells in found[:MAX_ROWS]]
         table = self._table(page.name)
         keys = [key for key, _ in rows]
         if keys == self._shown.get(page.name):
@@ -139,13 +148,13 @@ class MonitorApp(App[None]):
                 table.move_cursor(row=keys.index(before))
             self._shown[page.name] = keys
         note = self.screen_stack[0].query_one(f"#{page.name}-note", Static)
-        note.update(Text(self._note(page, len(every), len(rows))))
+        note.update(Text(self._note(page, len(every), len(found))))
 
     def _note(self, page: Page, every: int, shown: int) -> str:
         if self.live.away:
             return ""
-        more = self.live.section("more").get(page.name, 0)
-        parts = [f"{more} more are not shown" if more else ""]
+        more = self.live.more(page.name) + max(0, shown - MAX_ROWS)
+        parts = [f"{more} more are not shown: narrow them with /" if more else ""]
         if self._wanted:
             parts.append(f"filter “{line(self._wanted, 30)}” shows {shown} of {every}; Esc clears it")
         elif not every:
@@ -156,7 +165,7 @@ class MonitorApp(App[None]):
         return "; ".join(part for part in parts if part)
 
     def _draw_log(self) -> None:
-        if self.screen_stack[0].query_one(TabbedContent).active == LOG_PAGE:
+        if self._active == LOG_PAGE:
             self.run_worker(self._read_log(), exclusive=True, group="log")
 
     async def _read_log(self) -> None:
@@ -166,12 +175,33 @@ class MonitorApp(App[None]):
         for text in lines:
             log.write(Text(text))
 
-    def _heard(self, _changes: list[Change]) -> None:
+    def _heard(self, changes: list[Change]) -> None:
+        for section, _key, old, new in changes:
+            if section == "alarms" and self._known and old is None and new is not None and not new["acknowledged"]:
+                # Over whatever is looked at now.
+                self.bell()
+                self._tell(f"▲ {new['kind'].replace('_', ' ')} of {new['person'] or new['about'] or '-'}", "error")
+        self._known = self._known or bool(changes)
+        if not self._due:
+            self._due = True
+            self.set_timer(HEARD_S, self._draw_heard)
+
+    def _draw_heard(self) -> None:
+        self._due = False
+        self.draw()
+
+    @property
+    def _active(self) -> str:
+        """Name of the page that is shown."""
+        return self.screen_stack[0].query_one(TabbedContent).active
+
+    def on_tabbed_content_tab_activated(self) -> None:
+        """Another page is shown, by whatever way."""
         self.draw()
 
     # -- what is chosen ---------------------------------------------------------------------------------------------
 
-    def _table(self, name: str) -> DataTable[Text | str]:
+    def _table(self, name: str) -> DataTable[Text]:
         return self.screen_stack[0].query_one(f"#{name}-table", DataTable)
 
     def _selected(self, name: str) -> str:
@@ -217,9 +247,8 @@ class MonitorApp(App[None]):
 
     def _close_filter(self, field: Input) -> None:
         field.remove_class("shown")
-        active = self.query_one(TabbedContent).active
-        if active != LOG_PAGE:
-            self._table(active).focus()
+        if self._active != LOG_PAGE:
+            self._table(self._active).focus()
         self.draw()
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
@@ -236,7 +265,7 @@ class MonitorApp(App[None]):
 
     def action_look(self) -> None:
         """Look closer at the chosen row, whatever has the focus."""
-        name = self.query_one(TabbedContent).active
+        name = self._active
         if name != LOG_PAGE and (key := self._selected(name)):
             self.run_worker(self._look_closer(name, key), group="closer")
 
@@ -254,7 +283,7 @@ class MonitorApp(App[None]):
         alarm = None
         if self.live.away:
             self._tell("the gateway is away: nothing can be answered here now", "error")
-        elif self.query_one(TabbedContent).active != "alarms":
+        elif self._active != "alarms":
             self._tell("alarms are answered on page 1", "warning")
         elif not self._source.can_answer:
             self._tell("in whose name? Put your token in LAPEL_TOKEN and start again", "error")
@@ -294,12 +323,19 @@ class MonitorApp(App[None]):
             words = {**first, **known, **found}
             if not words:
                 return
-            next_name = await self.push_screen_wait(Facts(f"{name[:-1]} {key}", words))
+            now = (utc(self.live.now_ms) or "")[11:19]
+            next_name = await self.push_screen_wait(
+                Facts(f"{name.removesuffix('s')} {key}, as it was at {now} UTC", words)
+            )
             key = _related(next_name, words)
             name = next_name
 
     def _tell(self, message: str, severity: Literal["information", "warning", "error"]) -> None:
         self.notify(line(message, 400), severity=severity, markup=False)
+
+
+def _text(cell: Cell) -> Text:
+    return cell if isinstance(cell, Text) else Text(cell)
 
 
 def _related(name: str, words: Words) -> str:

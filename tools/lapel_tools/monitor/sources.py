@@ -21,7 +21,7 @@ from lapel_tools.api import Api
 from lapel_tools.console import CommandError, now_ms
 from lapel_tools.monitor.live import Change, Live, Words
 
-SILENCE_S = 4.0
+SILENCE_S = 3.0
 """A connection on which nothing comes for so long is given up: the gateway tells something every second."""
 
 AGAIN_S = 0.1
