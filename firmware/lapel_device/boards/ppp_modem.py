@@ -52,6 +52,7 @@ class PppModem:
         self._account = account
         self._log = log
         self._wanted = False
+        self._lent = False
         self._state = _OFF
         self._since = ticks_ms()
         self._asked = self._since
@@ -69,7 +70,7 @@ class PppModem:
 
     def want(self, wanted: bool) -> None:
         """Dial, or hang up and switch off."""
-        if wanted == self._wanted:
+        if wanted == self._wanted or self._lent:
             return
         self._wanted = wanted
         self._pause_ms = PAUSE_MS
@@ -78,6 +79,12 @@ class PppModem:
         else:
             self._hang_up()
             self._to(_OFF)
+
+    def lend(self) -> "tuple[UART, Pin, Callable[[UART], PPP], dict[str, str]]":
+        """What it is made of, for a self-test: it hangs up, and does nothing itself from now on."""
+        self.want(False)
+        self._lent = True
+        return self._uart, self._power, self._make_ppp, self._account
 
     def poll(self) -> None:
         """One step; call as often as you like. Never raises."""

@@ -19,6 +19,7 @@ from .esp_camera import SensorPart
 from .faults import Misuse
 from .flash import NorFlash
 from .i2s import MicrophonePart
+from .modem import ModemPart
 from .radio import AccessPoint, Air
 from .uart import SerialPeer
 from .wiring import wiring
@@ -39,7 +40,7 @@ class Bench:
     """`shown` has (ms, 0xRRGGBB as the light was driven, vibrating, Hz) of every change.
 
     The parts are attributes, None where the board has none: `card`, `camera` (an Arducam), `sensor` (an OV2640),
-    `microphone`, `motion` (its bus), `receiver` and `modem` (serial peers); `flash`, `point` (an access point) and
+    `microphone`, `motion` (its bus), `receiver` (a serial peer), `modem`; `flash`, `point` (an access point) and
     `cell_mv` every board has.
     """
 
@@ -74,7 +75,10 @@ class Bench:
             self.motion.attach(_MOTION_ADDRESS, Lis3dhChip(lambda: clock.now_us, lambda at_us: (0, 0, 1000)))
             wiring.parts["i2c%d" % self._number("motion_sda")] = self.motion
         self.receiver = self._peer("gnss_rx", 9600)
-        self.modem = self._peer("modem_rx", 115200)
+        self.modem: ModemPart | None = None
+        if "modem_rx" in pins:
+            self.modem = ModemPart(pins["modem_power"][0])
+            wiring.parts["uart%d" % self._number("modem_rx")] = self.modem
         if "tamper" in pins:
             wiring.drive(pins["tamper"][0], 0)
         self.shown: list[tuple[int, int, bool, int]] = []

@@ -13,6 +13,7 @@ import pytest
 
 from lapel_protocol.keys import chain_start
 from lapel_sim.launcher import start
+from lapel_tools.technician.self_test_remedies import remedy
 from lapel_tools.technician.self_test_way import Way, judge_broker
 from tests.firmware.boards.onboard import DEVICE_CODE, HEAP_BYTES, MODELS
 from tests.firmware.desk import DEVICE, K_DEV, POOL, config_fields
@@ -38,15 +39,37 @@ EVERY = (
     "senses.microphone",
     "senses.accelerometer",
     "senses.gnss",
+    "cellular.modem",
     "radio.wifi",
 )
 HAS_NO = {
-    "pico_w": set(),
-    "pico2_w": set(),
-    "esp32s3_cam": {"senses.accelerometer", "senses.gnss"},
-    "fob_pico_w": {"storage.card", "senses.camera", "senses.microphone"},
-    "fob_esp32s3": {"storage.card", "senses.camera", "senses.microphone"},
+    "pico_w": {"cellular.modem"},
+    "pico2_w": {"cellular.modem"},
+    "esp32s3_cam": {"senses.accelerometer", "senses.gnss", "cellular.modem"},
+    "fob_pico_w": {"storage.card", "senses.camera", "senses.microphone", "cellular.modem"},
+    "fob_esp32s3": {"storage.card", "senses.camera", "senses.microphone", "cellular.modem"},
 }
+"""The modem: a board to which no account was given uses none."""
+
+MODEM = "cellular.modem"
+PIN = "4711"
+ACCOUNT = {"apn": "iot.example", "pin": PIN, "user": "crew", "password": "sim-secret"}
+MODEM_FAULTS = [
+    # board, fault, word by which it is named, the account
+    ("pico_w", "mute_modem", "no_answer", ACCOUNT),
+    ("fob_esp32s3", "modem_at_another_speed", "garbled", ACCOUNT),
+    ("pico_w", "no_sim", "sim_missing", ACCOUNT),
+    ("fob_esp32s3", "another_pin", "pin_wrong", ACCOUNT),
+    ("pico2_w", "sim_with_a_pin", "pin_missing", {"apn": "iot.example"}),
+    ("fob_pico_w", "locked_sim", "puk", ACCOUNT),
+    ("fob_pico_w", "no_cell", "not_registered", ACCOUNT),
+    ("fob_esp32s3", "denied_sim", "denied", ACCOUNT),
+    ("pico_w", "refused_apn", "apn", ACCOUNT),
+    ("fob_pico_w", "weak_cell", "weak", ACCOUNT),
+    ("fob_esp32s3", "no_data_booked", "no_context", ACCOUNT),
+    ("fob_pico_w", "no_address", "no_address", ACCOUNT),
+    ("fob_pico_w", "", "account", {"apn": 'a "quoted" name'}),
+]
 
 FAULTS = [
     # board, fault, test, word by which it is named
@@ -107,9 +130,13 @@ class Run:
         self.left, self.resets = facts[-1]["left"], facts[-1]["resets"]
 
 
-def start_with(board: str, fault: str, tests: str, config: dict[str, object] | None) -> str:
+def start_with(
+    board: str, fault: str, tests: str, config: dict[str, object] | None, account: dict[str, str] | None = None
+) -> str:
     """What the board printed; without `config` it is not provisioned."""
     files = {} if config is None else {"/config.json": json.dumps(config), "/wifi.json": WIFI}
+    if account is not None:
+        files["/modem.json"] = json.dumps(account)
     keys = [] if config is None else [CHAIN_KEY.hex(), POOL.hex()]
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(files, file)
@@ -147,6 +174,43 @@ def test_a_fault_is_named_by_the_test_of_its_part(board: str, fault: str, test: 
     assert found, "it says what was found"
     assert ran.resets == 0, "the watchdog was content"
     assert ran.longest_ms < 45_000, "it ends"
+
+
+def run_modem(board: str, fault: str, account: dict[str, str]) -> Run:
+    return Run(start_with(board, fault, MODEM, config_fields(), account))
+
+
+@pytest.mark.parametrize("board", [board for board in BOARDS if board != "esp32s3_cam"])
+def test_a_modem_with_an_account_passes_and_is_off_afterwards(board: str) -> None:
+    ran = run_modem(board, "", ACCOUNT)
+    assert ran.outcomes[MODEM] == ("passed", "", "registered, roaming, -71 dBm, it carries"), ran.text
+    assert ran.resets == 0
+    assert '"modem_left": [0, false]' in ran.text, "without power, and not in data mode"
+
+
+@pytest.mark.parametrize(("board", "fault", "word", "account"), MODEM_FAULTS)
+def test_a_fault_of_the_modem_is_named(board: str, fault: str, word: str, account: dict[str, str]) -> None:
+    ran = run_modem(board, fault, account)
+    outcome, named, found = ran.outcomes[MODEM]
+    assert (outcome, named) == ("failed", word), ran.text
+    assert found
+    assert ran.resets == 0, "the watchdog was content"
+    assert ran.longest_ms < 150_000, "it ends"
+    assert ran.text.splitlines().count(".") >= ran.longest_ms // 1000 - 4, "it gives a sign every second"
+    assert remedy("modem", named, f"lapel-{board}-1") != remedy("modem", "no such fault", f"lapel-{board}-1")
+    for secret in (PIN, ACCOUNT["user"], ACCOUNT["password"], ACCOUNT["apn"]):
+        assert secret not in ran.text
+
+
+def test_a_wrong_pin_is_tried_once_however_long_the_test_takes() -> None:
+    assert '"modem_tries": 2' in run_modem("fob_pico_w", "another_pin", ACCOUNT).text
+
+
+def test_the_driver_does_not_dial_while_its_modem_is_tested() -> None:
+    """Wi-Fi is away for longer than the bearers wait before they want the modem."""
+    ran = run_modem("fob_pico_w", "no_cell_and_no_wifi", ACCOUNT)
+    assert ran.outcomes[MODEM][1] == "not_registered", ran.text
+    assert '"modem_boots": 1' in ran.text
 
 
 @pytest.mark.parametrize(

@@ -105,8 +105,8 @@ def test_a_whole_device_passes_and_its_report_and_picture_are_kept(
     assert done.status == 0, done.out
     asked = {"buttons", "light", "buzzer", "vibration"}
     assert {name for name, outcome in outcomes(report).items() if outcome == "skipped"} == asked, done.out
-    assert {name for name, outcome in outcomes(report).items() if outcome == "absent"} == {"microSD"}
-    assert len(report["tests"]) == 20
+    assert {name for name, outcome in outcomes(report).items() if outcome == "absent"} == {"microSD", "modem"}
+    assert len(report["tests"]) == 21
     assert report["device"] == device_id
     assert report["serial"] == device.board.serial_number
     assert report["boot"] > 0

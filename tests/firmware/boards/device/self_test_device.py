@@ -148,6 +148,67 @@ def weak_signal(bench: Bench) -> None:
     bench.point.rssi = -88
 
 
+def mute_modem(bench: Bench) -> None:
+    bench.modem.mute = True  # type: ignore[union-attr]
+
+
+def modem_at_another_speed(bench: Bench) -> None:
+    modem: Any = bench.modem
+    modem.baudrate = 9600
+
+    def babble() -> None:
+        modem.say(b"\r\nRDY\r\n")
+        clock.at(2_000_000, babble)
+
+    babble()
+
+
+def no_sim(bench: Bench) -> None:
+    bench.modem.sim = False  # type: ignore[union-attr]
+
+
+def another_pin(bench: Bench) -> None:
+    bench.modem.pin = "1234"  # type: ignore[union-attr]
+
+
+def sim_with_a_pin(bench: Bench) -> None:
+    bench.modem.pin = "4711"  # type: ignore[union-attr]
+
+
+def locked_sim(bench: Bench) -> None:
+    bench.modem.pin = "4711"  # type: ignore[union-attr]
+    bench.modem.tries = 0  # type: ignore[union-attr]
+
+
+def no_cell(bench: Bench) -> None:
+    bench.modem.register_after = 1 << 20  # type: ignore[union-attr]
+
+
+def no_cell_and_no_wifi(bench: Bench) -> None:
+    no_cell(bench)
+    no_access_point(bench)
+
+
+def denied_sim(bench: Bench) -> None:
+    bench.modem.denied = True  # type: ignore[union-attr]
+
+
+def refused_apn(bench: Bench) -> None:
+    bench.modem.refuses = b"AT+CGDCONT"  # type: ignore[union-attr]
+
+
+def weak_cell(bench: Bench) -> None:
+    bench.modem.signal = 2  # type: ignore[union-attr]
+
+
+def no_data_booked(bench: Bench) -> None:
+    bench.modem.context = False  # type: ignore[union-attr]
+
+
+def no_address(bench: Bench) -> None:
+    bench.modem.address = False  # type: ignore[union-attr]
+
+
 # -- faults of a board that is switched on ----------------------------------------------------------------------------
 
 
@@ -280,6 +341,10 @@ def main() -> None:
         begun_us = clock.now_us
         self_test.run(getattr(section, function), board, *_ARGUMENTS.get(test, ()))
         tell(test=test, ms=(clock.now_us - begun_us) // 1000)
+    if bench.modem is not None:
+        supply = wiring.line(module.PINS["modem_power"][0]).level
+        left = [supply, bench.modem.online]
+        tell(modem_left=left, modem_boots=bench.modem.boots, modem_tries=bench.modem.tries)
     tell(left=_left(board), resets=wiring.resets)
 
 

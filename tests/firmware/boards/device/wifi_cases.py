@@ -8,8 +8,8 @@ from lapel_device.boards.ppp_modem import PppModem
 from lapel_device.boards.wifi import WifiStation
 from lapel_sim.machine_models.clock import clock
 from lapel_sim.machine_models.judging import within_ms
+from lapel_sim.machine_models.modem import ModemPart
 from lapel_sim.machine_models.radio import AccessPoint, Air
-from lapel_sim.machine_models.uart import SerialPeer
 from lapel_sim.machine_models.wiring import wiring
 
 TYPE_CHECKING = False
@@ -120,57 +120,12 @@ def a_device_without_networks_stays_quiet() -> None:
     assert station.lines == []
 
 
-class Modem(SerialPeer):
-    """A modem that boots, asks for its PIN, looks for its network, and dials."""
-
-    def __init__(self, rx: int = 1) -> None:
-        super().__init__(115200)
-        wiring.parts["uart%d" % rx] = self
-        self.online = False
-        self.boots = 0
-        self.mute = False
-        self.register_after = 3
-        self.refuses = b""
-        self.commands: list[bytes] = []
-        self._line = b""
-        self._asked = 0
-        wiring.line(27).watchers.append(self._power)
-
-    def _power(self, level: int) -> None:
-        self.online = False
-        self._asked = 0
-        self.boots += level
-        self._awake_us = clock.now_us + 3_000_000
-
-    def heard(self, data: bytes) -> None:
-        self._line += data
-        while b"\r" in self._line:
-            place = self._line.index(b"\r")
-            command, self._line = self._line[:place], self._line[place + 1 :]
-            if wiring.line(27).level and clock.now_us >= self._awake_us and not self.mute:
-                self.commands.append(command)
-                self._answer(command)
-
-    def _answer(self, command: bytes) -> None:
-        if self.refuses and command.startswith(self.refuses):
-            self.say(b"\r\n+CME ERROR: 10\r\n")
-        elif command.startswith(b"AT+CSQ"):
-            self.say(b"\r\n+CSQ: 21,99\r\n\r\nOK\r\n")
-        elif command.startswith(b"AT+CEREG?"):
-            self._asked += 1
-            self.say(b"\r\n+CEREG: 0,%d\r\n\r\nOK\r\n" % (5 if self._asked > self.register_after else 2))
-        elif command.startswith(b"ATD"):
-            self.online = True
-            self.say(b"\r\nCONNECT 150000000\r\n")
-        else:
-            self.say(b"\r\nOK\r\n")
-
-
 class Dialler:
     """A modem's driver, wanted, and what it logged."""
 
     def __init__(self) -> None:
-        self.modem = Modem()
+        self.modem = ModemPart(27)
+        wiring.parts["uart1"] = self.modem
         self.lines: list[str] = []
         uart = UART(0, baudrate=115200, tx=Pin(0), rx=Pin(1), rxbuf=4096)
         self.ppp: list[PPP] = []
