@@ -4,6 +4,7 @@ Rules that hold here:
 
 - `poll` reads what is there and does one step. Every answer has its time; a dialogue that does not come to its end is
   begun again with the modem switched off and on, after a pause that doubles up to ten minutes.
+- A PIN is sent only to a SIM that asks for it; one that was refused is not sent again, as the third wrong one locks it.
 - Lines are cut at 96 bytes, and only compared. The PIN and the account's password are never logged.
 """
 
@@ -33,6 +34,10 @@ _DIALLED = 3
 _UP = 4
 _PAUSED = 5
 
+_NOT_ASKED = 0
+_ASKED = 1
+_SENT = 2
+
 
 class PppModem:
     """`want` it or not. `up` while it carries; `rssi` in dBm as it told when it dialled, 0 = unknown."""
@@ -52,7 +57,8 @@ class PppModem:
         self._account = account
         self._log = log
         self._wanted = False
-        self._lent = False
+        self._over = False
+        self._pin = _NOT_ASKED
         self._state = _OFF
         self._since = ticks_ms()
         self._asked = self._since
@@ -70,7 +76,7 @@ class PppModem:
 
     def want(self, wanted: bool) -> None:
         """Dial, or hang up and switch off."""
-        if wanted == self._wanted or self._lent:
+        if wanted == self._wanted or self._over:
             return
         self._wanted = wanted
         self._pause_ms = PAUSE_MS
@@ -83,7 +89,7 @@ class PppModem:
     def lend(self) -> "tuple[UART, Pin, Callable[[UART], PPP], dict[str, str]]":
         """What it is made of, for a self-test: it hangs up, and does nothing itself from now on."""
         self.want(False)
-        self._lent = True
+        self._over = True
         return self._uart, self._power, self._make_ppp, self._account
 
     def poll(self) -> None:
@@ -106,6 +112,7 @@ class PppModem:
                 self._power.value(1)
             if passed_ms >= _POWER_OFF_MS + _BOOT_MS:
                 self._step = 0
+                self._pin = _NOT_ASKED
                 self._to(_TALKING)
                 self._ask()
         elif state == _TALKING:
@@ -120,12 +127,21 @@ class PppModem:
         return (
             "AT",
             "ATE0",
-            "AT+CPIN=%s" % account["pin"] if account.get("pin") else "AT",
+            self._pin_command(),
             "AT+CSQ",
             'AT+CGDCONT=1,"IP","%s"' % account["apn"],
             "AT+CEREG?",
             "ATD*99#",
         )[self._step]
+
+    def _pin_command(self) -> str:
+        pin = self._account.get("pin")
+        if not pin:
+            return "AT"
+        if self._pin == _NOT_ASKED:
+            return "AT+CPIN?"
+        self._pin = _SENT
+        return "AT+CPIN=%s" % pin
 
     def _ask(self) -> None:
         self._line = bytearray()
@@ -163,8 +179,13 @@ class PppModem:
             # +CEREG: n,stat: 1 = at home, 5 = roaming (section 10.1.22)
             if line.startswith(b"+CEREG: ") and line[8:].split(b",")[-1].strip() in (b"1", b"5"):
                 self._advance()
+        elif self._step == 2 and line == b"+CPIN: SIM PIN":
+            self._pin = _ASKED
         elif line == b"OK":
-            self._advance()
+            if self._step == 2 and self._pin == _ASKED:
+                self._ask()
+            else:
+                self._advance()
         elif self._step == 6 and line.startswith(b"CONNECT"):
             ppp = self._ppp = self._make_ppp(self._uart)
             _active(ppp, True)
@@ -175,6 +196,14 @@ class PppModem:
                 ppp.connect()
             self._to(_DIALLED)
         elif line in (b"ERROR", b"NO CARRIER") or line.startswith(b"+CME ERROR"):
+            self._refused()
+
+    def _refused(self) -> None:
+        if self._step == 2 and self._pin == _SENT:
+            self._give_up("the SIM refuses its PIN: not tried again before a restart")
+            self._wanted = False
+            self._over = True
+        else:
             self._give_up("the modem refuses step %d" % (self._step + 1))
 
     def _advance(self) -> None:

@@ -150,12 +150,33 @@ def a_modem_dials_and_carries() -> None:
     assert dialler.driver.up, dialler.lines
     assert dialler.driver.rssi == -71
     assert b'AT+CGDCONT=1,"IP","iot.example"' in dialler.modem.commands
-    assert b"AT+CPIN=4711" in dialler.modem.commands
+    assert b"AT+CPIN=4711" not in dialler.modem.commands, "this SIM asks for none"
     assert dialler.ppp[0].credentials == ("crew", "sim-secret")  # type: ignore[attr-defined]
     dialler.driver.want(False)
     assert not dialler.driver.up
     assert wiring.line(27).level == 0
     assert not any("4711" in line or "secret" in line for line in dialler.lines)
+
+
+def a_sim_that_asks_for_its_pin_gets_it() -> None:
+    dialler = Dialler()
+    dialler.modem.pin = "4711"
+    dialler.driver.want(True)
+    dialler.live(30)
+    assert dialler.driver.up, dialler.lines
+    assert dialler.modem.commands.count(b"AT+CPIN=4711") == 1
+
+
+def a_refused_pin_is_not_tried_again_so_that_the_sim_is_not_locked() -> None:
+    dialler = Dialler()
+    dialler.modem.pin = "1234"
+    for _ in range(4):
+        dialler.driver.want(True)
+        dialler.live(600)
+        dialler.driver.want(False)
+    assert dialler.modem.tries == 2
+    assert dialler.lines == ["the SIM refuses its PIN: not tried again before a restart"]
+    assert wiring.line(27).level == 0
 
 
 def a_modem_that_says_nothing_is_switched_off_and_on() -> None:
@@ -179,7 +200,7 @@ def a_modem_without_a_network_is_asked_again_ever_more_slowly() -> None:
     assert 4 < len(dialler.lines) < 12
 
 
-def a_refused_pin_is_told_by_its_step() -> None:
+def a_sim_that_does_not_answer_is_told_by_its_step() -> None:
     dialler = Dialler()
     dialler.modem.refuses = b"AT+CPIN"
     dialler.driver.want(True)
