@@ -13,6 +13,7 @@ from sqlalchemy.dialects.sqlite import insert
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.schema import person as people
+from lapel_gateway.one_line import one_line
 from lapel_gateway.verify import Trust
 from lapel_protocol.limits import MAX_NAME_BYTES
 
@@ -38,9 +39,9 @@ class Person:
 def set_person(engine: sa.Engine, name: str, team: str, phone: str, now_ms: int) -> Person:
     """Enter a person, or change what is known. Raises PersonError."""
     made = Person(
-        _checked("a name", name, MAX_NAME_BYTES, needed=True),
-        _checked("a team", team, MAX_TEAM_CHARACTERS),
-        _checked("a telephone number", phone, MAX_PHONE_CHARACTERS),
+        one_line("a name", name, MAX_NAME_BYTES, PersonError, needed=True, in_bytes=True),
+        one_line("a team", team, MAX_TEAM_CHARACTERS, PersonError, in_bytes=True),
+        one_line("a telephone number", phone, MAX_PHONE_CHARACTERS, PersonError, in_bytes=True),
     )
     values = {"name": made.name, "team": made.team, "phone": made.phone, "changed_ms": now_ms}
     entry = insert(people).values(values)
@@ -70,10 +71,3 @@ def team_of(connection: sa.Connection, name: str) -> str:
 def wearer_of(trust: Trust) -> str:
     """Who wears a device; one that nobody was given has a wearer without a name."""
     return trust.person or f"wearer of {trust.name}"
-
-
-def _checked(what: str, text: str, most: int, *, needed: bool = False) -> str:
-    text = " ".join(text.split())
-    if not text.isprintable() or len(text.encode()) > most or (needed and not text):
-        raise PersonError(f"{what} is at most {most} bytes of printable text{', and not empty' if needed else ''}")
-    return text

@@ -20,7 +20,7 @@ from lapel_gateway.devices import self_tests
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.schema import DEVICE_ACTIVE, handover
 from lapel_gateway.ledger.schema import device as devices
-from lapel_gateway.log import printable
+from lapel_gateway.one_line import one_line
 from lapel_gateway.settings.devices import DEFAULT_DEVICE_RULES, DevicesSection
 from lapel_protocol.limits import MAX_NAME_BYTES
 
@@ -60,7 +60,8 @@ def issue(
     """Hand a device to a person; returns what was looked at. ``in_spite`` is a reason to do so whatever speaks against
     it. Raises HandoverError, and then nothing has changed.
     """
-    person, by, in_spite = _name(person, "the person"), _name(by, "whoever hands it out"), _note(in_spite)
+    person = _name("the person's name", person)
+    by, in_spite = _name("the name of whoever hands it out", by), _note("a reason", in_spite)
     with writing(engine) as connection:
         row = _row(connection, device)
         if row["state"] != DEVICE_ACTIVE:
@@ -94,7 +95,7 @@ def issue(
 
 def take_back(engine: sa.Engine, device: str, by: str, now_ms: int, note: str = "") -> list[str]:
     """Take a device back; returns what has to be done with it before the next. Raises HandoverError."""
-    by, note = _name(by, "whoever takes it back"), _note(note)
+    by, note = _name("the name of whoever takes it back", by), _note("a note", note)
     with writing(engine) as connection:
         row = _row(connection, device)
         out = _out(connection, device)
@@ -186,15 +187,9 @@ def _status(row: sa.RowMapping) -> dict[str, Any]:
     return found
 
 
-def _name(text: str, what: str) -> str:
-    text = " ".join(text.split())
-    if not text or len(text.encode()) > MAX_NAME_BYTES or printable(text) != text:
-        raise HandoverError(f"{what} has a name of 1 to {MAX_NAME_BYTES} bytes of printable text")
-    return text
+def _name(what: str, text: str) -> str:
+    return one_line(what, text, MAX_NAME_BYTES, HandoverError, needed=True, in_bytes=True)
 
 
-def _note(text: str) -> str:
-    text = " ".join(text.split())
-    if len(text) > MAX_NOTE_CHARACTERS or printable(text) != text:
-        raise HandoverError(f"a note is at most {MAX_NOTE_CHARACTERS} printable characters")
-    return text
+def _note(what: str, text: str) -> str:
+    return one_line(what, text, MAX_NOTE_CHARACTERS, HandoverError)

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from lapel_gateway import steps
 from lapel_gateway.ledger import writing
 from lapel_gateway.ledger.visits import running_visit
+from lapel_gateway.one_line import one_line
 from lapel_gateway.people import team_of
 from lapel_gateway.settings.visits import DAY_MS, HOUR_MS, MINUTE_MS, VisitsSection
 from lapel_gateway.visits import risk_register
@@ -123,7 +124,7 @@ def extend_by(engine: sa.Engine, number: int, minutes: int | None, who: str, now
 
 def end(engine: sa.Engine, number: int, who: str, note: str, now_ms: int, rules: VisitsSection) -> None:
     """Nobody is there any more. Raises VisitError."""
-    note = _text("a note", note, MAX_NOTE_CHARACTERS)
+    note = one_line("a note", note, MAX_NOTE_CHARACTERS, VisitError)
     with _changing(engine, number, rules, now_ms) as (connection, visit):
         if visit.state in (ENDED, CANCELLED):
             raise NotNow(f"visit {number} is {VISIT_STATE_NAMES[visit.state]} already")
@@ -135,7 +136,7 @@ def end(engine: sa.Engine, number: int, who: str, note: str, now_ms: int, rules:
 
 def take_back(engine: sa.Engine, number: int, who: str, note: str, now_ms: int, rules: VisitsSection) -> None:
     """A planned visit will not be. Raises VisitError."""
-    note = _text("a note", note, MAX_NOTE_CHARACTERS)
+    note = one_line("a note", note, MAX_NOTE_CHARACTERS, VisitError)
     with _changing(engine, number, rules, now_ms) as (connection, visit):
         if not cancel(visit, now_ms, who):
             what = "has begun: end it" if visit.runs else f"is {VISIT_STATE_NAMES[visit.state]} already"
@@ -152,14 +153,14 @@ def _made(wanted: Wanted, who: str, now_ms: int, rules: VisitsSection) -> Visit:
         raise VisitError("a visit is planned for the coming 366 days")
     return Visit(
         id=0,
-        person=_text("a person's name", wanted.person, MAX_PERSON_CHARACTERS, needed=True),
+        person=one_line("a person's name", wanted.person, MAX_PERSON_CHARACTERS, VisitError, needed=True),
         team="",
         device=None,
-        place=_text("a place", wanted.place, MAX_PLACE_CHARACTERS, needed=True),
-        purpose=_text("a purpose", wanted.purpose, MAX_PURPOSE_CHARACTERS),
-        present=_text("a list of people", wanted.present, MAX_PRESENT_CHARACTERS),
-        risk=_text("a risk note", wanted.risk, MAX_RISK_CHARACTERS),
-        buddy=_text("a buddy's name", wanted.buddy, MAX_PERSON_CHARACTERS),
+        place=one_line("a place", wanted.place, MAX_PLACE_CHARACTERS, VisitError, needed=True),
+        purpose=one_line("a purpose", wanted.purpose, MAX_PURPOSE_CHARACTERS, VisitError),
+        present=one_line("a list of people", wanted.present, MAX_PRESENT_CHARACTERS, VisitError),
+        risk=one_line("a risk note", wanted.risk, MAX_RISK_CHARACTERS, VisitError),
+        buddy=one_line("a buddy's name", wanted.buddy, MAX_PERSON_CHARACTERS, VisitError),
         state=PLANNED,
         planned_ms=planned_ms,
         expected_ms=_minutes("a visit", expected) * MINUTE_MS,
@@ -207,10 +208,3 @@ def _minutes(what: str, minutes: int) -> int:
     if not 1 <= minutes <= MAX_VISIT_MINUTES:
         raise VisitError(f"{what} takes 1 to {MAX_VISIT_MINUTES} minutes")
     return minutes
-
-
-def _text(what: str, text: str, most: int, *, needed: bool = False) -> str:
-    text = " ".join(text.split())
-    if len(text) > most or not text.isprintable() or (needed and not text):
-        raise VisitError(f"{what} is at most {most} printable characters{', and not empty' if needed else ''}")
-    return text

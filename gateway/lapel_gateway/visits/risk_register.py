@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.schema import risk as risks
+from lapel_gateway.one_line import one_line
 from lapel_gateway.settings.visits import DAY_MS
 
 MAX_PLACE_CHARACTERS = 200
@@ -78,8 +79,8 @@ class Risk:
 
 def add_risk(engine: sa.Engine, place: str, about: str, note: str, owner: str, review_ms: int, now_ms: int) -> Risk:
     """Enter a warning about a place, a person ("" = none), or a person at a place. Raises RiskError."""
-    place = _text("a place", place, MAX_PLACE_CHARACTERS)
-    about = _text("a person's name", about, MAX_ABOUT_CHARACTERS)
+    place = one_line("a place", place, MAX_PLACE_CHARACTERS, RiskError)
+    about = one_line("a person's name", about, MAX_ABOUT_CHARACTERS, RiskError)
     if not (any(place_key(place)) or about_key(about)):
         raise RiskError("an entry is about a place, a person, or both")
     values = {
@@ -88,7 +89,7 @@ def add_risk(engine: sa.Engine, place: str, about: str, note: str, owner: str, r
         "postcode": place_key(place)[1],
         "about": about,
         "about_key": about_key(about),
-        "note": _text("a note", note, MAX_NOTE_CHARACTERS, needed=True),
+        "note": one_line("a note", note, MAX_NOTE_CHARACTERS, RiskError, needed=True),
         "owner": _owner(owner),
         "review_ms": _review(review_ms, now_ms),
         "made_ms": now_ms,
@@ -102,7 +103,7 @@ def review_risk(engine: sa.Engine, number: int, review_ms: int, note: str | None
     """It was looked at by its owner from now on, who may have written another note. Raises RiskError."""
     values: dict[str, object] = {"review_ms": _review(review_ms, now_ms), "owner": _owner(owner)}
     if note is not None:
-        values["note"] = _text("a note", note, MAX_NOTE_CHARACTERS, needed=True)
+        values["note"] = one_line("a note", note, MAX_NOTE_CHARACTERS, RiskError, needed=True)
     return _change(engine, number, values, now_ms)
 
 
@@ -182,7 +183,7 @@ def _plain(text: str) -> str:
 
 
 def _owner(name: str) -> str:
-    return _text("an owner", name, MAX_ABOUT_CHARACTERS, needed=True)
+    return one_line("an owner", name, MAX_ABOUT_CHARACTERS, RiskError, needed=True)
 
 
 def _review(review_ms: int, now_ms: int) -> int:
@@ -203,10 +204,3 @@ def _risk(row: sa.Row[tuple[object, ...]], now_ms: int) -> Risk:
     values = row._mapping
     kept = {name: values[name] for name in Risk.__dataclass_fields__ if name != "overdue"}
     return Risk(**kept, overdue=values["ended_ms"] is None and values["review_ms"] < now_ms)
-
-
-def _text(what: str, text: str, most: int, *, needed: bool = False) -> str:
-    text = " ".join(text.split())
-    if len(text) > most or not text.isprintable() or (needed and not text):
-        raise RiskError(f"{what} is at most {most} printable characters{', and not empty' if needed else ''}")
-    return text
