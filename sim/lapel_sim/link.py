@@ -23,6 +23,8 @@ _MOST_GHOSTS = 16  # half-open connections kept for one device
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of zero seconds: closing sends RST
 
 Note = Callable[..., None]
+# (number of the connection, whether it goes to the broker, what passes); called on the links' own loop.
+Observer = Callable[[int, bool, bytes], None]
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class LinkProxy:
         self.bytes_up = 0
         self.bytes_down = 0
         self.connections = 0
+        self.observer: Observer | None = None
         self._open: set[_Connection] = set()
         self._ghosts: list[socket.socket] = []
         self._listeners: dict[tuple[str, int], socket.socket] = {}
@@ -244,6 +247,7 @@ class _Connection:
         self._client = client
         self._server = server
         self._task: asyncio.Task[None] | None = None
+        self.number = proxy.connections
         self.reason = "closed by an end"
         self._reset = False
 
@@ -337,6 +341,8 @@ class _Direction:
                 self._proxy.bytes_up += len(piece)
             else:
                 self._proxy.bytes_down += len(piece)
+            if self._proxy.observer is not None:
+                self._proxy.observer(self._connection.number, self._up, piece)
             await loop.sock_sendall(self._sink, piece)
             self._held -= len(piece)
             self._room.set()

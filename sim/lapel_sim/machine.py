@@ -140,7 +140,8 @@ class Machine:
             self._boot(module or self.module, arguments, None)
 
     def _load_senses(self) -> None:
-        self.camera.load(self.hardware.frame_width, self.hardware.frame_height)
+        if self.hardware.frame_width:
+            self.camera.load(self.hardware.frame_width, self.hardware.frame_height)
         if self.hardware.audio_rate_hz:
             self.microphone.load(self.hardware.audio_rate_hz)
 

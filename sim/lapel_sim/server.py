@@ -6,7 +6,7 @@ import random
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from .board import ops
@@ -21,6 +21,13 @@ from .panel import ButtonModel, IndicatorModel
 from .power import Power
 from .sectors import SectorFlash
 
+_WORK = {
+    ops.WORK_SEAL: "seal",
+    ops.WORK_RATCHET: "ratchet",
+    ops.WORK_WRAP: "wrap",
+    ops.WORK_HANDSHAKE: "handshake",
+    ops.WORK_TLS: "tls",
+}
 _EIO = 5
 _MAX_PAYLOAD = 1 << 20
 
@@ -69,6 +76,7 @@ class Bench:
     feed: Callable[[], bool]  # the watchdog is fed; True = report the heap
     reset: Callable[[], None]
     card_removed: bool = False
+    charged_ms: dict[str, float] = field(default_factory=dict)  # what the board's slowness took so far, by its work
 
 
 def _without_result(act: Callable[[Request], None]) -> Callable[[Request], Answer]:
@@ -136,6 +144,7 @@ class RequestServer:
             ops.NETWORK_UP: lambda _: (1 if bench.link.radio_up else 0, 0, b""),
             ops.ROUTE: self._route,
             ops.FEED: lambda _: (1 if bench.feed() else 0, 0, b""),
+            ops.CHARGED: _without_result(lambda request: self._charged(_WORK[request.index], request.a / 1000)),
             ops.RESET: _without_result(lambda _: bench.reset()),
         }
         if files is not None:
@@ -166,9 +175,15 @@ class RequestServer:
         except OSError as error:
             return -(error.errno or _EIO), 0, b""
 
-    def _cost(self, ms: float) -> float:
+    def _cost(self, work: str, ms: float) -> float:
         """Seconds to charge for something that takes the device `ms`."""
-        return ms / 1000 * self._bench.cost_scale
+        charged_ms = ms * self._bench.cost_scale
+        self._charged(work, charged_ms)
+        return charged_ms / 1000
+
+    def _charged(self, work: str, ms: float) -> None:
+        if ms:
+            self._bench.charged_ms[work] = self._bench.charged_ms.get(work, 0.0) + ms
 
     # -- peripherals --
 
@@ -182,7 +197,9 @@ class RequestServer:
 
     def _camera_fetch(self, request: Request) -> Answer:
         answer: Answer = self._bench.camera.fetch(request.room)
-        self._bench.power.spend(self._cost(len(answer[2]) / self._bench.hardware.costs.camera_bytes_per_s * 1000))
+        self._bench.power.spend(
+            self._cost("camera", len(answer[2]) / self._bench.hardware.costs.camera_bytes_per_s * 1000)
+        )
         return answer
 
     def _microphone_read(self, request: Request) -> Answer:
@@ -212,7 +229,7 @@ class RequestServer:
 
     def _sector_erase(self, request: Request) -> Answer:
         sectors, index = self._bench.sectors, request.index
-        cost = self._cost(self._bench.hardware.costs.sector_erase_ms)
+        cost = self._cost("flash", self._bench.hardware.costs.sector_erase_ms)
         self._bench.power.perform(
             "sector_erase", cost, lambda: sectors.erase(index), lambda rng: sectors.tear_erase(index, rng)
         )
@@ -223,7 +240,7 @@ class RequestServer:
         sectors, index, offset, data = self._bench.sectors, request.index, request.a, request.payload
         self._bench.power.perform(
             "sector_program",
-            self._cost(self._bench.hardware.costs.sector_program_ms),
+            self._cost("flash", self._bench.hardware.costs.sector_program_ms),
             lambda: sectors.program(index, offset, data),
             lambda rng: sectors.tear_program(index, offset, data, rng),
         )
@@ -241,7 +258,7 @@ class RequestServer:
         disk, block, offset, data = self._card(), request.a, request.b, request.payload
         self._bench.power.perform(
             "block_write",
-            self._cost(len(data) / self._bench.hardware.costs.disk_bytes_per_s * 1000),
+            self._cost("storage", len(data) / self._bench.hardware.costs.disk_bytes_per_s * 1000),
             lambda: disk.write(block, offset, data),
             lambda rng: disk.tear_write(block, offset, data, rng),
         )
@@ -249,7 +266,7 @@ class RequestServer:
 
     def _block_erase(self, request: Request) -> Answer:
         disk, block = self._card(), request.a
-        cost = 0.0 if disk.write_cache else self._cost(self._bench.hardware.costs.sector_erase_ms)
+        cost = 0.0 if disk.write_cache else self._cost("storage", self._bench.hardware.costs.sector_erase_ms)
         self._bench.power.perform(
             "block_erase", cost, lambda: disk.erase(block), lambda rng: disk.tear_erase(block, rng)
         )
@@ -257,7 +274,7 @@ class RequestServer:
 
     def _block_sync(self, _: Request) -> Answer:
         disk = self._card()
-        cost = self._cost(self._bench.hardware.costs.disk_sync_ms)
+        cost = self._cost("storage", self._bench.hardware.costs.disk_sync_ms)
         self._bench.power.perform("block_sync", cost, disk.sync, lambda _: None)
         return _NOTHING
 

@@ -17,7 +17,6 @@ _ASK_EVERY_MS = 200
 _SOL_SOCKET = 1
 _SO_SNDBUF = 7
 _host_ms = time.ticks_ms  # type: ignore[attr-defined,unused-ignore]
-_sleep_ms = time.sleep_ms  # type: ignore[attr-defined,unused-ignore]
 
 
 class RoutedNetwork:
@@ -43,14 +42,18 @@ class RoutedNetwork:
         # The host would buffer megabytes, behind which an alarm would wait; a board's TCP stack has a few segments.
         link.socket.setsockopt(_SOL_SOCKET, _SO_SNDBUF, self._send_buffer_bytes)
         if self._costs and tls is not None:
-            return SlowLink(link, self._costs["handshake_ms"], self._costs["tls_ms_per_kib"])
+            return SlowLink(self._wire, link, self._costs["handshake_ms"], self._costs["tls_ms_per_kib"])
         return link
 
 
 class SlowLink:
     """A TLS link that takes the processor time of the board that is simulated."""
 
-    def __init__(self, link: "Link", handshake_ms: float, ms_per_kib: float) -> None:
+    def __init__(self, wire: "Wire", link: "Link", handshake_ms: float, ms_per_kib: float) -> None:
+        from .costs import spend
+
+        self._spend = spend
+        self._wire = wire
         self._link = link
         self._handshake_ms = int(handshake_ms)
         self._ms_per_kib = ms_per_kib
@@ -60,11 +63,11 @@ class SlowLink:
         taken = self._link.send(data)
         if taken is not None:
             if self._handshake_ms:
-                _sleep_ms(self._handshake_ms)
+                self._spend(self._wire, ops.WORK_HANDSHAKE, self._handshake_ms)
                 self._handshake_ms = 0
             self._owed_ms += taken * self._ms_per_kib / 1024
             if self._owed_ms >= 1:
-                _sleep_ms(int(self._owed_ms))
+                self._spend(self._wire, ops.WORK_TLS, int(self._owed_ms))
                 self._owed_ms -= int(self._owed_ms)
         return taken
 

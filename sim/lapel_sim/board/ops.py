@@ -39,6 +39,7 @@ I2C_READ = 27  # index = address, a = register; payload out
 I2C_WRITE = 28  # index = address, a = register; payload in
 GNSS_POWER = 29  # index = on
 GNSS_READ = 30  # result = size; payload out: NMEA
+CHARGED = 31  # index = one of WORK, a = µs that the board's own slowness was charged on the board's side
 
 FILE_DONE = 0
 FILE_FORMAT = 1
@@ -47,3 +48,9 @@ FILE_DUMP = 3
 FILE_LIST = 4
 FILE_FILL = 5  # write filler until `extra` bytes are free
 FILE_REMOVE = 6
+
+WORK_SEAL = 0
+WORK_RATCHET = 1
+WORK_WRAP = 2
+WORK_HANDSHAKE = 3
+WORK_TLS = 4

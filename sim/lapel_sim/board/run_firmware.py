@@ -18,7 +18,7 @@ def main() -> None:
     if options["costs"]:
         from .costs import charge
 
-        charge(options["costs"])  # type: ignore[arg-type]
+        charge(wire, options["costs"])  # type: ignore[arg-type]
     mount(make_disk(wire, options), options)
     from .board import SimBoard
 
