@@ -17,6 +17,7 @@ from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import DEVICE_LOST
 from lapel_gateway.ledger.schema import device as devices
 from lapel_gateway.registry import RegistryError
+from lapel_tools.budget.command import budget
 from lapel_tools.console import (
     NOT_FOUND,
     CommandError,
@@ -38,6 +39,7 @@ app = typer.Typer(help="The devices of this gateway.", no_args_is_help=True)
 provision_commands.install(app)
 handover_commands.install(app)
 app.command()(wiring)
+app.command()(budget)
 
 
 def _add_technician() -> None:

@@ -17,6 +17,7 @@ from lapel_sim.journal import Entry
 from lapel_sim.launcher import MicroPythonMissing
 from lapel_sim.scenario import Expectation, ScenarioError, devices_of, load, run_scenario, scenario_names
 from lapel_sim.world import Timeout
+from lapel_tools.budget.measure_command import measure_budget
 from lapel_tools.console import FAILED, CommandError, ConfigOption, JsonOption, now_ms, print_json, print_table
 from lapel_tools.faults.coverage import Coverage
 from lapel_tools.faults.defects import DEFECTS, MOST_SEEDS
@@ -29,6 +30,7 @@ from lapel_tools.soak import hunts, run_part
 from lapel_tools.soak import soak as run_soak
 
 app = typer.Typer(help="Simulated devices that run the real firmware.", no_args_is_help=True)
+app.command("budget")(measure_budget)
 
 PROGRESS_SEEDS = 100
 

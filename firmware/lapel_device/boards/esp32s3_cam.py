@@ -17,6 +17,7 @@ BOARD = {
     "flash_bytes": 8 * 1024 * 1024,
     "parts": ("OV2640", "microSD", "INMP441", "WS2812", "vibration motor", "buzzer"),
     "battery_divider": (100, 100),
+    "battery_mah": 1200,
     "battery_minutes": 240,
     "microphone_buffer_bytes": 16384,
 }

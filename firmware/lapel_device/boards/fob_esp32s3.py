@@ -15,6 +15,7 @@ BOARD = {
     "flash_bytes": 8 * 1024 * 1024,
     "parts": ("WS2812", "vibration motor", "buzzer", "LIS3DH", "GNSS", "modem"),
     "battery_divider": (100, 100),
+    "battery_mah": 800,
     "battery_minutes": 720,
 }
 

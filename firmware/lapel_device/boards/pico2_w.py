@@ -17,6 +17,7 @@ BOARD = {
     "flash_bytes": 4 * 1024 * 1024,
     "parts": ("Arducam Mega", "microSD", "INMP441", "WS2812", "vibration motor", "buzzer", "LIS3DH", "GNSS", "modem"),
     "battery_divider": (100, 100),
+    "battery_mah": 1200,
     "battery_minutes": 480,
     "microphone_buffer_bytes": 16384,
 }

@@ -1,0 +1,42 @@
+"""The figures of the budget, measured again: what passes on the link is still what the page of boards says."""
+
+import pytest
+
+from lapel_tools.budget.figures import BoardFigures, read_figures
+from lapel_tools.budget.measuring import measure_board
+
+MOST_OFF = 0.04
+"""Share by which bytes may differ: signatures and certificates in DER are a byte or two longer or shorter each time."""
+LEAST_OFF_BYTES = 48
+"""And one record's framing and acknowledgement more or less: two records may leave in one write."""
+MOST_OFF_PICTURE = 0.1
+"""A shorter recording sees other pictures."""
+
+
+def differences(measured: BoardFigures, kept: BoardFigures) -> list[str]:
+    """Activities whose bytes are no longer those of the file."""
+    found = []
+    for name, activity in kept.activities.items():
+        if name in ("recording", "standby"):
+            continue
+        for way, now, before in (
+            ("up", measured.activities[name].up.total, activity.up.total),
+            ("down", measured.activities[name].down.total, activity.down.total),
+        ):
+            if abs(now - before) > max(LEAST_OFF_BYTES, MOST_OFF * before):
+                found.append(f"{name} {way}: {before:.0f} bytes are now {now:.0f}")
+    return found
+
+
+@pytest.mark.needs("micropython", "mosquitto")
+@pytest.mark.parametrize("board", ["esp32s3_cam", "fob_pico_w"])
+def test_the_bytes_of_every_activity_are_those_of_the_figures(board: str) -> None:
+    """One board that records, one with a receiver; as fast as this machine, for no time is compared."""
+    kept = read_figures().boards[board]
+    measured = measure_board(board, print, cost_scale=0, record_s=10)
+    assert set(measured.activities) == set(kept.activities)
+    assert not differences(measured, kept), "measure again: lapel sim budget, then lapel device budget --out FILE.md"
+    assert (measured.media is None) == (kept.media is None)
+    if measured.media is not None and kept.media is not None:
+        assert measured.media.per_media_byte == pytest.approx(kept.media.per_media_byte, rel=MOST_OFF)
+        assert measured.media.frame_bytes == pytest.approx(kept.media.frame_bytes, rel=MOST_OFF_PICTURE)
