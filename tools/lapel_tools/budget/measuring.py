@@ -15,7 +15,7 @@ import io
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -58,6 +58,8 @@ from lapel_tools.gateway_commands import init
 from lapel_tools.provisioning import provision_device
 from lapel_tools.site import Site
 
+Broker = Literal["embedded", "mosquitto"]
+
 RECORD_SECONDS = 30
 BEATS = 4
 _SILENT_S, _BEAT_S = 3600, 5
@@ -94,20 +96,27 @@ class Recorded:
 
 
 def measure_board(
-    board: str, tell: Callable[[str], None], cost_scale: float = 1.0, record_s: float = RECORD_SECONDS
+    board: str,
+    tell: Callable[[str], None],
+    cost_scale: float = 1.0,
+    record_s: float = RECORD_SECONDS,
+    brokers: Sequence[Broker] = ("embedded", "mosquitto"),
 ) -> BoardFigures:
-    """Measure one board, in some minutes. `tell` hears what is being done. Raises Timeout, DeviceFailed, UnknownSuite,
-    MicroPythonMissing, BrokerError.
+    """Measure one board, in some minutes. `tell` hears what is being done.
+
+    `brokers`: without the embedded one, which has no TLS, records are counted as MQTT's bytes. Raises Timeout,
+    DeviceFailed, UnknownSuite, MicroPythonMissing, BrokerError.
     """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     seen: dict[str, dict[str, Taken]] = {}
     recorded: Recorded | None = None
-    for broker in ("embedded", "mosquitto"):
+    for broker in brokers:
         tell(f"{board}: {'over TLS' if broker == 'mosquitto' else 'without TLS'}")
         with tempfile.TemporaryDirectory(prefix="lapel-budget-") as folder:
             run = _Pass(board, Path(folder), broker, cost_scale, record_s)
             seen[broker], recorded = run.measure()
-    activities = {name: _activity(taken, seen["embedded"].get(name)) for name, taken in seen["mosquitto"].items()}
+    plain = seen.get("embedded", {})
+    activities = {name: _activity(taken, plain.get(name)) for name, taken in seen["mosquitto"].items()}
     if recorded is None:
         return BoardFigures(activities, None)
     profile = hardware_of(board)
@@ -157,14 +166,14 @@ class _Pass:
         self,
         board: str,
         folder: Path,
-        broker: Literal["embedded", "mosquitto"] | str,
+        broker: Broker,
         cost_scale: float,
         record_s: float,
     ) -> None:
         self._hardware = hardware_of(board)
         self._has_gnss = "GNSS" in importlib.import_module(f"lapel_device.boards.{board}").BOARD["parts"]
         self._folder = folder
-        self._broker: Any = broker
+        self._broker: Broker = broker
         self._cost_scale = cost_scale
         self._record_s = record_s
         self._taken: dict[str, Taken] = {}
