@@ -13,7 +13,7 @@ from lapel_tools.technician.firmware import FirmwareError, read_release
 from lapel_tools.technician.images import ImageError, read_image
 from lapel_tools.technician.networks import MAX_FILE_BYTES, read_networks
 from lapel_tools.technician.remembered import ImageMemory
-from lapel_tools.technician.stock import read_signer
+from lapel_tools.technician.stock import named_signer
 from tests.fuzz import genuine
 from tests.fuzz.files_targets import Unreadable, patched, public_pem
 from tests.fuzz.harness import READ, REFUSED, Built, forged, target
@@ -68,7 +68,7 @@ def small_files(scratch: Path) -> Built:
         raise Unreadable("an image that is no file")
 
     def signer() -> None:
-        if len(read_signer(path)) != 384:
+        if len(named_signer(path)) != 384:
             raise Unreadable("a modulus of another length")
 
     def release() -> None:

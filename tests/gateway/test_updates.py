@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from structlog.testing import capture_logs
 
 from lapel_build.release import Target, modulus_of
@@ -356,6 +357,8 @@ def test_a_signers_key_that_is_none_is_refused_with_what_to_do(tmp_path: Path) -
             read_signer(path)
     path.write_bytes(modulus_of(signer(0)))
     assert read_signer(path) == modulus_of(signer(0))
+    path.write_bytes(signer(0).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    assert read_signer(path) == modulus_of(signer(0)), "in PEM it is the same key"
 
 
 def test_a_roll_out_is_begun_once_and_ended_for_good(fleet: Fleet) -> None:

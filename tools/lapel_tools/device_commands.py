@@ -16,10 +16,8 @@ from lapel_gateway.durable import write_file
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import DEVICE_LOST
 from lapel_gateway.ledger.schema import device as devices
-from lapel_gateway.registry import RegistryError
 from lapel_tools.budget.command import budget
 from lapel_tools.console import (
-    NOT_FOUND,
     CommandError,
     ConfigOption,
     JsonOption,
@@ -30,7 +28,7 @@ from lapel_tools.console import (
     when,
 )
 from lapel_tools.provisioning import clips_held
-from lapel_tools.site import Site
+from lapel_tools.site import Site, find_device
 from lapel_tools.technician import handover_commands, provision_commands
 from lapel_tools.technician.provision_commands import parse_setting, write_labels
 from lapel_tools.technician.wiring_command import wiring
@@ -116,7 +114,7 @@ def retire(
 ) -> None:
     """Take a device out of service and cut it off at the broker. Its evidence stays; it may be provisioned anew."""
     site = Site(config)
-    found = _find(site, device)
+    found = find_device(site, device)
     held = clips_held(site, found)
     if held and not lose_clips:
         raise CommandError(
@@ -141,7 +139,7 @@ def lost(
     that runs carries it out within seconds; one that does not, when it starts.
     """
     site = Site(config)
-    found = _find(site, device)
+    found = find_device(site, device)
     site.registry.mark_lost(found, now_ms(), keep_alarms=keep_alarms)
     typer.echo(f"{found} is marked lost{' and left its alarms' if keep_alarms else ''}")
     _say_who_cuts(site)
@@ -166,7 +164,7 @@ def print_label(
 ) -> None:
     """Write the labels of devices: name, id as text and as QR code, whom it belongs to, where a finder turns to."""
     site = Site(config)
-    wanted = [_find(site, one) for one in device]
+    wanted = [find_device(site, one) for one in device]
     names = {info.device: info.name for info in site.registry.list()}
     write_labels(site, [(one, names[one]) for one in wanted], out)
     typer.echo(f"wrote {out}")
@@ -193,7 +191,7 @@ def assign(
 ) -> None:
     """Say who wears a device. Clips and alarms before keep the name they had."""
     site = Site(config)
-    found = _find(site, device)
+    found = find_device(site, device)
     site.registry.assign(found, person)
     typer.echo(f"{found} is worn by {person or 'nobody'}")
 
@@ -206,23 +204,16 @@ def change_settings(
 ) -> None:
     """Want other settings on a device; it is told the next time it says hello."""
     site = Site(config)
-    found = _find(site, device)
+    found = find_device(site, device)
     changes = dict(parse_setting(text) for text in setting)
     site.registry.change_settings(found, changes)
     typer.echo(f"{found} will be told: {', '.join(f'{key} = {value}' for key, value in changes.items())}")
 
 
 def _find_lost(site: Site, text: str) -> str:
-    """As `_find`, but a lost device is found by its name, too, where one alone has it."""
+    """As `find_device`, but a lost device is found by its name, too, where one alone has it."""
     named = [info.device for info in site.registry.list() if info.state == DEVICE_LOST and info.name == text]
-    return named[0] if len(named) == 1 else _find(site, text)
-
-
-def _find(site: Site, text: str) -> str:
-    try:
-        return site.registry.find(text)
-    except RegistryError as error:
-        raise CommandError(str(error), NOT_FOUND) from None
+    return named[0] if len(named) == 1 else find_device(site, text)
 
 
 def _say_who_cuts(site: Site) -> None:

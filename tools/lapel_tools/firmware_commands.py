@@ -17,14 +17,12 @@ import typer
 from lapel_build import release as making
 from lapel_gateway.describe import moment
 from lapel_gateway.durable import write_file
-from lapel_gateway.registry import RegistryError
 from lapel_gateway.updates import rollouts
 from lapel_gateway.updates.releases import ReleaseStore, read_signer
 from lapel_gateway.updates.rollouts import ENDED, PAUSED, RUNNING, TO_ALL, TO_DEVICE, TO_TEAM, RolloutInfo
 from lapel_protocol.release import ReleaseError
 from lapel_protocol.releasing import MAX_RELEASE_BYTES
 from lapel_tools.console import (
-    NOT_FOUND,
     CommandError,
     ConfigOption,
     JsonOption,
@@ -34,7 +32,7 @@ from lapel_tools.console import (
     warn,
     when,
 )
-from lapel_tools.site import Site
+from lapel_tools.site import Site, find_device
 
 app = typer.Typer(help="The devices' firmware: build, sign, publish, roll out.", no_args_is_help=True)
 
@@ -162,7 +160,7 @@ def rollout(
         raise CommandError("say to whom: --device DEVICE, --team TEAM or --all")
     site = Site(config)
     found = _store(site).find(release)
-    scope, target = (TO_DEVICE, _device(site, device)) if device else (TO_TEAM, team) if team else (TO_ALL, "")
+    scope, target = (TO_DEVICE, find_device(site, device)) if device else (TO_TEAM, team) if team else (TO_ALL, "")
     made = rollouts.begin(site.engine, found, scope, target, getpass.getuser(), now_ms())
     _tell(made, as_json)
 
@@ -280,10 +278,3 @@ def _signer(site: Site, given: Path | None) -> bytes:
     write_file(kept, modulus)
     warn(f"releases are verified with {kept} from now on")
     return modulus
-
-
-def _device(site: Site, text: str) -> str:
-    try:
-        return site.registry.find(text)
-    except RegistryError as error:
-        raise CommandError(str(error), NOT_FOUND) from None

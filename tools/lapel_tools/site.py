@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from lapel_gateway.keystore import KeyStore, OrganisationKey
 from lapel_gateway.ledger import open_ledger
 from lapel_gateway.pki import Pki
-from lapel_gateway.registry import Registry
-from lapel_gateway.settings.config import Config, find_config, load_config
+from lapel_gateway.registry import Registry, RegistryError
+from lapel_gateway.settings.config import Config, ConfigError, find_config, load_config
+from lapel_tools.console import NOT_FOUND, CommandError
 
 _ledgers = contextlib.ExitStack()
 
@@ -57,3 +58,21 @@ class Site:
     def pki(self) -> Pki:
         """The CA, made at its first use. Raises PkiError."""
         return Pki.ensure(self.config.pki_dir, self.config.gateway.organisation)
+
+
+def local_site(named: Path | None) -> Site | None:
+    """This machine's gateway; None where there is none and none was ``named``. Raises ConfigError."""
+    try:
+        return Site(named)
+    except ConfigError:
+        if named is not None:
+            raise
+        return None
+
+
+def find_device(site: Site, text: str) -> str:
+    """The id of the device that ``text`` is the id of, a beginning of it, or its name. Raises CommandError."""
+    try:
+        return site.registry.find(text)
+    except RegistryError as error:
+        raise CommandError(str(error), NOT_FOUND) from None

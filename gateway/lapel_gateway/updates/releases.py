@@ -15,6 +15,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 import structlog
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from lapel_gateway.durable import write_file
 from lapel_gateway.ledger import reading, writing
@@ -47,14 +50,29 @@ class ReleaseInfo:
 
 
 def read_signer(path: Path) -> bytes:
-    """The modulus of the firmware signer's key, as `lapel firmware new-key` wrote it. Raises UpdateError."""
+    """The modulus of the firmware signer's public key: as `lapel firmware new-key` wrote it, or in PEM.
+
+    Raises UpdateError, OSError.
+    """
     try:
-        modulus = path.read_bytes()[: SIGNATURE_BYTES + 1]
+        content = path.read_bytes()
     except FileNotFoundError:
         raise UpdateError(f"{path} is not there: give the signer's public key with --key, once") from None
+    modulus = _modulus_in_pem(content) if content.startswith(b"-----") else content
     if len(modulus) != SIGNATURE_BYTES or not modulus[0] & 0x80 or not modulus[-1] & 1:
-        raise UpdateError(f"{path} is not a firmware signer's public key, which has {SIGNATURE_BYTES} bytes")
+        raise UpdateError(f"{path} is not a firmware signer's public key, RSA of {8 * SIGNATURE_BYTES} bits")
     return modulus
+
+
+def _modulus_in_pem(content: bytes) -> bytes:
+    """Empty where it is no RSA key of the right size."""
+    try:
+        key = serialization.load_pem_public_key(content)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return b""
+    if not isinstance(key, rsa.RSAPublicKey) or key.key_size != 8 * SIGNATURE_BYTES:
+        return b""
+    return key.public_numbers().n.to_bytes(SIGNATURE_BYTES, "big")
 
 
 class ReleaseStore:

@@ -21,6 +21,7 @@ from lapel_protocol.releasing import Release
 from .condition import Condition, read_condition
 from .firmware import FirmwareError, choose, hardware_of
 from .flash import FlashError, install, make_plan
+from .holding import RETURN_TIMEOUT_S, hold
 from .link import BoardError, BoardLink, LinkError
 from .literals import PARSING
 from .ports import BoardFacts, SerialPort, read_facts, wait_for_port
@@ -34,8 +35,6 @@ BROKEN = "broken off"
 
 _AT_ONCE = 16
 _START_TIMEOUT_S = 30.0
-_RETURN_TIMEOUT_S = 5.0
-_ATTEMPTS = 5
 _RUNS = b"lapel: runs number"
 _ENDINGS = (_RUNS, b"flash this device")
 
@@ -175,24 +174,12 @@ class _Work:
         )
 
     def _stopped(self) -> BoardLink:
-        """The board, interrupted. One that keeps starting itself again goes away meanwhile: it is asked anew."""
-        for _ in range(_ATTEMPTS):
-            link = BoardLink(self._port.device)
-            try:
-                link.stop(fresh=False)
-            except LinkError:
-                link.close()
-                now = wait_for_port(self._port.serial_number, _RETURN_TIMEOUT_S)
-                if now is None or now == self._port:
-                    raise
-                self._port = now
-            else:
-                return link
-        raise LinkError(f"{self._port.device}: the device keeps starting itself again: hold it in its boot loader")
+        self._port, link = hold(self._port, fresh=False, remedy="hold it in its boot loader")
+        return link
 
     def _hear_again(self) -> list[str]:
         """What it says after the watchdog of the stopped firmware cut its start short; it starts a second time then."""
-        port = wait_for_port(self._port.serial_number, _RETURN_TIMEOUT_S)
+        port = wait_for_port(self._port.serial_number, RETURN_TIMEOUT_S)
         if port is None:
             raise LinkError(f"{self._port.device}: all files are there, but the device went away while it started")
         self._port = port

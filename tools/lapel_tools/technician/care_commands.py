@@ -15,6 +15,7 @@ from lapel_tools.console import FAILED, NOT_FOUND, CommandError, JsonOption, pri
 
 from .condition import Condition
 from .contents import read_contents
+from .holding import moved
 from .link import BoardError, BoardLink, LinkError
 from .ports import named_ports, wait_for_port
 from .reset import has_clip_storage, wipe
@@ -55,8 +56,8 @@ def logs(
                     for line in link.lines(end):
                         typer.echo(line)
             except LinkError as error:
-                again = wait_for_port(place.serial_number, _RETURN_TIMEOUT_S)
-                if again is None or again == place:
+                again = moved(place, _RETURN_TIMEOUT_S)
+                if again is None:
                     raise CommandError(str(error), NOT_FOUND) from None
                 place = again
                 warn(f"it started again; it is {place.device} now")

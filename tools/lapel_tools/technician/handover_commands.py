@@ -10,9 +10,8 @@ import typer
 from lapel_gateway.devices import handover
 from lapel_gateway.devices.handover import HandoverError
 from lapel_gateway.devices.self_tests import list_self_tests
-from lapel_gateway.registry import RegistryError
-from lapel_tools.console import NOT_FOUND, CommandError, ConfigOption, JsonOption, now_ms, print_json, print_table, when
-from lapel_tools.site import Site
+from lapel_tools.console import CommandError, ConfigOption, JsonOption, now_ms, print_json, print_table, when
+from lapel_tools.site import Site, find_device
 
 Device = Annotated[str, typer.Argument(help="Id of the device, a beginning of it, or the name of an active one.")]
 By = Annotated[str | None, typer.Option(help="Who does it; by default the name that you are logged in by.")]
@@ -36,7 +35,7 @@ def issue(
 ) -> None:
     """Hand a device to a person, if it is charged, tested and empty."""
     site = Site(config)
-    found = _find(site, device)
+    found = find_device(site, device)
     try:
         checks = handover.issue(
             site.engine, found, person, by or getpass.getuser(), now_ms(), site.config.devices, anyway
@@ -65,7 +64,7 @@ def take_back(
 ) -> None:
     """Take a device back from whoever has it."""
     site = Site(config)
-    found = _find(site, device)
+    found = find_device(site, device)
     try:
         left = handover.take_back(site.engine, found, by or getpass.getuser(), now_ms(), note)
     except HandoverError as error:
@@ -82,7 +81,7 @@ def list_handovers(
 ) -> None:
     """Who had which device from when to when, the newest first."""
     site = Site(config)
-    found = handover.list_handovers(site.engine, None if device is None else _find(site, device))
+    found = handover.list_handovers(site.engine, None if device is None else find_device(site, device))
     if as_json:
         print_json(found)
         return
@@ -108,7 +107,7 @@ def list_handovers(
 def self_tests(device: Device, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """The self-tests of a device that are on record, the newest first."""
     site = Site(config)
-    found = list_self_tests(site.engine, _find(site, device))
+    found = list_self_tests(site.engine, find_device(site, device))
     if as_json:
         print_json(found)
         return
@@ -125,10 +124,3 @@ def self_tests(device: Device, config: ConfigOption = None, as_json: JsonOption 
         ],
         "no self-test is on record: lapel device selftest",
     )
-
-
-def _find(site: Site, text: str) -> str:
-    try:
-        return site.registry.find(text)
-    except RegistryError as error:
-        raise CommandError(str(error), NOT_FOUND) from None

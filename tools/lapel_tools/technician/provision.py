@@ -21,6 +21,7 @@ from lapel_gateway.registry import Package
 from lapel_protocol.release import code_of
 
 from .condition import Condition, read_condition
+from .holding import RETURN_TIMEOUT_S, hold
 from .identity import IdentityError, Say, clear, clear_clips, give, given_of, withdraw
 from .link import BoardError, BoardLink, LinkError
 from .ports import BoardFacts, SerialPort, read_facts, wait_for_port
@@ -31,8 +32,6 @@ from .survey import survey
 START_TIMEOUT_S = 60.0
 """From the reset to the line that says who it is; a Pico W takes ten seconds."""
 
-_RETURN_TIMEOUT_S = 5.0
-_ATTEMPTS = 5
 _OUT_OF_SERVICE = b"out of service:"
 _NO_FIRMWARE = b"flash this device"
 
@@ -83,7 +82,8 @@ def provision_board(
     was changed, and what `enter` raises.
     """
     say("looking")
-    with _stopped(port) as link:
+    port, held = hold(port, fresh=False, remedy="flash it first")
+    with held as link:
         try:
             has_board = take_board(link)
             condition = read_condition(link)
@@ -147,23 +147,6 @@ def _started_again_unless_entered(link: BoardLink, entry: AbstractContextManager
         raise
 
 
-def _stopped(port: SerialPort) -> BoardLink:
-    """The board, interrupted. One that keeps starting itself again goes away meanwhile: it is asked anew."""
-    for _ in range(_ATTEMPTS):
-        link = BoardLink(port.device)
-        try:
-            link.stop(fresh=False)
-        except LinkError:
-            link.close()
-            now = wait_for_port(port.serial_number, _RETURN_TIMEOUT_S)
-            if now is None or now == port:
-                raise
-            port = now
-        else:
-            return link
-    raise LinkError(f"{port.device}: the device keeps starting itself again: flash it first")
-
-
 def _check(condition: Condition, facts: BoardFacts, wishes: Wishes, state_of: StateOf) -> None:
     if facts.chip is None:
         raise Refused(f"this is a {facts.machine}, which is no board of ours")
@@ -215,7 +198,7 @@ def _start(link: BoardLink, port: SerialPort, device: str) -> str:
         lines = link.restart(endings, START_TIMEOUT_S)
     except LinkError:
         # A watchdog that its firmware left behind may cut the first start short; it starts a second time then.
-        now = wait_for_port(port.serial_number, _RETURN_TIMEOUT_S)
+        now = wait_for_port(port.serial_number, RETURN_TIMEOUT_S)
         if now is None:
             raise
         with BoardLink(now.device) as again:

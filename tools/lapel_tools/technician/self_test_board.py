@@ -20,6 +20,7 @@ from .link import BoardLink, LinkError, printable
 from .literals import literal
 from .ports import BoardFacts
 from .self_test_way import Verdict
+from .session import make_board
 
 Kinds = tuple[type, ...]
 
@@ -43,11 +44,8 @@ except OSError as _e:_o=('',0,b'','empty' if _m is None and _e.errno==2 else 'it
 except Exception as _e:_o=('',0,b'',str(_e))
 print('='+repr((lapel_board.HARDWARE,_s.active,_s.trial if _s.tries else 0)+_o))
 """
-_BOARD = """\
-import gc,sys
-sys.path.insert(0,{folder!r})
-import lapel_board
-board=lapel_board.board()
+_TESTS = """\
+import gc
 from lapel_device.boards import self_test
 gc.collect()
 print('='+repr(board.profile.name))
@@ -93,7 +91,8 @@ class BoardTests:
 
     def take(self) -> None:
         """Make the board by its own drivers, on a heap that is fresh. Raises LinkError, BoardError."""
-        self.ask(_BOARD.format(folder=slot_folder(self._slot)))
+        make_board(self._link, [slot_folder(self._slot)])
+        self.ask(_TESTS)
 
     def set_out(self) -> None:
         """Begin anew, and boot the application on the board, for `travel`. Raises LinkError, BoardError."""

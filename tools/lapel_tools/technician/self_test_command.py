@@ -18,10 +18,9 @@ from rich.text import Text
 from lapel_gateway.devices.self_tests import ABSENT, FAILED, PASSED, SKIPPED, keep_self_test
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import device as devices
-from lapel_gateway.settings.config import ConfigError
 from lapel_tools import console
 from lapel_tools.console import NOT_FOUND, PLAIN_WIDTH, CommandError, ConfigOption, JsonOption, now_ms, print_json, warn
-from lapel_tools.site import Site
+from lapel_tools.site import Site, local_site
 
 from .ports import SerialPort, is_board, named_ports, usb_ports
 from .self_test_person import somebody
@@ -60,7 +59,10 @@ def selftest(
     lapel device selftest --all --no-questions
     """
     boards = _boards(port or [], every)
-    site = _site(config)
+    site = local_site(config)
+    if site is not None:
+        # Opened here, and not by several boards at once.
+        _ = site.engine
     single = len(boards) == 1
     screen = Console(stderr=True)
 
@@ -99,19 +101,6 @@ def _boards(names: Sequence[str], every: bool) -> list[SerialPort]:
     if len(found) > 1 and not every:
         raise CommandError(f"which one? --port {', --port '.join(port.device for port in found)}; or --all")
     return found
-
-
-def _site(config: Path | None) -> Site | None:
-    """This machine's gateway; None where there is none."""
-    try:
-        site = Site(config)
-    except ConfigError:
-        if config is not None:
-            raise
-        return None
-    # Opened here, and not by several boards at once.
-    _ = site.engine
-    return site
 
 
 def _state_of(site: Site | None, device: str) -> str | None:

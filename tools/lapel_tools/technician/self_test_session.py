@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from lapel_gateway.devices.self_tests import FAILED, PASSED, SKIPPED
 
 from .condition import read_condition
+from .holding import hold
 from .link import BoardError, BoardLink, LinkError
-from .ports import SerialPort, read_facts, wait_for_port
+from .ports import SerialPort, read_facts
 from .self_test_board import BoardTests, text_of, verdict_of
 from .self_test_hands import examine_hands
 from .self_test_person import Person
@@ -49,8 +50,6 @@ PARTS = (
 HANDS = ("buttons", "light", "buzzer", "vibration")
 LINK = ("Wi-Fi", "broker", "gateway")
 
-_ATTEMPTS = 5
-_RETURN_TIMEOUT_S = 5.0
 _LEAST_COMPARED_S = 2.0
 _DRIFT_PERCENT = 2.0
 _DRIFT_S = 0.5
@@ -88,22 +87,8 @@ def examine(port: SerialPort, person: Person, state_of: StateOf, report: Report 
 
 
 def stop_board(port: SerialPort) -> BoardLink:
-    """The board, interrupted, its heap fresh; one that starts itself again meanwhile is asked anew. LinkError."""
-    for _ in range(_ATTEMPTS):
-        link: BoardLink | None = None
-        try:
-            link = BoardLink(port.device)
-            # At once with an empty heap: what the interruption cut short may still want to say something.
-            link.stop(fresh=True)
-            return link
-        except LinkError:
-            if link is not None:
-                link.close()
-            now = wait_for_port(port.serial_number, _RETURN_TIMEOUT_S)
-            if now is None or now == port:
-                raise
-            port = now
-    raise LinkError(f"{port.device}: the device keeps starting itself again: flash it")
+    """The board, interrupted, its heap fresh. Raises LinkError."""
+    return hold(port, fresh=True, remedy="flash it")[1]
 
 
 class _Test:

@@ -9,7 +9,7 @@ Rules that hold here:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -41,6 +41,14 @@ class Stopped:
             raise SessionError(f"{self.port.device}: the device has no firmware that could do this: flash it")
 
 
+def make_board(link: BoardLink, folders: Sequence[str]) -> None:
+    """Make a stopped device's own drivers, as `board`, from the first of these slots that has them.
+
+    Raises LinkError and BoardError.
+    """
+    link.run(f"import sys\nsys.path[:0]={list(folders)!r}\nimport lapel_board\nboard=lapel_board.board()")
+
+
 def take_board(link: BoardLink) -> bool:
     """Make a stopped device's own drivers, as `board`, with its storage mounted; False where its firmware cannot.
 
@@ -53,7 +61,7 @@ def take_board(link: BoardLink) -> bool:
         state.load()
         slot = state.trial or state.active
         folders = [slot_folder(slot)] if slot != NO_SLOT else [slot_folder(SLOT_A), slot_folder(SLOT_B)]
-        link.run(f"import sys\nsys.path[:0]={folders!r}\nimport lapel_board\nboard=lapel_board.board()")
+        make_board(link, folders)
     except BoardError:
         link.stop(fresh=True)
         return False

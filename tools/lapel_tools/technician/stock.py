@@ -5,36 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-
-from lapel_gateway.settings.config import ConfigError
-from lapel_gateway.updates.releases import ReleaseStore, UpdateError
-from lapel_gateway.updates.releases import read_signer as read_kept_signer
-from lapel_protocol.release import SIGNATURE_BYTES, ReleaseError
+from lapel_gateway.updates.releases import ReleaseStore, UpdateError, read_signer
+from lapel_protocol.release import ReleaseError
 from lapel_protocol.releasing import MAX_RELEASE_BYTES, Release, open_release
 from lapel_tools.console import NOT_FOUND, CommandError
-from lapel_tools.site import Site
+from lapel_tools.site import Site, local_site
 
 from .firmware import read_release
 
 
-def read_signer(path: Path) -> bytes:
-    """The modulus of a signer's public key: PEM, or 384 bytes as on a board. Raises CommandError."""
+def named_signer(path: Path) -> bytes:
+    """The modulus of a signer's public key in a file that somebody named. Raises CommandError."""
+    if not path.exists():
+        raise CommandError(f"{path} is not there")
     try:
-        content = path.read_bytes()
+        return read_signer(path)
+    except UpdateError as error:
+        raise CommandError(str(error)) from None
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror or error}") from None
-    if len(content) == SIGNATURE_BYTES:
-        return content
-    try:
-        key = serialization.load_pem_public_key(content)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise CommandError(f"{path} is no public key in PEM") from None
-    if not isinstance(key, rsa.RSAPublicKey) or key.key_size != 8 * SIGNATURE_BYTES:
-        raise CommandError(f"{path} is no RSA key of {8 * SIGNATURE_BYTES} bits")
-    return key.public_numbers().n.to_bytes(SIGNATURE_BYTES, "big")
 
 
 def named_releases(paths: Sequence[Path], signer: Path | None, config: Path | None) -> tuple[list[Release], bytes]:
@@ -42,7 +31,7 @@ def named_releases(paths: Sequence[Path], signer: Path | None, config: Path | No
 
     Raises CommandError, FirmwareError and ConfigError.
     """
-    modulus = read_signer(signer) if signer is not None else _kept_signer(_site(config))
+    modulus = named_signer(signer) if signer is not None else _kept_signer(local_site(config))
     if not modulus:
         raise CommandError("who signed it? Name the public key of your firmware's signer: --signer FILE")
     return [read_release(path, modulus) for path in paths], modulus
@@ -50,7 +39,7 @@ def named_releases(paths: Sequence[Path], signer: Path | None, config: Path | No
 
 def published_releases(config: Path | None) -> tuple[list[Release], bytes]:
     """Every release of this gateway, verified, and its signer's key. Raises CommandError and ConfigError."""
-    site = _site(config)
+    site = local_site(config)
     modulus = _kept_signer(site)
     if site is None or not modulus:
         raise CommandError("what shall be put onto it? --release FILE, --image FILE, or both")
@@ -68,18 +57,8 @@ def published_releases(config: Path | None) -> tuple[list[Release], bytes]:
     return found, modulus
 
 
-def _site(config: Path | None) -> Site | None:
-    """The gateway of this machine, None where there is none."""
-    try:
-        return Site(config)
-    except ConfigError:
-        if config is not None:
-            raise
-        return None
-
-
 def _kept_signer(site: Site | None) -> bytes:
     try:
-        return read_kept_signer(site.config.signer_file) if site is not None else b""
+        return read_signer(site.config.signer_file) if site is not None else b""
     except UpdateError:
         return b""
