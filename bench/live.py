@@ -20,7 +20,6 @@ import sqlalchemy as sa
 import structlog
 
 from bench.report import Report
-from lapel_gateway import users
 from lapel_gateway.alarms.kinds import VISIT_OVERDUE
 from lapel_gateway.alarms.own import raise_own
 from lapel_gateway.ledger import fresh_ledger, open_ledger, writing
@@ -29,6 +28,7 @@ from lapel_gateway.ledger.schema import device as devices
 from lapel_gateway.shells import wall_ms
 from lapel_gateway.viewing.assembly import Views
 from lapel_gateway.web.server import WebRole
+from tests.support.accounts import token_of
 
 READERS, QUICK_READERS = 200, 10
 DEVICES, QUICK_DEVICES = 2_000, 100
@@ -75,7 +75,7 @@ def measure(report: Report) -> None:
         path = Path(folder) / "ledger.sqlite"
         fresh_ledger(path)
         engine = open_ledger(path)
-        token = users.add_user(engine, "bench", wall_ms())
+        token = token_of(engine, "bench", wall_ms())
         names = [f"{number:016x}" for number in range(fleet)]
         with writing(engine) as connection:
             connection.execute(sa.insert(devices), [_device(name) for name in names])

@@ -20,7 +20,6 @@ import pytest
 import sqlalchemy as sa
 from siadc09 import message
 
-from lapel_gateway import users
 from lapel_gateway.ledger.schema import alarm, alarm_log
 from lapel_gateway.service import Gateway
 from lapel_gateway.settings.config import ROLES
@@ -38,6 +37,7 @@ from tests.gateway.test_mqtt_out import mosquitto
 from tests.gateway.test_sia_judges import Judge, sent, siadc09_says
 from tests.scenarios.conftest import assert_sound
 from tests.scenarios.site import wall_ms
+from tests.support.accounts import token_of
 
 __all__ = ["sent"]  # a fixture
 
@@ -69,7 +69,7 @@ class Town:
         self.site = Site(config)
         stack.callback(self.site.engine.dispose)
         for name in (ANN, WEARER):
-            token = users.add_user(self.site.engine, name, wall_ms())
+            token = token_of(self.site.engine, name, wall_ms())
             if name == WEARER:
                 self.wearers_token = token
         gateway = Gateway(self.site.config, ROLES)
@@ -203,7 +203,7 @@ def test_a_press_reaches_every_channel_and_an_answer_reaches_the_device(
         world.wait_until(town.told("acknowledged"), WAIT_S, "the dashboard's answer")
 
         with httpx.Client(base_url=town.url, trust_env=False, timeout=30) as client:
-            token = users.renew_token(town.site.engine, ANN)
+            token = token_of(town.site.engine, ANN, wall_ms())
             closed = client.post(
                 f"/api/v1/alarms/{data['alarm']}/resolve",
                 headers={"Authorization": f"Bearer {token}"},

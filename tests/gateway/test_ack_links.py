@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lapel_gateway import users
+from lapel_gateway.accounts import users
 from lapel_gateway.alarms import core as alarms
 from lapel_gateway.alarms.ack_links import AckLinks, Claim, LinkRefused
 from lapel_gateway.channels.contract import Parcel
@@ -40,6 +40,7 @@ from tests.gateway.ledgers import new_ledger
 from tests.gateway.mail import PostOffice, relay
 from tests.gateway.sealed import NOW_MS, Site
 from tests.gateway.test_web import Desk
+from tests.support.accounts import BY
 
 KEY = bytes(range(32))
 ALARM = "00112233aabbccdd-4-2"
@@ -166,7 +167,7 @@ def pages(tmp_path: Path) -> Iterator[Pages]:
     with new_ledger(tmp_path) as engine:
         site = Site(tmp_path, engine)
         for name in ("Ann Archer", "Ben", "Zoë Quinn"):
-            users.add_user(engine, name, NOW_MS)
+            users.add_user(engine, name, ["responder"], BY, NOW_MS)
         role = WebRole(engine, site.views, "127.0.0.1", 0, lambda: clock[0], Installed(links))
         role.start()
         with httpx.Client(base_url=role.url, trust_env=False, timeout=30) as client:
@@ -244,7 +245,7 @@ def test_a_link_that_is_not_honoured_is_refused_by_name_and_logged_without_its_t
     elif reason == "expired":
         pages.clock[0] = NOW_MS + 2 * HOUR_MS
     elif reason == "revoked":
-        users.revoke_user(pages.site.engine, "Ann Archer", NOW_MS)
+        users.set_roles(pages.site.engine, "Ann Archer", ["technician"], BY, NOW_MS)
     elif reason == "used":
         assert pages.client.post(link).status_code == 200
     elif reason == "own":
@@ -357,7 +358,7 @@ def test_the_link_in_a_mail_acknowledges_the_alarm_through_the_gateways_own_role
     config = Config(gateway=GatewaySection(data_dir=tmp_path), smtp=[mail], web=web)
     with new_ledger(tmp_path) as engine, relay(office, free_ports[0]):
         site = Site(tmp_path, engine)
-        users.add_user(engine, "Ann Archer", NOW_MS)
+        users.add_user(engine, "Ann Archer", ["responder"], BY, NOW_MS)
         role = build_role(config, engine)
         role.start()
         with httpx.Client(trust_env=False, timeout=30) as client:

@@ -14,7 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 from lapel_gateway.ledger import LedgerError, fresh_ledger, ledger_path, open_ledger, opening, reading, writing
-from lapel_gateway.ledger.schema import SCHEMA_REVISION, metadata, user
+from lapel_gateway.ledger.account_tables import metadata, user
+from lapel_gateway.ledger.schema import SCHEMA_REVISION
 
 NEXT = f"{int(SCHEMA_REVISION) + 1:04d}"
 """The revision that comes after the present one."""
@@ -27,7 +28,7 @@ def pragma(engine: sa.Engine, name: str) -> object:
 
 def add_user(engine: sa.Engine, name: str) -> None:
     with writing(engine) as connection:
-        connection.execute(sa.insert(user).values(name=name, token_hash=name.encode(), created_ms=1))
+        connection.execute(sa.insert(user).values(name=name, created_ms=1))
 
 
 def test_the_migrations_make_exactly_the_tables_of_the_schema(tmp_path: Path) -> None:
@@ -48,7 +49,7 @@ def test_an_urgent_commit_is_durable_and_readers_do_not_wait(tmp_path: Path) -> 
         assert pragma(engine, "synchronous") == 2  # FULL
     assert pragma(engine, "foreign_keys") == 1
     with writing(engine) as connection:
-        connection.execute(sa.insert(user).values(name="Zoë", token_hash=b"1", created_ms=1))
+        connection.execute(sa.insert(user).values(name="Zoë", created_ms=1))
         with reading(engine) as other:
             assert other.execute(sa.select(user)).all() == []
     engine.dispose()
@@ -63,7 +64,7 @@ def test_an_ordinary_writer_waits_for_the_disk_without_keeping_the_turn(
 
     def write_urgently() -> None:
         with writing(engine, urgent=True) as connection:
-            connection.execute(sa.insert(user).values(name="Sam", token_hash=b"2", created_ms=1))
+            connection.execute(sa.insert(user).values(name="Sam", created_ms=1))
 
     def sync(handle: int) -> None:
         urgent = threading.Thread(target=write_urgently)
@@ -96,7 +97,7 @@ def test_a_block_that_raises_leaves_nothing_behind(tmp_path: Path) -> None:
 
     def fail() -> None:
         with writing(engine) as connection:
-            connection.execute(sa.insert(user).values(name="Zoë", token_hash=b"1", created_ms=1))
+            connection.execute(sa.insert(user).values(name="Zoë", created_ms=1))
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -110,11 +111,11 @@ def test_writers_that_read_first_take_turns_instead_of_failing(tmp_path: Path) -
     engine = open_ledger(tmp_path / "ledger.sqlite")
 
     def count_up(who: int) -> None:
-        for number in range(20):
+        for _number in range(20):
             with writing(engine) as connection:
                 seen = len(connection.execute(sa.select(user)).all())
                 name = f"{seen}"
-                connection.execute(sa.insert(user).values(name=name, token_hash=bytes([who, number]), created_ms=1))
+                connection.execute(sa.insert(user).values(name=name, created_ms=1))
 
     threads = [threading.Thread(target=count_up, args=(who,)) for who in range(3)]
     for thread in threads:

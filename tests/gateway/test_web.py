@@ -16,7 +16,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from lapel_gateway import users
+from lapel_gateway.accounts import users
 from lapel_gateway.alarms.core import AlarmCore
 from lapel_gateway.alarms.escalator import Escalator
 from lapel_gateway.alarms.policies import Policies, Reach
@@ -35,6 +35,7 @@ from tests.gateway.footage import ordinary_clip
 from tests.gateway.ledgers import new_ledger, rows
 from tests.gateway.sealed import BOOT, NOW_MS, Site, public_half
 from tests.gateway.test_outbox import Recorder
+from tests.support.accounts import BY, token_of
 
 LATER_MS = NOW_MS + 60_000
 
@@ -77,7 +78,7 @@ class Desk:
 def desk(tmp_path: Path) -> Iterator[Desk]:
     with new_ledger(tmp_path) as engine:
         site = Site(tmp_path, engine)
-        tokens = [users.add_user(engine, name, NOW_MS) for name in ("Ann Archer", "Ben")]
+        tokens = [token_of(engine, name, NOW_MS) for name in ("Ann Archer", "Ben")]
         headers = [{"authorization": f"Bearer {token}"} for token in tokens]
         with serving(engine, site.views) as client:
             yield Desk(site, client, headers[0], headers[1])
@@ -124,12 +125,12 @@ def test_nothing_is_told_or_done_without_a_users_token(desk: Desk, method: str, 
 
         assert response.status_code == 401
         assert response.headers["www-authenticate"] == "Bearer"
-        assert "lapel user add" in problem(response)["detail"]
+        assert "lapel user token add" in problem(response)["detail"]
 
 
-def test_a_revoked_user_is_refused_at_once(desk: Desk) -> None:
+def test_a_disabled_user_is_refused_at_once(desk: Desk) -> None:
     assert desk.get("/api/v1/devices").status_code == 200
-    users.revoke_user(desk.site.engine, "Ann Archer", NOW_MS)
+    users.disable_user(desk.site.engine, "Ann Archer", BY, NOW_MS)
 
     assert desk.get("/api/v1/devices").status_code == 401
 

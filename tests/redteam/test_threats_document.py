@@ -15,7 +15,7 @@ from tests.protocol.test_spec import CODE, section, tables
 TESTS = Path(__file__).parents[1]
 DOCUMENT = (TESTS.parent / "docs" / "threats.md").read_text()
 NAMED = re.compile(r"`([\w/]+\.py)::(test_\w+)`")
-PROPERTIES, THREATS = (table[1:] for table in tables(DOCUMENT)[:2])
+PROPERTIES, THREATS, PEOPLE = (table[1:] for table in tables(DOCUMENT)[:3])
 
 
 @cache
@@ -40,7 +40,7 @@ def test_every_threat_of_the_specification_has_its_row_with_the_tests_that_are_n
         assert set(CODE.findall(row[2])) <= {name for _, name in NAMED.findall(mine[1])}, row[0]
 
 
-@pytest.mark.parametrize("row", [*PROPERTIES, *THREATS], ids=lambda row: row[0][:40])
+@pytest.mark.parametrize("row", [*PROPERTIES, *THREATS, *PEOPLE], ids=lambda row: row[0][:40])
 def test_each_row_names_tests_that_exist_and_says_what_remains(row: list[str]) -> None:
     shown = NAMED.findall(row[-2])
     assert shown

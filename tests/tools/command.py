@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lapel_gateway.accounts.permissions import ROLE_NAMES
 from lapel_tools.cli import main
 
 
@@ -34,6 +35,13 @@ class Lapel:
         self.config = folder / "lapel.toml"
         self._monkeypatch = monkeypatch
         self._capsys = capsys
+
+    def token(self, name: str, number: int = 1) -> str:
+        """A token of a user who may do everything; the user is added with the first."""
+        if number == 1:
+            roles = [part for role in ROLE_NAMES for part in ("--role", role)]
+            assert self("user", "add", name, *roles).status == 0
+        return self("user", "token", "add", name, f"token {number}").out.strip()
 
     def __call__(self, *arguments: object) -> Result:
         self._capsys.readouterr()

@@ -175,7 +175,7 @@ def api(bare: Lapel, engine: sa.Engine, free_port: int, monkeypatch: pytest.Monk
     monkeypatch.setenv("LAPEL_WEB__PORT", str(free_port))
     role = WebRole(engine, Views(bare.folder / "data" / "views"), "127.0.0.1", free_port)
     role.start()
-    monkeypatch.setenv("LAPEL_TOKEN", bare("user", "add", "Ann Boyle").out.strip())
+    monkeypatch.setenv("LAPEL_TOKEN", bare.token("Ann Boyle"))
     yield
     assert role.stop()
 
@@ -202,7 +202,7 @@ def test_whoever_is_second_is_told_who_was_first_with_status_1(
     bare: Lapel, alarm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bare("alarm", "ack", alarm)
-    monkeypatch.setenv("LAPEL_TOKEN", bare("user", "add", "Bo Chen").out.strip())
+    monkeypatch.setenv("LAPEL_TOKEN", bare.token("Bo Chen"))
     second = bare("alarm", "ack", alarm)
     assert second.status == 1
     assert "Ann Boyle acknowledged this alarm at" in second.err
@@ -241,7 +241,7 @@ def test_a_bad_token_is_refused_and_never_repeated(bare: Lapel, alarm: str, monk
 @pytest.mark.usefixtures("api")
 def test_a_token_file_must_be_private(bare: Lapel, alarm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = bare.folder / "token"
-    path.write_text(bare("user", "renew", "Ann Boyle").out)
+    path.write_text(bare.token("Ann Boyle", 2))
     path.chmod(0o644)
     monkeypatch.delenv("LAPEL_TOKEN")
     assert "chmod 600" in bare("alarm", "ack", alarm, "--token-file", path).err

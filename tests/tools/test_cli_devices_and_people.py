@@ -1,4 +1,4 @@
-"""lapel device and lapel user."""
+"""lapel device, and the people who wear them."""
 
 from __future__ import annotations
 
@@ -251,26 +251,6 @@ def test_an_unknown_device_is_status_3(lapel: Lapel) -> None:
 def test_text_of_people_is_shown_as_it_is(lapel: Lapel) -> None:
     provisioned(lapel, "[bold]camera[/bold]")
     assert "[bold]camera[/bold]" in lapel("device", "list").out
-
-
-def test_a_token_is_shown_once_and_alone_on_standard_output(lapel: Lapel) -> None:
-    added = lapel("user", "add", "Ann Boyle")
-    token = added.out.strip()
-    assert token.startswith("lapel_")
-    assert "\n" not in token
-    listed = lapel("user", "list")
-    assert "Ann Boyle" in listed.out
-    assert token not in listed.out + lapel("user", "list", "--json").out
-
-
-def test_a_name_is_given_to_one_person_only(lapel: Lapel) -> None:
-    first = lapel("user", "add", "Ann Boyle", "--json").json["token"]
-    again = lapel("user", "add", "Ann Boyle")
-    assert (again.status, again.out) == (2, "")
-    assert "lapel user renew" in again.err
-    assert lapel("user", "renew", "Ann Boyle").out.strip() != first
-    assert lapel("user", "revoke", "Ann Boyle").status == 0
-    assert lapel("user", "list", "--json").json[0]["revoked"] is not None
 
 
 def test_pins_and_tampering_are_provisioned_from_a_file_and_never_shown(lapel: Lapel, tmp_path: Path) -> None:

@@ -273,9 +273,12 @@ def test_systemd_is_told_that_the_gateway_is_ready_alive_and_stopping(
     assert not systemd.notify(systemd.ALIVE)
 
 
-def test_the_first_administrators_token_is_shown_by_init_and_works(bare: Lapel) -> None:
+def test_the_first_administrators_set_up_link_is_shown_by_init_and_kept_nowhere(bare: Lapel) -> None:
     made = bare("gateway", "init", "--admin", "Ann Archer")
-    [token] = [line for line in made.out.splitlines() if line.startswith("lapel_")]
-    assert [user["name"] for user in bare("user", "list", "--json").json] == ["Ann Archer"]
+    [link] = [line for line in made.out.splitlines() if line.startswith("http://127.0.0.1:8480/setup/")]
+    token = link.rpartition("/")[2]
+    assert [(user["name"], user["roles"]) for user in bare("user", "list", "--json").json] == [
+        ("Ann Archer", ["operator", "responder", "technician"])
+    ]
     assert token not in (bare.folder / "lapel.toml").read_text()
     assert not any(token.encode() in path.read_bytes() for path in (bare.folder / "data").rglob("*") if path.is_file())

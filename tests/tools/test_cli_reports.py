@@ -198,7 +198,7 @@ def test_with_a_token_the_gateway_answers_with_the_same_words(
     of_ledger = report(lapel, "--team", "housing")
     of_trial = lapel("report", "trial", *PERIOD, "--json").json
     monkeypatch.setenv("LAPEL_WEB__PORT", str(free_port))
-    monkeypatch.setenv("LAPEL_TOKEN", lapel("user", "add", "Ann Boyle").out.strip())
+    monkeypatch.setenv("LAPEL_TOKEN", lapel.token("Ann Boyle"))
     views = Views(lapel.folder / "data" / "views")
     role = WebRole(engine, views, "127.0.0.1", free_port, installed=Installed(zone=find_zone("Europe/London")))
     role.start()

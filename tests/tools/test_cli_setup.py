@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from lapel_gateway import users
+from lapel_gateway.accounts import users
 from lapel_gateway.channels.health import HealthBook
 from lapel_gateway.ledger import open_ledger
 from tests.tools.command import Lapel

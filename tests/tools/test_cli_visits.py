@@ -29,7 +29,7 @@ def api(lapel: Lapel, free_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterat
     engine = open_ledger(ledger)
     role = WebRole(engine, Views(lapel.folder / "data" / "views"), "127.0.0.1", free_port)
     role.start()
-    monkeypatch.setenv("LAPEL_TOKEN", lapel("user", "add", "Ann Boyle").out.strip())
+    monkeypatch.setenv("LAPEL_TOKEN", lapel.token("Ann Boyle"))
     yield engine
     assert role.stop()
     engine.dispose()

@@ -16,6 +16,7 @@ import typer
 
 from lapel_build.compiler import BuildError
 from lapel_gateway import log
+from lapel_gateway.accounts.users import UserError
 from lapel_gateway.brokers import BrokerError
 from lapel_gateway.channels.secret_file import SecretError
 from lapel_gateway.keystore import KeyStoreError
@@ -25,7 +26,6 @@ from lapel_gateway.registry import RegistryError
 from lapel_gateway.service import ServiceError
 from lapel_gateway.settings.config import ConfigError
 from lapel_gateway.updates.releases import UpdateError
-from lapel_gateway.users import UserError
 from lapel_gateway.web.server import WebError
 from lapel_tools import (
     alarm_commands,

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from lapel_gateway import doctor, log, service, supervise, systemd
+from lapel_gateway.accounts.audit import command_line
+from lapel_gateway.accounts.users import add_user
 from lapel_gateway.channels.health import DELIVERY, LINK, read_health
 from lapel_gateway.channels.setup import reach_of
 from lapel_gateway.custody.doubts import remove_mark
@@ -19,7 +21,6 @@ from lapel_gateway.pki import Pki, create_organisation_key
 from lapel_gateway.settings.check import Finding, check_config
 from lapel_gateway.settings.config import DEFAULT_NAME, ROLES, ConfigError, Role, load_config
 from lapel_gateway.settings.template import write_template
-from lapel_gateway.users import add_user
 from lapel_tools.console import (
     FAILED,
     CommandError,
@@ -32,6 +33,7 @@ from lapel_tools.console import (
     when,
 )
 from lapel_tools.site import Site
+from lapel_tools.user_commands import FIRST_ROLES, setup_link
 
 app = typer.Typer(help="The gateway: broker, alarms, clips and their delivery.", no_args_is_help=True)
 
@@ -49,7 +51,7 @@ def init(
         typer.Option(help="The organisation's public key, where the private key stays elsewhere."),
     ] = None,
     admin: Annotated[
-        str | None, typer.Option(help="Name of the first user, who may answer alarms; their token is shown once.")
+        str | None, typer.Option(help="Name of the first user, who may add others; a link for their password is shown.")
     ] = None,
 ) -> None:
     """Write a commented configuration, and make the keys and certificates that a new gateway needs."""
@@ -79,8 +81,10 @@ def init(
     if public_key is None:
         warn(f"{private} opens every clip: keep a copy elsewhere, or keep it only elsewhere")
     if admin is not None:
-        typer.echo(add_user(Site(path).engine, admin, now_ms()))
-        warn(f"the token of {admin} is shown this once: give it to them (LAPEL_TOKEN), and to nobody else")
+        site = Site(path)
+        first = add_user(site.engine, admin, FIRST_ROLES, command_line(), now_ms())
+        typer.echo(setup_link(site, first.name))
+        warn(f"with this link {first.name} sets a password ({', '.join(first.roles)}), once `lapel gateway run` runs")
 
 
 @app.command("check-config")

@@ -13,26 +13,21 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import hashlib
 import hmac
-import os
 import secrets
-import stat
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lapel_gateway import durable
-from lapel_gateway.keystore import KeyStoreError
+from lapel_gateway.key_file import load_key
 from lapel_protocol.limits import MAX_NAME_BYTES
 
 ACK_PATH = "/ack/"
 """Where a link's token stands in its address."""
 
 VERSION = 1
-KEY_BYTES = 32
 MAX_ALARM_BYTES = 48
 """The ledger's column."""
 
@@ -85,24 +80,7 @@ class AckLinks:
 
         Removing the file and starting the gateway anew ends every link that was given out.
         """
-        try:
-            if not path.exists():
-                _make_key(path, entropy(KEY_BYTES))
-            mode = stat.S_IMODE(path.stat().st_mode)
-            text = path.read_text(encoding="ascii").strip()
-        except UnicodeDecodeError:
-            mode, text = 0, ""
-        except OSError as error:
-            raise KeyStoreError(f"key of acknowledge links {path}: {error.strerror}") from None
-        if mode & 0o077:
-            raise KeyStoreError(f"key of acknowledge links {path} can be read by others: chmod 600 {path}")
-        try:
-            key = bytes.fromhex(text)
-        except ValueError:
-            key = b""
-        if len(key) != KEY_BYTES:
-            raise KeyStoreError(f"key of acknowledge links {path} is damaged: remove it, and a new one is made")
-        return cls(key)
+        return cls(load_key(path, "acknowledge links", entropy))
 
     def make(self, alarm: str, recipient: str, expires_ms: int) -> str:
         """The token that lets ``recipient`` acknowledge ``alarm`` until ``expires_ms`` (rounded up to a second).
@@ -147,16 +125,3 @@ def _decoded(token: str) -> bytes:
     if base64.urlsafe_b64encode(raw).rstrip(b"=").decode() != token:
         raise LinkRefused(FORGED)
     return raw
-
-
-def _make_key(path: Path, key: bytes) -> None:
-    """Write a new key as a whole; where another process was first, its key stays. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    try:
-        durable.write_file(part, key.hex().encode() + b"\n", 0o600)
-        with contextlib.suppress(FileExistsError):
-            os.link(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    durable.sync_folder(path.parent)

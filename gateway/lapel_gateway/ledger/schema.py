@@ -9,6 +9,8 @@ Rules that hold here
 - A clip's row never claims bytes that are not already durable in the vault.
 - Whatever has to leave the gateway is an ``outbox`` row committed together with its cause.
 
+People's accounts are in ``account_tables``, on the same metadata.
+
 A change of tables is a new file under ``migrations/versions`` and a new ``SCHEMA_REVISION``; a test compares the two.
 """
 
@@ -31,7 +33,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION = "0009"
+SCHEMA_REVISION = "0010"
 """The revision that this code reads and writes; revisions are four digits and grow by one."""
 
 LARGEST = (1 << 63) - 1
@@ -593,15 +595,6 @@ role_progress = Table(
     Column("connected", Boolean),  # whether the broker has all its subscriptions; NULL = it has none
     Column("waiting_ms", BigInteger),  # since when the oldest message that it read waits to be taken; NULL = none does
     Column("backlog_bytes", BigInteger, nullable=False),  # read from the broker and not looked at yet
-)
-
-user = Table(
-    "user",
-    metadata,
-    Column("name", String(128), primary_key=True),
-    Column("token_hash", LargeBinary, nullable=False, unique=True),
-    Column("created_ms", BigInteger, nullable=False),
-    Column("disabled_ms", BigInteger),
 )
 
 tally = Table(

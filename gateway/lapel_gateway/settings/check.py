@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from lapel_gateway.accounts.permissions import ROLE_NAMES
 from lapel_gateway.alarms.policies import EVERYONE, PERSON_PREFIX
 from lapel_gateway.brokers.mosquitto import find_mosquitto
 from lapel_gateway.channels.secret_file import SecretError, read_token
@@ -277,6 +278,17 @@ def _web(config: Config) -> Iterator[Finding]:
         )
     if config.web.public_url is not None and config.web.public_url.startswith("http:"):
         yield _warning("[web] public_url", "plain http: anyone on the way can use the links in messages")
+    if config.web.public_url is not None and not config.web.trusted_proxies:
+        yield _warning(
+            "[web] trusted_proxies",
+            "public_url is set and no proxy is trusted: everybody outside counts as one address at log-ins",
+        )
+    if config.accounts.password_characters < 15 and set(config.accounts.authenticator_roles) != set(ROLE_NAMES):
+        yield _warning(
+            "[accounts] password_characters",
+            f"{config.accounts.password_characters} is short where a role logs in by a password alone: 15, or name "
+            "every role in authenticator_roles",
+        )
     if config.web.port == config.broker.port and config.broker.kind != "external":
         yield _error("[web] port", f"{config.web.port} is the broker's port as well")
 

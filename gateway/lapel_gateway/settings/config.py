@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from lapel_gateway.settings.accounts import AccountsSection
 from lapel_gateway.settings.channels import AppriseSection, MqttOutSection, SmtpSection, WebhookSection
 from lapel_gateway.settings.devices import DevicesSection
 from lapel_gateway.settings.faults import Explanation
@@ -205,7 +206,7 @@ class CustodySection(Section):
 
 
 class WebSection(Section):
-    """The gateway's HTTP API."""
+    """The gateway's HTTP API and its pages."""
 
     host: Text = Field("127.0.0.1", description="Plain HTTP: beyond loopback put a TLS proxy before it.")
     port: Port = Field(8480, description="TCP port of the API.")
@@ -215,6 +216,12 @@ class WebSection(Section):
         description="Where people reach it from outside; messages then carry links to acknowledge alarms with.",
     )
     ack_link_hours: int = Field(24, ge=1, le=720, description="How long such a link can be used.")
+    trusted_proxies: list[Text] = Field(
+        [],
+        max_length=16,
+        description="Addresses of TLS proxies that stand before it; whose word (X-Forwarded-For) on where a request "
+        "comes from is taken.",
+    )
 
     @field_validator("public_url")
     @classmethod
@@ -253,6 +260,7 @@ class Config(BaseSettings):
     web: WebSection = WebSection()
     metrics: MetricsSection = MetricsSection()
     status: StatusSection = StatusSection()
+    accounts: AccountsSection = AccountsSection()
 
     @classmethod
     def settings_customise_sources(
@@ -315,6 +323,19 @@ class Config(BaseSettings):
     def ack_key_file(self) -> Path:
         """The key under which acknowledge links are signed; made on first use."""
         return self.data_dir / "keys" / "ack-links.key"
+
+    @property
+    def accounts_key_file(self) -> Path:
+        """The key under which secrets of accounts are kept; made on first use."""
+        return self.data_dir / "keys" / "accounts.key"
+
+    @property
+    def address(self) -> str:
+        """Where people reach the web pages: the public address, or where the gateway listens; no slash at its end."""
+        if self.web.public_url is not None:
+            return self.web.public_url.rstrip("/")
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.web.host, self.web.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.web.port}"
 
     @property
     def organisation_key_file(self) -> Path:

@@ -1,27 +1,70 @@
-"""Who makes a request of the API: a user, by the token that it carries."""
+"""What a route asks of whoever calls it: every route says so with `may`, and a test holds them all to it.
+
+def list_devices(user: Annotated[Principal, Depends(may(Permission.SEE_DEVICES))]) -> ...
+"""
 
 from __future__ import annotations
 
-from http import HTTPStatus
+from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, FastAPI, Request, Security
+from fastapi.routing import APIRoute
+from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
-from lapel_gateway import users
-from lapel_gateway.web.problems import Problem
+from lapel_gateway.accounts.permissions import Permission
+from lapel_gateway.accounts.principal import Principal
+from lapel_gateway.web.guard import FORM_FIELD, FORM_HEADER, SAFE_METHODS, Guard
 
+_bearer = HTTPBearer(auto_error=False, description="A token of a user's.")
+_cookie = APIKeyCookie(name="lapel-session", auto_error=False, description="A session; changes need X-Form-Token too.")
 
-def user_of(request: Request, authorization: Annotated[str, Header()] = "") -> str:
-    """Name of the user whose token the request carries. Raises Problem when it carries none that is good."""
-    scheme, _, token = authorization.partition(" ")
-    name = users.authenticate(request.app.state.engine, token.strip()) if scheme.lower() == "bearer" else None
-    if name is None:
-        raise Problem(
-            HTTPStatus.UNAUTHORIZED,
-            "send a user's token as Authorization: Bearer; `lapel user add NAME` makes one",
-            {"WWW-Authenticate": "Bearer"},
-        )
-    return name
+Dependency = Callable[..., Principal]
+
+_declared: dict[Dependency, tuple[Permission, ...]] = {}
 
 
-User = Annotated[str, Depends(user_of)]
+async def given_form_token(request: Request) -> str:
+    """The token that our pages put into what they send: a header, or a field of a form."""
+    if request.method in SAFE_METHODS:
+        return ""
+    if (header := request.headers.get(FORM_HEADER)) is not None:
+        return header
+    if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        field = (await request.form()).get(FORM_FIELD)
+        return field if isinstance(field, str) else ""
+    return ""
+
+
+def may(*any_of: Permission) -> Dependency:
+    """A dependency: the request's principal, who has one of these permissions; without any, whoever is logged in."""
+
+    def principal_of(
+        request: Request,
+        given: Annotated[str, Depends(given_form_token)],
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+        cookie: Annotated[str | None, Security(_cookie)],
+    ) -> Principal:
+        return guard_of(request).authorise(request, any_of, given)
+
+    _declared[principal_of] = any_of
+    return principal_of
+
+
+def guard_of(request: Request) -> Guard:
+    """The guard of the application that answers the request."""
+    guard: Guard = request.app.state.guard
+    return guard
+
+
+def declared(route: APIRoute) -> tuple[Permission, ...] | None:
+    """The permissions that a route declares, any of which is enough; None for one that asks for nothing."""
+    for dependant in route.dependant.dependencies:
+        if dependant.call in _declared:
+            return _declared[dependant.call]
+    return None
+
+
+def routes_of(app: FastAPI) -> list[APIRoute]:
+    """Every route of an application that answers requests itself."""
+    return [route for route in app.routes if isinstance(route, APIRoute)]

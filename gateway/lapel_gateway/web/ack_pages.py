@@ -21,10 +21,12 @@ from typing import Any
 
 import sqlalchemy as sa
 import structlog
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse
 
-from lapel_gateway import users
+from lapel_gateway.accounts.audit import DONE, REFUSED, Actor, note
+from lapel_gateway.accounts.permissions import Permission
+from lapel_gateway.accounts.users import holds
 from lapel_gateway.alarms import ack_links
 from lapel_gateway.alarms import core as alarms
 from lapel_gateway.alarms.ack_links import ACK_PATH, AckLinks, Claim, LinkRefused
@@ -92,13 +94,16 @@ class AckPages:
             return _page(HTTPStatus.OK, _who_answered(asked.alarm), asked)
         return _page(HTTPStatus.OK, "Nobody has acknowledged this alarm yet.", asked, button=True)
 
-    def acknowledge(self, token: str) -> HTMLResponse:
-        """Acknowledge as the link's recipient, if nobody was first."""
+    def acknowledge(self, token: str, address: str = "") -> HTMLResponse:
+        """Acknowledge as the link's recipient, if nobody was first; ``address``: where the request comes from."""
         try:
             asked = self._asked(token)
             if _answered(asked.alarm):
                 return _page(HTTPStatus.CONFLICT, _who_answered(asked.alarm), asked)
             done = alarms.acknowledge(self._engine, asked.claim.alarm, asked.claim.recipient, self._now_ms())
+            with writing(self._engine) as connection:
+                actor = Actor(asked.claim.recipient, "link", address)
+                note(connection, actor, self._now_ms(), "acknowledge", asked.claim.alarm, DONE if done else REFUSED)
             asked = _Asked(asked.claim, self._alarm(asked.claim))
         except LinkRefused as refusal:
             return self._refused(refusal)
@@ -113,7 +118,7 @@ class AckPages:
     def _asked(self, token: str) -> _Asked:
         """What a link is about. Raises LinkRefused."""
         claim = self._links.read(token, self._now_ms())
-        if not users.is_active(self._engine, claim.recipient):
+        if not holds(self._engine, claim.recipient, Permission.ANSWER_ALARMS):
             raise LinkRefused(ack_links.REVOKED, claim)
         row = self._alarm(claim)
         if row.person == claim.recipient:
@@ -146,13 +151,13 @@ class AckPages:
 def install(app: FastAPI, pages: AckPages) -> None:
     """Let ``app`` answer acknowledge links."""
 
-    @app.get(ACK_PATH + "{token}")
+    @app.get(ACK_PATH + "{token}", include_in_schema=False)
     def ask(token: str) -> HTMLResponse:
         return pages.ask(token)
 
-    @app.post(ACK_PATH + "{token}")
-    def acknowledge(token: str) -> HTMLResponse:
-        return pages.acknowledge(token)
+    @app.post(ACK_PATH + "{token}", include_in_schema=False)
+    def acknowledge(request: Request, token: str) -> HTMLResponse:
+        return pages.acknowledge(token, request.client.host if request.client is not None else "")
 
 
 def _answered(row: sa.Row[Any]) -> bool:

@@ -1,8 +1,9 @@
 """The gateway's HTTP API: what there is, and what a named human does about it.
 
 Rules that hold here
-- Every request but those of monitoring (`metrics_api`) carries a user's token; every change is made in that user's
-  name. The links in messages (`ack_pages`) carry one of their own, for one alarm.
+- Every route says which permission it asks for (`access`), except those of monitoring (`metrics_api`); every change is
+  made in its user's name. The links in messages (`ack_pages`) carry a token of their own, for one alarm.
+- Whoever may see only what is their own is told of nothing else, not even that it is there.
 - The first acknowledgement of an alarm counts. A second one is told who was first, and is noted too.
 - Answers are the words of ``describe``; errors are problem details. Neither shows a secret.
 - Plain HTTP, for loopback or behind a TLS proxy.
@@ -16,11 +17,13 @@ from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
 import structlog
-from fastapi import FastAPI, Query
+from fastapi import Depends, FastAPI, Query
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from lapel_gateway import describe
+from lapel_gateway.accounts.permissions import Permission
+from lapel_gateway.accounts.principal import Principal
 from lapel_gateway.alarms import core as alarms
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import alarm as alarm_table
@@ -31,18 +34,27 @@ from lapel_gateway.overview.feed import Feed
 from lapel_gateway.overview.reader import Reader
 from lapel_gateway.viewing.assembly import MATROSKA, MP4, VTT, Views
 from lapel_gateway.web import (
+    account_pages,
     ack_pages,
     channels_api,
     disclosures_api,
     live_api,
+    login_pages,
     metrics_api,
+    models,
     problems,
     reports_api,
+    schema,
+    users_api,
     visits_api,
 )
-from lapel_gateway.web.access import User
+from lapel_gateway.web.access import may
 from lapel_gateway.web.ack_pages import AckPages
+from lapel_gateway.web.guard import Guard
+from lapel_gateway.web.headers import SafeHeaders
+from lapel_gateway.web.idempotency import Route
 from lapel_gateway.web.installed import NOTHING_INSTALLED, Installed
+from lapel_gateway.web.pages import Pages
 from lapel_gateway.web.problems import BodyLimit, Problem
 
 MAX_PAGE = 500
@@ -65,6 +77,13 @@ class Resolution(BaseModel):
     note: Annotated[str, Field(max_length=2000)] = ""
 
 
+P = Permission
+SeesAlarms = Annotated[Principal, Depends(may(P.SEE_ALARMS, P.SEE_OWN))]
+AnswersAlarms = Annotated[Principal, Depends(may(P.ANSWER_ALARMS))]
+SeesClips = Annotated[Principal, Depends(may(P.SEE_CLIPS, P.SEE_ALARM_CLIPS, P.SEE_OWN))]
+PlaysClips = Annotated[Principal, Depends(may(P.PLAY_CLIPS, P.SEE_OWN))]
+SeesDevices = Annotated[Principal, Depends(may(P.SEE_DEVICES))]
+
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 Media = Literal["mp4", "mkv", "vtt"]
 
@@ -84,10 +103,20 @@ def build_app(
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
+        responses=schema.REFUSALS,
     )
+    app.router.route_class = Route
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
-    problems.install(app)
-    app.state.engine = engine
+    app.add_middleware(SafeHeaders, behind_tls=installed.behind_tls)
+    guard = Guard(engine, now_ms, installed)
+    pages = Pages(guard)
+    problems.install(app, pages.fault)
+    app.state.guard = guard
+    schema.install(app)
+    pages.install(app)
+    login_pages.install(app, pages)
+    account_pages.install(app, pages)
+    users_api.install(app, guard)
     if installed.links is not None:
         ack_pages.install(app, AckPages(engine, installed.links, now_ms))
     reports_api.install(app, engine, now_ms, installed.zone)
@@ -99,22 +128,24 @@ def build_app(
 
     metrics_api.install(app, engine, now_ms, installed)
 
-    @app.get("/api/v1/alarms")
-    def list_alarms(user: User, state: str | None = None, limit: Limit = 100) -> dict[str, Any]:
+    @app.get("/api/v1/alarms", response_model=models.Alarms)
+    def list_alarms(user: SeesAlarms, state: str | None = None, limit: Limit = 100) -> dict[str, Any]:
         query = sa.select(alarm_table).order_by(alarm_table.c.received_ms.desc(), alarm_table.c.id).limit(limit)
         if state is not None:
             query = query.where(alarm_table.c.state == state)
+        if (whose := user.only(P.SEE_ALARMS)) is not None:
+            query = query.where(alarm_table.c.person == whose)
         return {"alarms": [describe.alarm_words(row) for row in _rows(engine, query)]}
 
-    @app.get("/api/v1/alarms/{alarm_id}")
-    def show_alarm(user: User, alarm_id: str) -> dict[str, Any]:
-        return _alarm(engine, alarm_id)
+    @app.get("/api/v1/alarms/{alarm_id}", response_model=models.AlarmWhole)
+    def show_alarm(user: SeesAlarms, alarm_id: str) -> dict[str, Any]:
+        return _alarm(engine, alarm_id, user.only(P.SEE_ALARMS))
 
-    @app.post("/api/v1/alarms/{alarm_id}/acknowledge")
-    def acknowledge(user: User, alarm_id: str) -> dict[str, Any]:
+    @app.post("/api/v1/alarms/{alarm_id}/acknowledge", response_model=models.AlarmWhole)
+    def acknowledge(user: AnswersAlarms, alarm_id: str) -> dict[str, Any]:
         before = _alarm(engine, alarm_id)
         try:
-            first = alarms.acknowledge(engine, alarm_id, user, now_ms())
+            first = alarms.acknowledge(engine, alarm_id, user.name, now_ms())
         except alarms.OwnAlarm as error:
             raise Problem(HTTPStatus.FORBIDDEN, str(error)) from None
         if not first:
@@ -124,12 +155,12 @@ def build_app(
             raise Problem(HTTPStatus.CONFLICT, f"{earlier['by']} {what} this alarm at {earlier['utc']}", alarm=after)
         return _alarm(engine, alarm_id)
 
-    @app.post("/api/v1/alarms/{alarm_id}/resolve")
-    def resolve(user: User, alarm_id: str, resolution: Resolution) -> dict[str, Any]:
+    @app.post("/api/v1/alarms/{alarm_id}/resolve", response_model=models.AlarmWhole)
+    def resolve(user: AnswersAlarms, alarm_id: str, resolution: Resolution) -> dict[str, Any]:
         _alarm(engine, alarm_id)
         note = describe.one_line(resolution.note)
         try:
-            first = alarms.resolve(engine, alarm_id, user, resolution.reason, note, now_ms())
+            first = alarms.resolve(engine, alarm_id, user.name, resolution.reason, note, now_ms())
         except alarms.OwnAlarm as error:
             raise Problem(HTTPStatus.FORBIDDEN, str(error)) from None
         if not first:
@@ -139,25 +170,29 @@ def build_app(
             raise Problem(HTTPStatus.CONFLICT, words, alarm=after)
         return _alarm(engine, alarm_id)
 
-    @app.get("/api/v1/clips")
+    @app.get("/api/v1/clips", response_model=models.Clips)
     def list_clips(
-        user: User, device: str | None = None, state: str | None = None, limit: Limit = 100
+        user: SeesClips, device: str | None = None, state: str | None = None, limit: Limit = 100
     ) -> dict[str, Any]:
         columns = clip_table.c
-        query = sa.select(clip_table).order_by(columns.first_ms.desc(), columns.device, columns.clip.desc())
+        query = (
+            sa.select(clip_table)
+            .where(_visible(user))
+            .order_by(columns.first_ms.desc(), columns.device, columns.clip.desc())
+        )
         if device is not None:
             query = query.where(columns.device == device)
         if state is not None:
             query = query.where(columns.state == state)
         return {"clips": [describe.clip_words(row) for row in _rows(engine, query.limit(limit))]}
 
-    @app.get("/api/v1/clips/{clip_id}")
-    def show_clip(user: User, clip_id: str) -> dict[str, Any]:
-        return _clip(engine, clip_id)
+    @app.get("/api/v1/clips/{clip_id}", response_model=models.Clip)
+    def show_clip(user: SeesClips, clip_id: str) -> dict[str, Any]:
+        return _clip(engine, clip_id, user)
 
-    @app.get("/api/v1/clips/{clip_id}/media/{kind}")
-    def media(user: User, clip_id: str, kind: Media) -> FileResponse:
-        clip = _clip(engine, clip_id)
+    @app.get("/api/v1/clips/{clip_id}/media/{kind}", response_class=FileResponse, responses=schema.MEDIA)
+    def media(user: PlaysClips, clip_id: str, kind: Media) -> FileResponse:
+        clip = _clip(engine, clip_id, user)
         name, media_type = MEDIA[kind]
         assembly = clip["assembly"]
         if assembly is None:
@@ -168,13 +203,13 @@ def build_app(
         path = views.path(clip["device"], clip["clip"], name)
         if not path.is_file():
             raise Problem(HTTPStatus.NOT_FOUND, f"the {kind} of clip {clip_id} is missing from the view area")
-        _log.info("clip fetched", id=clip_id, media=kind, by=user)
+        _log.info("clip fetched", id=clip_id, media=kind, by=user.name)
         return FileResponse(
             path, media_type=media_type, filename=f"{clip_id}.{kind}", content_disposition_type="inline"
         )
 
-    @app.get("/api/v1/devices")
-    def list_devices(user: User) -> dict[str, Any]:
+    @app.get("/api/v1/devices", response_model=models.Devices)
+    def list_devices(user: SeesDevices) -> dict[str, Any]:
         query = sa.select(device_table).order_by(device_table.c.name, device_table.c.provisioned_ms)
         return {"devices": [describe.device_words(row) for row in _rows(engine, query)]}
 
@@ -186,10 +221,19 @@ def _rows(engine: sa.Engine, query: sa.Select[Any]) -> list[sa.RowMapping]:
         return list(connection.execute(query).mappings())
 
 
-def _alarm(engine: sa.Engine, alarm_id: str) -> dict[str, Any]:
-    """One alarm with its log and what was sent of it. Raises Problem when there is none."""
+def _visible(user: Principal) -> sa.ColumnElement[bool]:
+    """The clips that somebody may know of."""
+    if user.may(P.SEE_CLIPS):
+        return sa.true()
+    own = [clip_table.c.person == user.name] if user.may(P.SEE_OWN) else []
+    alarms_too = [clip_table.c.alarm.is_(True)] if user.may(P.SEE_ALARM_CLIPS) else []
+    return sa.or_(sa.false(), *own, *alarms_too)
+
+
+def _alarm(engine: sa.Engine, alarm_id: str, whose: str | None = None) -> dict[str, Any]:
+    """One alarm, of ``whose`` where that is said, with its log and what was sent. Raises Problem when there is none."""
     found = _rows(engine, sa.select(alarm_table).where(alarm_table.c.id == alarm_id))
-    if not found:
+    if not found or (whose is not None and found[0]["person"] != whose):
         raise Problem(HTTPStatus.NOT_FOUND, "there is no such alarm")
     newest = sa.select(alarm_log).where(alarm_log.c.alarm_id == alarm_id).order_by(alarm_log.c.id.desc())
     log = _rows(engine, newest.limit(MAX_PAGE))
@@ -210,10 +254,10 @@ def _alarm(engine: sa.Engine, alarm_id: str) -> dict[str, Any]:
     }
 
 
-def _clip(engine: sa.Engine, clip_id: str) -> dict[str, Any]:
+def _clip(engine: sa.Engine, clip_id: str, user: Principal) -> dict[str, Any]:
     named = describe.parse_clip_name(clip_id)
     if named is not None:
         here = sa.and_(clip_table.c.device == named[0], clip_table.c.clip == named[1])
-        for row in _rows(engine, sa.select(clip_table).where(here)):
+        for row in _rows(engine, sa.select(clip_table).where(here, _visible(user))):
             return describe.clip_words(row)
     raise Problem(HTTPStatus.NOT_FOUND, "there is no such clip")

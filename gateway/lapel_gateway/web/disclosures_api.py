@@ -7,9 +7,11 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
+from lapel_gateway.accounts.permissions import Permission
+from lapel_gateway.accounts.principal import Principal
 from lapel_gateway.describe import parse_clip_name
 from lapel_gateway.viewing.disclosures import (
     MAX_RECIPIENT_CHARACTERS,
@@ -19,8 +21,12 @@ from lapel_gateway.viewing.disclosures import (
     enter_disclosure,
     list_disclosures,
 )
-from lapel_gateway.web.access import User
+from lapel_gateway.web import models
+from lapel_gateway.web.access import may
 from lapel_gateway.web.problems import Problem
+
+Seer = Annotated[Principal, Depends(may(Permission.SEE_CLIPS))]
+Keeper = Annotated[Principal, Depends(may(Permission.PASS_ON_CLIPS))]
 
 
 class PassedOn(BaseModel):
@@ -37,17 +43,17 @@ class PassedOn(BaseModel):
 def install(app: FastAPI, engine: sa.Engine, now_ms: Callable[[], int]) -> None:
     """Let ``app`` enter and show to whom clips were passed on."""
 
-    @app.get("/api/v1/clips/{clip_id}/disclosures")
-    def disclosures(user: User, clip_id: str) -> dict[str, Any]:
+    @app.get("/api/v1/clips/{clip_id}/disclosures", response_model=models.Disclosures)
+    def disclosures(user: Seer, clip_id: str) -> dict[str, Any]:
         return {"disclosures": list_disclosures(engine, _named(clip_id))}
 
-    @app.post("/api/v1/clips/{clip_id}/disclosures", status_code=HTTPStatus.CREATED)
-    def disclose(user: User, clip_id: str, passed: PassedOn) -> dict[str, Any]:
+    @app.post("/api/v1/clips/{clip_id}/disclosures", status_code=HTTPStatus.CREATED, response_model=models.Disclosures)
+    def disclose(user: Keeper, clip_id: str, passed: PassedOn) -> dict[str, Any]:
         clip, now = _named(clip_id), now_ms()
         at_ms = now if passed.passed_ms is None else passed.passed_ms
         try:
             enter_disclosure(
-                engine, clip, Disclosure(passed.kind, passed.recipient, passed.reference, at_ms), user, now
+                engine, clip, Disclosure(passed.kind, passed.recipient, passed.reference, at_ms), user.name, now
             )
         except DisclosureError as error:
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None

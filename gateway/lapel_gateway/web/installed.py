@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import tzinfo
 
+from lapel_gateway.accounts.seal import Seal
 from lapel_gateway.alarms.ack_links import AckLinks
 from lapel_gateway.metrics.watched import Watched
 from lapel_gateway.overview.surroundings import Surroundings
+from lapel_gateway.settings.accounts import DEFAULT_ACCOUNTS, AccountsSection
 from lapel_gateway.settings.visits import DEFAULT_RULES, VisitsSection
 
 
@@ -38,6 +40,20 @@ class Installed:
     """None: there are no figures to read."""
     around: Surroundings = field(default_factory=Surroundings)
     """What the picture of now tells beside the ledger."""
+
+    accounts: AccountsSection = DEFAULT_ACCOUNTS
+    seal: Seal = field(default_factory=Seal.passing)
+    """Keeps what accounts keep encrypted; by default its key ends with the process."""
+    public_url: str = ""
+    """Where people reach it from outside, without a slash at its end; "" = nowhere but here."""
+
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses whose word on where a request comes from is taken."""
+
+    @property
+    def behind_tls(self) -> bool:
+        """Whether browsers reach it by https, so that cookies go nowhere else."""
+        return self.public_url.startswith("https:")
 
 
 NOTHING_INSTALLED = Installed()

@@ -17,12 +17,14 @@ from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import FastAPI, Header
+from fastapi import Depends, FastAPI, Header
 from fastapi.responses import Response
 from sse_starlette import EventSourceResponse
 
+from lapel_gateway.accounts.permissions import Permission
+from lapel_gateway.accounts.principal import Principal
 from lapel_gateway.overview.feed import Feed, OverviewError
-from lapel_gateway.web.access import User
+from lapel_gateway.web.access import may
 from lapel_gateway.web.problems import Problem
 
 MAX_STREAMS = 256
@@ -33,6 +35,7 @@ RETRY_MS = 1_000
 SEND_S = 10.0
 MAX_CURSOR = 64
 
+Watcher = Annotated[Principal, Depends(may(Permission.SEE_LIVE))]
 LastEventId = Annotated[str, Header(alias="Last-Event-ID", max_length=MAX_CURSOR)]
 
 
@@ -40,14 +43,14 @@ def install(app: FastAPI, feed: Feed) -> None:
     """Let ``app`` tell what is going on now."""
 
     @app.get("/api/v1/live")
-    async def live(user: User) -> Response:
+    async def live(user: Watcher) -> Response:
         try:
             return Response(await feed.snapshot(), media_type="application/json", headers={"Cache-Control": "no-store"})
         except OverviewError as error:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), {"Retry-After": "1"}) from None
 
-    @app.get("/api/v1/stream")
-    async def stream(user: User, last_event_id: LastEventId = "") -> EventSourceResponse:
+    @app.get("/api/v1/stream", response_class=EventSourceResponse)
+    async def stream(user: Watcher, last_event_id: LastEventId = "") -> EventSourceResponse:
         if feed.readers >= MAX_STREAMS:
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,

@@ -22,6 +22,7 @@ from prometheus_client.exposition import choose_encoder
 
 from lapel_gateway.loopback import is_loopback
 from lapel_gateway.metrics.collector import Figures
+from lapel_gateway.web import models
 from lapel_gateway.web.installed import Installed
 from lapel_gateway.web.problems import Problem, answer
 
@@ -33,11 +34,11 @@ def install(app: FastAPI, engine: sa.Engine, now_ms: Callable[[], int], installe
     """Add the addresses."""
     figures = Figures(engine, installed.watched, now_ms)
 
-    @app.get("/healthz")
+    @app.get("/healthz", response_model=models.Health)
     def health() -> JSONResponse:
         return JSONResponse({"status": "ok"})
 
-    @app.get("/readyz")
+    @app.get("/readyz", include_in_schema=False)
     def ready() -> JSONResponse:
         outcome = figures.readiness()
         checks = {
@@ -59,7 +60,7 @@ def install(app: FastAPI, engine: sa.Engine, now_ms: Callable[[], int], installe
     registry = CollectorRegistry()
     registry.register(figures)
 
-    @app.get("/metrics")
+    @app.get("/metrics", include_in_schema=False)
     def metrics(
         request: Request, accept: Annotated[str, Header()] = "", authorization: Annotated[str, Header()] = ""
     ) -> Response:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -56,22 +57,34 @@ def answer(status: int, detail: str, headers: dict[str, str] | None = None, **ex
     return JSONResponse(body, status, headers, MEDIA_TYPE)
 
 
-def install(app: FastAPI) -> None:
-    """Let every error of ``app`` become a problem; an unexpected one tells nothing but that it happened."""
+Page = Callable[[Request, Problem], Response | None]
+
+
+def install(app: FastAPI, page: Page) -> None:
+    """Let every error of ``app`` become a problem; an unexpected one tells nothing but that it happened.
+
+    ``page`` makes a page of a problem where a person asked for one, and returns None where a program did.
+    """
+
+    def tell(request: Request, problem: Problem) -> Response:
+        made = page(request, problem)
+        return answer(problem.status, problem.detail, problem.headers, **problem.extra) if made is None else made
 
     @app.exception_handler(Problem)
-    def on_problem(request: Request, problem: Problem) -> JSONResponse:
-        return answer(problem.status, problem.detail, problem.headers, **problem.extra)
+    def on_problem(request: Request, problem: Problem) -> Response:
+        return tell(request, problem)
 
     @app.exception_handler(HTTPException)
-    def on_http(request: Request, error: HTTPException) -> JSONResponse:
-        return answer(error.status_code, str(error.detail), dict(error.headers or {}))
+    def on_http(request: Request, error: HTTPException) -> Response:
+        return tell(request, Problem(error.status_code, str(error.detail), dict(error.headers or {})))
 
     @app.exception_handler(RequestValidationError)
-    def on_validation(request: Request, error: RequestValidationError) -> JSONResponse:
+    def on_validation(request: Request, error: RequestValidationError) -> Response:
         faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()]
-        return answer(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(faults)[:1000])
+        return tell(request, Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(faults)[:1000]))
 
     @app.exception_handler(Exception)
-    def on_fault(request: Request, error: Exception) -> JSONResponse:
-        return answer(HTTPStatus.INTERNAL_SERVER_ERROR, "the gateway could not do that; its log says why")
+    def on_fault(request: Request, error: Exception) -> Response:
+        return tell(
+            request, Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the gateway could not do that; its log says why")
+        )

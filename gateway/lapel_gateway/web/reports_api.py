@@ -1,4 +1,4 @@
-"""The reports of the API: figures over a period, for every user."""
+"""The reports of the API: figures over a period."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from fastapi import FastAPI, Query
+from fastapi import Depends, FastAPI, Query
 
+from lapel_gateway.accounts.permissions import Permission
+from lapel_gateway.accounts.principal import Principal
 from lapel_gateway.ledger import reading
 from lapel_gateway.reports.period import Period, PeriodError, parse_period
 from lapel_gateway.reports.response import UnknownTeam, read_report
 from lapel_gateway.reports.response_words import response_words, unknown_team_words
 from lapel_gateway.reports.trial import read_trial
 from lapel_gateway.reports.trial_words import trial_words
-from lapel_gateway.web.access import User
+from lapel_gateway.web import models
+from lapel_gateway.web.access import may
 from lapel_gateway.web.problems import Problem
 
 When = Annotated[str | None, Query(max_length=64)]
 Team = Annotated[str | None, Query(max_length=64)]
 From = Annotated[str | None, Query(alias="from", max_length=64)]
+
+Reader = Annotated[Principal, Depends(may(Permission.SEE_REPORTS))]
 
 
 def install(app: FastAPI, engine: sa.Engine, now_ms: Callable[[], int], zone: tzinfo | None) -> None:
@@ -39,10 +44,10 @@ def install(app: FastAPI, engine: sa.Engine, now_ms: Callable[[], int], zone: tz
         except UnknownTeam as error:
             raise Problem(HTTPStatus.NOT_FOUND, unknown_team_words(error)) from None
 
-    @app.get("/api/v1/reports/response")
-    def response(user: User, begin: From = None, to: When = None, team: Team = None) -> dict[str, Any]:
+    @app.get("/api/v1/reports/response", response_model=models.ResponseReport)
+    def response(user: Reader, begin: From = None, to: When = None, team: Team = None) -> dict[str, Any]:
         return read(lambda ledger, period: response_words(read_report(ledger, period, team, zone)), begin, to)
 
-    @app.get("/api/v1/reports/trial")
-    def trial(user: User, begin: From = None, to: When = None, team: Team = None) -> dict[str, Any]:
+    @app.get("/api/v1/reports/trial", response_model=models.TrialReport)
+    def trial(user: Reader, begin: From = None, to: When = None, team: Team = None) -> dict[str, Any]:
         return read(lambda ledger, period: trial_words(read_trial(ledger, period, team, zone)), begin, to)

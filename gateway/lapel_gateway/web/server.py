@@ -15,6 +15,7 @@ import sqlalchemy as sa
 import structlog
 import uvicorn
 
+from lapel_gateway.accounts.seal import Seal
 from lapel_gateway.brokers import watch_access
 from lapel_gateway.channels.secret_file import read_token
 from lapel_gateway.channels.setup import ack_links
@@ -79,6 +80,8 @@ class WebRole:
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             limit_concurrency=MAX_CONNECTIONS,
             lifespan="off",
+            proxy_headers=bool(installed.trusted_proxies),
+            forwarded_allow_ips=list(installed.trusted_proxies),
         )
         self._server = uvicorn.Server(config)
         self._socket: socket.socket | None = None
@@ -136,13 +139,17 @@ def build_role(config: Config, engine: sa.Engine) -> WebRole:
     watch = None if access is None else BrokerWatch(access, wall_ms)
     around = surroundings_of(config, broker_unwatched if watch is None else watch.words)
     installed = Installed(
-        ack_links(config),
-        find_zone(config.alarms.time_zone),
-        config.visits,
-        around.channels,
-        watched_of(config),
-        scraping,
-        around,
+        links=ack_links(config),
+        zone=find_zone(config.alarms.time_zone),
+        rules=config.visits,
+        channels=around.channels,
+        watched=watched_of(config),
+        scraping=scraping,
+        around=around,
+        accounts=config.accounts,
+        seal=Seal.load(config.accounts_key_file),
+        public_url=(config.web.public_url or "").rstrip("/"),
+        trusted_proxies=tuple(config.web.trusted_proxies),
     )
     views = Views(config.data_dir / VIEWS_FOLDER)
     return WebRole(engine, views, config.web.host, config.web.port, installed=installed, watch=watch)

@@ -1,7 +1,7 @@
 """The API of visits, of the risk register and of people. See `api` for the rules that hold for all of it.
 
 A visit is planned with a time and its zone, or begins at once; every change is in the caller's name. Positions are
-shown with one visit, to a named user, and every such look is logged.
+shown with one visit, to its own person and to those who may see positions, and every such look is logged.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from typing import Annotated, Any
 
 import sqlalchemy as sa
 import structlog
-from fastapi import FastAPI, Path, Query
+from fastapi import Depends, FastAPI, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from lapel_gateway import people
+from lapel_gateway.accounts.audit import ALLOWED, note
+from lapel_gateway.accounts.permissions import Permission
+from lapel_gateway.accounts.principal import Principal
 from lapel_gateway.describe import log_words
 from lapel_gateway.describe_visits import person_words, position_words, risk_words, visit_words
-from lapel_gateway.ledger import reading
+from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.schema import alarm, position, visit_log
 from lapel_gateway.ledger.schema import visit as visit_table
 from lapel_gateway.ledger.visits import RUNNING
@@ -31,7 +34,8 @@ from lapel_gateway.visits import risk_register
 from lapel_gateway.visits.book import NoSuchVisit, NotNow, VisitError
 from lapel_gateway.visits.plans import Wanted
 from lapel_gateway.visits.risk_register import RiskError
-from lapel_gateway.web.access import User
+from lapel_gateway.web import models
+from lapel_gateway.web.access import may
 from lapel_gateway.web.problems import Problem
 
 MAX_TEXT = 500
@@ -44,6 +48,14 @@ LARGEST_NUMBER = (1 << 53) - 1
 """Of a row: what JSON holds exactly."""
 
 _log = structlog.get_logger("lapel.web")
+
+P = Permission
+SeesVisits = Annotated[Principal, Depends(may(P.SEE_VISITS, P.SEE_OWN))]
+RunsVisits = Annotated[Principal, Depends(may(P.RUN_VISITS, P.RUN_OWN_VISITS))]
+SeesRisks = Annotated[Principal, Depends(may(P.SEE_RISKS))]
+KeepsRisks = Annotated[Principal, Depends(may(P.KEEP_RISKS))]
+SeesPeople = Annotated[Principal, Depends(may(P.SEE_PEOPLE))]
+KeepsPeople = Annotated[Principal, Depends(may(P.KEEP_PEOPLE))]
 
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Minutes = Annotated[int, Field(ge=0, le=1440)]
@@ -110,9 +122,9 @@ class NewPerson(_Body):
 def install(app: FastAPI, engine: sa.Engine, now_ms: Callable[[], int], rules: VisitsSection) -> None:
     """Add the routes to ``app``."""
 
-    @app.get("/api/v1/visits")
+    @app.get("/api/v1/visits", response_model=models.Visits)
     def list_visits(
-        user: User,
+        user: SeesVisits,
         state: Annotated[str | None, Query(max_length=16)] = None,
         person: Annotated[str | None, Query(max_length=MAX_TEXT)] = None,
         every: bool = False,
@@ -125,87 +137,106 @@ def install(app: FastAPI, engine: sa.Engine, now_ms: Callable[[], int], rules: V
             query = query.where(sa.or_(RUNNING, visit_table.c.state == "planned"))
         if person is not None:
             query = query.where(visit_table.c.person == person)
+        if (whose := user.only(P.SEE_VISITS)) is not None:
+            query = query.where(visit_table.c.person == whose)
         with reading(engine) as connection:
             return {"visits": [visit_words(row) for row in connection.execute(query).mappings()]}
 
-    @app.get("/api/v1/visits/{number}")
-    def show_visit(number: Number, user: User) -> dict[str, Any]:
-        words = _visit(engine, number)
+    @app.get("/api/v1/visits/{number}", response_model=models.VisitWhole)
+    def show_visit(number: Number, user: SeesVisits) -> dict[str, Any]:
+        words = _visit(engine, number, user)
         if words["positions"]:
-            _log.info("positions shown", visit=number, by=user)
+            _log.info("positions shown", visit=number, by=user.name)
+            with writing(engine) as connection:
+                note(connection, user.actor, now_ms(), "see positions", str(number), ALLOWED)
         return words
 
-    @app.post("/api/v1/visits", status_code=HTTPStatus.CREATED)
-    def plan_visit(wanted: NewVisit, user: User) -> dict[str, Any]:
+    @app.post("/api/v1/visits", status_code=HTTPStatus.CREATED, response_model=models.VisitPlanned)
+    def plan_visit(wanted: NewVisit, user: RunsVisits) -> dict[str, Any]:
+        if not user.may(P.RUN_VISITS) and wanted.person not in ("", user.name):
+            raise Problem(HTTPStatus.FORBIDDEN, f"planning somebody else's visit needs the permission {P.RUN_VISITS}")
         with _refused():
-            made = visits.plan(engine, _wanted(wanted, user), user, now_ms(), rules)
-        return {**_visit(engine, made.visit), "risks": [risk_words(risk) for risk in made.risks]}
+            made = visits.plan(engine, _wanted(wanted, user.name), user.name, now_ms(), rules)
+        return {**_visit(engine, made.visit, user), "risks": [risk_words(risk) for risk in made.risks]}
 
-    @app.post("/api/v1/visits/{number}/start")
-    def start_visit(number: Number, user: User) -> dict[str, Any]:
+    @app.post("/api/v1/visits/{number}/start", response_model=models.VisitWhole)
+    def start_visit(number: Number, user: RunsVisits) -> dict[str, Any]:
+        _of(number, user)
         with _refused():
-            visits.start(engine, number, user, now_ms(), rules)
-        return _visit(engine, number)
+            visits.start(engine, number, user.name, now_ms(), rules)
+        return _visit(engine, number, user)
 
-    @app.post("/api/v1/visits/{number}/check-in")
-    def check_in(number: Number, user: User) -> dict[str, Any]:
+    @app.post("/api/v1/visits/{number}/check-in", response_model=models.VisitWhole)
+    def check_in(number: Number, user: RunsVisits) -> dict[str, Any]:
+        _of(number, user)
         with _refused():
-            visits.check_in_at(engine, number, user, now_ms(), rules)
-        return _visit(engine, number)
+            visits.check_in_at(engine, number, user.name, now_ms(), rules)
+        return _visit(engine, number, user)
 
-    @app.post("/api/v1/visits/{number}/extend")
-    def extend_visit(number: Number, extension: Extension, user: User) -> dict[str, Any]:
+    @app.post("/api/v1/visits/{number}/extend", response_model=models.VisitWhole)
+    def extend_visit(number: Number, extension: Extension, user: RunsVisits) -> dict[str, Any]:
+        _of(number, user)
         with _refused():
-            visits.extend_by(engine, number, extension.minutes, user, now_ms(), rules)
-        return _visit(engine, number)
+            visits.extend_by(engine, number, extension.minutes, user.name, now_ms(), rules)
+        return _visit(engine, number, user)
 
-    @app.post("/api/v1/visits/{number}/end")
-    def end_visit(number: Number, note: Note, user: User) -> dict[str, Any]:
+    @app.post("/api/v1/visits/{number}/end", response_model=models.VisitWhole)
+    def end_visit(number: Number, note: Note, user: RunsVisits) -> dict[str, Any]:
+        _of(number, user)
         with _refused():
-            visits.end(engine, number, user, note.note, now_ms(), rules)
-        return _visit(engine, number)
+            visits.end(engine, number, user.name, note.note, now_ms(), rules)
+        return _visit(engine, number, user)
 
-    @app.post("/api/v1/visits/{number}/cancel")
-    def cancel_visit(number: Number, note: Note, user: User) -> dict[str, Any]:
+    @app.post("/api/v1/visits/{number}/cancel", response_model=models.VisitWhole)
+    def cancel_visit(number: Number, note: Note, user: RunsVisits) -> dict[str, Any]:
+        _of(number, user)
         with _refused():
-            visits.take_back(engine, number, user, note.note, now_ms(), rules)
-        return _visit(engine, number)
+            visits.take_back(engine, number, user.name, note.note, now_ms(), rules)
+        return _visit(engine, number, user)
 
-    @app.get("/api/v1/risks")
-    def list_risks(user: User, every: bool = False) -> dict[str, Any]:
+    @app.get("/api/v1/risks", response_model=models.Risks)
+    def list_risks(user: SeesRisks, every: bool = False) -> dict[str, Any]:
         found = risk_register.list_risks(engine, now_ms(), every=every)
         return {"risks": [risk_words(risk) for risk in found]}
 
-    @app.post("/api/v1/risks", status_code=HTTPStatus.CREATED)
-    def add_risk(new: NewRisk, user: User) -> dict[str, Any]:
+    @app.post("/api/v1/risks", status_code=HTTPStatus.CREATED, response_model=models.Risk)
+    def add_risk(new: NewRisk, user: KeepsRisks) -> dict[str, Any]:
         with _refused():
             review_ms = parse_moment(new.review, new.zone)
             made = risk_register.add_risk(
-                engine, new.place, new.about, new.note, new.owner or user, review_ms, now_ms()
+                engine, new.place, new.about, new.note, new.owner or user.name, review_ms, now_ms()
             )
         return risk_words(made)
 
-    @app.post("/api/v1/risks/{number}/review")
-    def review_risk(number: Number, review: Review, user: User) -> dict[str, Any]:
+    @app.post("/api/v1/risks/{number}/review", response_model=models.Risk)
+    def review_risk(number: Number, review: Review, user: KeepsRisks) -> dict[str, Any]:
         with _refused():
             review_ms = parse_moment(review.review, review.zone)
-            return risk_words(risk_register.review_risk(engine, number, review_ms, review.note, user, now_ms()))
+            return risk_words(risk_register.review_risk(engine, number, review_ms, review.note, user.name, now_ms()))
 
-    @app.post("/api/v1/risks/{number}/end")
-    def end_risk(number: Number, user: User) -> dict[str, Any]:
+    @app.post("/api/v1/risks/{number}/end", response_model=models.Risk)
+    def end_risk(number: Number, user: KeepsRisks) -> dict[str, Any]:
         with _refused():
-            return risk_words(risk_register.end_risk(engine, number, user, now_ms()))
+            return risk_words(risk_register.end_risk(engine, number, user.name, now_ms()))
 
-    @app.get("/api/v1/people")
-    def list_people(user: User) -> dict[str, Any]:
+    @app.get("/api/v1/people", response_model=models.People)
+    def list_people(user: SeesPeople) -> dict[str, Any]:
         return {"people": [person_words(person) for person in people.list_people(engine)]}
 
-    @app.put("/api/v1/people/{name}")
-    def set_person(name: str, new: NewPerson, user: User) -> dict[str, Any]:
+    @app.put("/api/v1/people/{name}", response_model=models.Person)
+    def set_person(name: str, new: NewPerson, user: KeepsPeople) -> dict[str, Any]:
         with _refused():
             made = people.set_person(engine, name, new.team, new.phone, now_ms())
-        _log.info("person set", by=user)
+        _log.info("person set", by=user.name)
         return person_words(made)
+
+    def _of(number: int, user: Principal) -> None:
+        """Whoever runs only their own visits is told of no other. Raises Problem."""
+        if not user.may(P.RUN_VISITS):
+            with reading(engine) as connection:
+                person = sa.select(visit_table.c.person).where(visit_table.c.id == number)
+                if connection.execute(person).scalar_one_or_none() != user.name:
+                    raise Problem(HTTPStatus.NOT_FOUND, "there is no such visit")
 
 
 @contextmanager
@@ -236,18 +267,20 @@ def _wanted(new: NewVisit, user: str) -> Wanted:
     )
 
 
-def _visit(engine: sa.Engine, number: int) -> dict[str, Any]:
-    """One visit with its log, alarms, positions. Raises Problem when there is none."""
+def _visit(engine: sa.Engine, number: int, user: Principal) -> dict[str, Any]:
+    """One visit with its log, its alarms and, for those who may, its positions. Raises Problem when there is none."""
     with reading(engine) as connection:
         row = connection.execute(sa.select(visit_table).where(visit_table.c.id == number)).mappings().one_or_none()
-        if row is None:
+        own = row is not None and row["person"] == user.name
+        if row is None or not (own or user.may(P.SEE_VISITS) or user.may(P.RUN_VISITS)):
             raise Problem(HTTPStatus.NOT_FOUND, "there is no such visit")
         log = sa.select(visit_log).where(visit_log.c.visit == number).order_by(visit_log.c.id.desc()).limit(MAX_ROWS)
         found = sa.select(position).where(position.c.visit == number).order_by(position.c.id.desc()).limit(MAX_ROWS)
+        where = connection.execute(found).mappings().all() if own or user.may(P.SEE_POSITIONS) else []
         raised = sa.select(alarm.c.id).where(alarm.c.visit == number).order_by(alarm.c.received_ms)
         return {
             **visit_words(row),
             "log": [log_words(one) for one in reversed(connection.execute(log).mappings().all())],
             "alarms": list(connection.execute(raised).scalars()),
-            "positions": [position_words(one) for one in reversed(connection.execute(found).mappings().all())],
+            "positions": [position_words(one) for one in reversed(where)],
         }

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from lapel_gateway import users
 from lapel_gateway.keystore import KeyStore, OrganisationKey
 from lapel_gateway.ledger import open_ledger
 from lapel_gateway.registry import Registry
@@ -19,6 +18,7 @@ from lapel_protocol.reports import AlarmSending
 from tests.gateway.metrics.installation import Installation, installation
 from tests.gateway.mqtt import MqttClient, connected
 from tests.gateway.test_webhook import Receiver, receiver
+from tests.support.accounts import token_of
 from tests.support.device import TrueDevice
 from tests.waiting import wait_until
 
@@ -35,7 +35,7 @@ def provision(site: Installation) -> tuple[TrueDevice, str]:
         organisation = OrganisationKey.load(site.config.organisation_key_file)
         registry = Registry(engine, KeyStore.load(site.config.master_key_file))
         package = registry.provision("camera 1", "Zoë Quinn", organisation, "127.0.0.1", 1883, "", now_ms, now_ms)
-        return TrueDevice(package, organisation), users.add_user(engine, "Sam", now_ms)
+        return TrueDevice(package, organisation), token_of(engine, "Sam", now_ms)
     finally:
         engine.dispose()
 

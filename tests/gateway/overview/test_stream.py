@@ -14,7 +14,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from lapel_gateway import users
+from lapel_gateway.accounts.users import disable_user
 from lapel_gateway.ledger import writing
 from lapel_gateway.ledger.schema import alarm
 from lapel_gateway.overview import feed
@@ -26,6 +26,7 @@ from tests.gateway.ledgers import new_ledger
 from tests.gateway.overview.onlookers import Stream, streaming
 from tests.gateway.sealed import NOW_MS, Site
 from tests.gateway.test_web import LATER_MS, Desk
+from tests.support.accounts import BY, token_of
 from tests.waiting import wait_until
 
 TIMEOUT_S = 30.0
@@ -45,7 +46,7 @@ class Room(Desk):
 def room(tmp_path: Path) -> Iterator[Room]:
     with new_ledger(tmp_path) as engine:
         site = Site(tmp_path, engine)
-        tokens = [users.add_user(engine, name, NOW_MS) for name in ("Ann Archer", "Ben")]
+        tokens = [token_of(engine, name, NOW_MS) for name in ("Ann Archer", "Ben")]
         headers = [{"authorization": f"Bearer {token}"} for token in tokens]
         role = WebRole(engine, site.views, "127.0.0.1", 0, now_ms=lambda: LATER_MS)
         role.start()
@@ -204,7 +205,7 @@ def test_a_stream_ends_so_that_its_reader_proves_again_who_it_is(room: Room, mon
     monkeypatch.setattr(live_api, "STREAM_S", 0.5)
     with room.stream() as stream:
         cursor = stream.until("snapshot").cursor
-        users.revoke_user(room.site.engine, "Ann Archer", NOW_MS)
+        disable_user(room.site.engine, "Ann Archer", BY, NOW_MS)
         stream.drain()
     assert room.client.get("/api/v1/stream", headers={**room.ann, "Last-Event-ID": cursor}).status_code == 401
 
@@ -278,7 +279,7 @@ def test_two_hundred_pages_look_on_and_their_users_still_answer(room: Room) -> N
 
 def test_views_are_not_needed_to_look_on(tmp_path: Path) -> None:
     with new_ledger(tmp_path) as engine:
-        token = users.add_user(engine, "Ann Archer", NOW_MS)
+        token = token_of(engine, "Ann Archer", NOW_MS)
         role = WebRole(engine, Views(tmp_path / "none"), "127.0.0.1", 0)
         role.start()
         with httpx.Client(base_url=role.url, trust_env=False, timeout=TIMEOUT_S) as client:

@@ -12,13 +12,13 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from lapel_gateway import users
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.schema import position, visit
 from lapel_gateway.viewing.assembly import Views
 from lapel_gateway.web.server import WebRole
 from tests.gateway.ledgers import new_ledger
 from tests.gateway.sealed import Site
+from tests.support.accounts import token_of
 
 NOW_MS = round(datetime(2026, 10, 24, 12, 0, tzinfo=UTC).timestamp() * 1000)
 
@@ -48,7 +48,7 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     with new_ledger(tmp_path) as engine:
-        token = users.add_user(engine, "Ann Archer", NOW_MS)
+        token = token_of(engine, "Ann Archer", NOW_MS)
         role = WebRole(engine, Views(tmp_path / "views"), "127.0.0.1", 0, now_ms=lambda: NOW_MS)
         role.start()
         try:

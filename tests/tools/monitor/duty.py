@@ -6,7 +6,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from lapel_gateway import people, users
+from lapel_gateway import people
 from lapel_gateway.alarms.escalator import Escalator
 from lapel_gateway.alarms.policies import Policies, Policy, Reach, Step
 from lapel_gateway.ledger import reading
@@ -18,6 +18,7 @@ from lapel_gateway.web.server import WebRole
 from lapel_tools.api import Api
 from lapel_tools.monitor.sources import ApiSource
 from tests.gateway.visits.day import SAM, ZOE, Day
+from tests.support.accounts import token_of
 from tests.support.pair import DevicePair
 
 CHANNELS = {"sms:sam": SAM, "webhook:desk": ""}
@@ -36,7 +37,7 @@ class Duty:
         self.pair.registry.assign(self.pair.one.device.hex(), ZOE)
         self.pair.greet()
         self.pair.send(self.pair.one.heartbeat())
-        self.token = users.add_user(self.pair.engine, self.answerer, self.pair.now_ms)
+        self.token = token_of(self.pair.engine, self.answerer, self.pair.now_ms)
         self._folder = folder
         self._role: WebRole | None = None
         self._port = 0

@@ -118,7 +118,8 @@ class Installation:
                 f'\n[[webhook]]\nname = "duty-room"\nurl = "{self._webhook_url}"\nsecret_file = "{secret.name}"\n'
             )
         self.token_file.touch(mode=0o600)
-        self.token_file.write_text(self.read("user", "add", RESPONDER)["token"])
+        self.lapel("user", "add", RESPONDER, "--role", "responder", "--role", "evidence")
+        self.token_file.write_text(self.read("user", "token", "add", RESPONDER, "demo")["token"])
         for wearer in WEARERS:
             self.lapel(
                 *("device", "provision", wearer.name, "--person", wearer.person),

@@ -22,7 +22,9 @@ from typing import Any
 
 import httpx
 
-from lapel_gateway import users
+from lapel_gateway.accounts.audit import command_line
+from lapel_gateway.accounts.tokens import add_token
+from lapel_gateway.accounts.users import add_user
 from lapel_gateway.brokers import server_names
 from lapel_gateway.brokers.mosquitto import MosquittoProcess, find_mosquitto
 from lapel_gateway.pki import ROLE_PREFIX
@@ -134,7 +136,8 @@ class Plant:
             init(self.config_file, organisation="Riverside Homes", broker="mosquitto", port=self.port)
         self._add_webhook(webhook_url)
         self.site = Site(self.config_file)
-        token = users.add_user(self.site.engine, RESPONDER, now_ms())
+        add_user(self.site.engine, RESPONDER, ["responder", "evidence"], command_line(), now_ms())
+        token = add_token(self.site.engine, RESPONDER, "test of killing", command_line(), now_ms())
         self._client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, timeout=5.0)
         self._mosquitto = self._with_defaults()
         logs = folder / "logs"

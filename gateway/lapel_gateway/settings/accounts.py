@@ -1,0 +1,47 @@
+"""The settings of accounts: passwords, authenticators, how long people stay logged in, how often they may ask."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from lapel_gateway.accounts.permissions import RoleName
+from lapel_gateway.accounts.rules import Limits, Rules
+from lapel_gateway.settings.section import Section
+
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+
+
+class AccountsSection(Section):
+    """Accounts of people: how they log in, and how long that lasts."""
+
+    password_characters: int = Field(
+        15, ge=8, le=64, description="The least length of a password; 15 where a password alone lets somebody in."
+    )
+    authenticator_roles: list[RoleName] = Field(
+        ["evidence", "operator"], description="Roles that log in with the code of an authenticator app as well."
+    )
+    idle_min: int = Field(60, ge=5, le=1440, description="A session without a request ends after so long.")
+    session_hours: int = Field(24, ge=1, le=168, description="A session ends after so long, whatever is done in it.")
+    setup_link_hours: int = Field(72, ge=1, le=720, description="How long a set-up link of a user can be used.")
+    requests_per_min: int = Field(
+        600, ge=30, le=1_000_000, description="Requests that one user, or one token's user, may make to the API."
+    )
+
+    @property
+    def rules(self) -> Rules:
+        """For those who let people in."""
+        return Rules(
+            Limits(self.idle_min * MINUTE_MS, self.session_hours * HOUR_MS),
+            self.password_characters,
+            frozenset(self.authenticator_roles),
+        )
+
+    @property
+    def setup_link_ms(self) -> int:
+        """`setup_link_hours` in milliseconds."""
+        return self.setup_link_hours * HOUR_MS
+
+
+DEFAULT_ACCOUNTS = AccountsSection()
+"""Where no configuration says otherwise."""

@@ -1,0 +1,141 @@
+"""What all pages share: templates, the one style sheet, forms that only our own pages can send, errors as pages.
+
+Rules that hold here
+- Pages are plain HTML from the server: they work without a script, and none has one, or a style, written into it.
+- Whatever is shown is escaped by the templates; only `Markup` made here is not.
+- A page of somebody who has to log in first sends them there, and back afterwards to a path of ours only.
+"""
+
+from __future__ import annotations
+
+import secrets
+from http import HTTPStatus
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import jinja2
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
+from markupsafe import Markup
+
+from lapel_gateway.accounts.sessions import KNOWN_MS
+from lapel_gateway.accounts.throttle import TooMany
+from lapel_gateway.channels.message import moment_text
+from lapel_gateway.web.guard import FORM_FIELD, SAFE_METHODS, Guard
+from lapel_gateway.web.problems import Problem
+
+LOGIN_PATH = "/login"
+HOME_PATH = "/account"
+STYLE_PATH = "/static/lapel.css"
+MAX_NEXT_CHARACTERS = 500
+
+_FOLDER = Path(str(resources.files("lapel_gateway.web")))
+
+
+class Pages:
+    """Makes the pages of one gateway."""
+
+    def __init__(self, guard: Guard) -> None:
+        self.guard = guard
+        self._templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(_FOLDER / "templates"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters["moment"] = _moment
+
+    def show(
+        self, request: Request, template: str, status: int = HTTPStatus.OK, cookie: str | None = None, **facts: Any
+    ) -> HTMLResponse:
+        """A page; its forms carry the token of ``cookie``, by default the one that the request's cookie gives."""
+        fresh = ""
+        if cookie is None:
+            cookie = self._form_cookie(request)
+        if not cookie:
+            cookie = fresh = secrets.token_hex(16)
+        field = Markup('<input type="hidden" name="{}" value="{}">').format(FORM_FIELD, self.guard.form_token(cookie))
+        text = self._templates.get_template(template).render(form_token=field, style=STYLE_PATH, **facts)
+        response = HTMLResponse(text, status)
+        if fresh:
+            self._set(response, self.guard.cookies.form, fresh, None)
+        return response
+
+    @staticmethod
+    def trusted(made_here: str) -> Markup:
+        """HTML that was made here, of nothing that came from outside."""
+        return Markup(made_here)
+
+    def check_form(self, request: Request, given: str) -> None:
+        """Refuse a form that is not from one of our pages as this browser was shown it. Raises Problem."""
+        self.guard.check_form(request, self._form_cookie(request), given)
+
+    def go(self, path: str) -> RedirectResponse:
+        """On to another page, asked for with GET."""
+        return RedirectResponse(path, HTTPStatus.SEE_OTHER)
+
+    def keep_session(self, response: Response, token: str, known: str = "") -> None:
+        """Give the browser its session, and that it is no stranger."""
+        self._set(response, self.guard.cookies.session, token, None)
+        if known:
+            self.keep_known(response, known)
+
+    def keep_known(self, response: Response, known: str) -> None:
+        """Give the browser the cookie that says that it is no stranger."""
+        self._set(response, self.guard.cookies.known, known, KNOWN_MS // 1000)
+
+    def drop_session(self, response: Response) -> None:
+        """Take the session's cookie away."""
+        cookies = self.guard.cookies
+        response.delete_cookie(cookies.session, path="/", secure=cookies.secure, httponly=True, samesite="lax")
+
+    def fault(self, request: Request, problem: Problem) -> Response | None:
+        """A problem as a page, or the way to the log-in; None for a request that asked for no page."""
+        path = request.url.path
+        if path.startswith("/api/") or "text/html" not in request.headers.get("accept", ""):
+            return None
+        if problem.status == HTTPStatus.UNAUTHORIZED and request.method in SAFE_METHODS:
+            asked = quote(path, safe="/")
+            return self.go(LOGIN_PATH if path == HOME_PATH else f"{LOGIN_PATH}?next={asked}")
+        title = HTTPStatus(problem.status).phrase
+        response = self.show(request, "fault.html", problem.status, title=title, words=problem.detail)
+        response.headers.update(problem.headers or {})
+        return response
+
+    def install(self, app: FastAPI) -> None:
+        """Let ``app`` give out what pages are made of."""
+
+        @app.get(STYLE_PATH, include_in_schema=False)
+        def style() -> FileResponse:
+            return FileResponse(
+                _FOLDER / "static" / "lapel.css", media_type="text/css", headers={"Cache-Control": "no-cache"}
+            )
+
+    def _form_cookie(self, request: Request) -> str:
+        cookies = self.guard.cookies
+        return request.cookies.get(cookies.session) or request.cookies.get(cookies.form) or ""
+
+    def _set(self, response: Response, name: str, value: str, age_s: int | None) -> None:
+        secure = self.guard.cookies.secure
+        response.set_cookie(name, value, max_age=age_s, path="/", secure=secure, httponly=True, samesite="lax")
+
+
+def next_path(asked: str) -> str:
+    """Where to go after the log-in: a path of ours, whatever was asked for."""
+    ours = asked.startswith("/") and not asked.startswith(("//", "/\\")) and len(asked) <= MAX_NEXT_CHARACTERS
+    if not ours or not asked.isascii() or not asked.isprintable() or "\\" in asked:
+        return HOME_PATH
+    parts = urlsplit(asked)
+    return HOME_PATH if parts.scheme or parts.netloc or parts.path.startswith(LOGIN_PATH) else asked
+
+
+def wait_words(error: TooMany) -> str:
+    """What somebody reads who has to wait."""
+    return f"Too many attempts. Wait {max(1, -(-error.wait_ms // 1000))} seconds and try again."
+
+
+def _moment(time_ms: int | None) -> str:
+    return "–" if time_ms is None else moment_text(time_ms)
