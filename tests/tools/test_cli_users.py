@@ -80,6 +80,23 @@ def test_a_token_is_shown_once_and_alone_on_standard_output(lapel: Lapel) -> Non
     assert lapel("user", "token", "revoke", "Ann Boyle", "wallboard").status == 2
 
 
+def test_a_user_is_joined_to_the_identity_provider_where_there_is_one(lapel: Lapel) -> None:
+    lapel("user", "add", "Ann", "--role", "wearer")
+    refused = lapel("user", "join", "Ann", "u-1")
+    assert (refused.status, "[oidc] issuer" in refused.err) == (2, True)
+    text = lapel.config.read_text().replace(
+        '#issuer = "https://login.example.org/realms/housing"', 'issuer = "https://l.example"'
+    )
+    lapel.config.write_text(text)
+    assert lapel("user", "join", "Ann", "u-1").status == 0
+    assert lapel("user", "log", "--json").json[0]["what"] == "join identity provider"
+    checked = lapel("gateway", "check-config", "--json")
+    assert checked.status == 1
+    assert {"[web] public_url", "[oidc] roles", "[oidc] client_secret_file"} <= {
+        finding["setting"] for finding in checked.json["findings"]
+    }
+
+
 def test_sessions_are_listed_and_ended_one_or_all(lapel: Lapel) -> None:
     lapel("user", "add", "Ann", "--role", "wearer")
     assert "nobody is logged in" in lapel("user", "session", "list").out

@@ -11,6 +11,7 @@ import typer
 
 from lapel_gateway.accounts import audit, users
 from lapel_gateway.accounts.permissions import ROLE_NAMES, Permission
+from lapel_gateway.accounts.provider import join_subject
 from lapel_gateway.accounts.sessions import end_session, end_sessions, list_sessions
 from lapel_gateway.accounts.setup_links import SETUP_PATH, make_link
 from lapel_gateway.accounts.tokens import add_token, list_tokens, revoke_token
@@ -73,6 +74,21 @@ def roles(name: Name, role: RolesOption, config: ConfigOption = None) -> None:
     """Give a person these roles and no others, which holds from their next request on."""
     made = users.set_roles(Site(config).engine, name, role, audit.command_line(), now_ms())
     typer.echo(f"{made.name} is {', '.join(made.roles)} now")
+
+
+@app.command()
+def join(
+    name: Name,
+    subject: Annotated[str, typer.Argument(help="What the provider's ID token calls the person (sub).")],
+    config: ConfigOption = None,
+) -> None:
+    """Let a person log in at the identity provider of the section [oidc], as the user that they are here."""
+    site = Site(config)
+    issuer = site.config.oidc.issuer
+    if issuer is None:
+        raise CommandError("no identity provider is configured: set [oidc] issuer in lapel.toml")
+    join_subject(site.engine, name, issuer, subject, audit.command_line(), now_ms())
+    typer.echo(f"{name} logs in there from now on, with the roles that it says")
 
 
 @app.command()
@@ -154,7 +170,7 @@ def add_one(
         list[str] | None,
         typer.Option(help=f"Repeatable; otherwise all that their roles give: {', '.join(Permission)}."),
     ] = None,
-    days: Annotated[int | None, typer.Option(min=1, max=3650, help="Good for so long; otherwise until revoked.")] = 365,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Good for so long.")] = 365,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:

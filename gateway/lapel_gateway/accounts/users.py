@@ -46,7 +46,7 @@ def add_user(engine: sa.Engine, name: str, roles: Iterable[str], by: Actor, now_
 
     Raises UserError for a name that is not acceptable or was used before, and for roles that there are not.
     """
-    name, wanted = _checked_name(name), _checked_roles(roles)
+    name, wanted = checked_name(name), _checked_roles(roles)
     with writing(engine) as connection:
         row = connection.execute(sa.select(user_table).where(user_table.c.name == name)).one_or_none()
         if row is not None:
@@ -150,7 +150,8 @@ def _user(row: sa.Row[tuple[object, ...]], roles: Iterable[str]) -> User:
     )
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
+    """A name as it is kept. Raises UserError for one that is not acceptable."""
     name = plain_name(name)
     if not name or not name.isprintable() or len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
         raise UserError(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
 
 from lapel_gateway.accounts.permissions import RoleName
 from lapel_gateway.accounts.rules import Limits, Rules
-from lapel_gateway.settings.section import Section
+from lapel_gateway.loopback import is_loopback
+from lapel_gateway.settings.section import Section, Text
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -41,6 +45,35 @@ class AccountsSection(Section):
     def setup_link_ms(self) -> int:
         """`setup_link_hours` in milliseconds."""
         return self.setup_link_hours * HOUR_MS
+
+
+class OidcSection(Section):
+    """Logging in at an identity provider (OpenID Connect), beside passwords. Needs `pip install 'lapel[oidc]'`."""
+
+    issuer: Text | None = Field(
+        None,
+        examples=["https://login.example.org/realms/housing"],
+        description="The provider's address as its ID tokens say it. Unset: nobody logs in there.",
+    )
+    client_id: Text = Field("lapel", description="What the gateway is called there.")
+    client_secret_file: Path | None = Field(
+        None, examples=["secrets/oidc.txt"], description="File with the client's secret; mode 0600."
+    )
+    scopes: Text = Field("openid profile", description="What the gateway asks for.")
+    name_claim: Text = Field("name", description="The claim that a new user is named by, as devices show it.")
+    roles_claim: Text = Field("groups", description="The claim that says which groups a person is in.")
+    roles: dict[str, RoleName] = Field(
+        {}, description='From its values to roles here, as in { "lapel-control-room" = "responder" }.'
+    )
+
+    @field_validator("issuer")
+    @classmethod
+    def _is_private(cls, issuer: str | None) -> str | None:
+        if issuer is not None:
+            parts = urlsplit(issuer)
+            if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+                raise ValueError("must start with https://")
+        return issuer
 
 
 DEFAULT_ACCOUNTS = AccountsSection()

@@ -12,6 +12,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ from urllib.parse import urlsplit
 from lapel_gateway.accounts.permissions import ROLE_NAMES
 from lapel_gateway.alarms.policies import EVERYONE, PERSON_PREFIX
 from lapel_gateway.brokers.mosquitto import find_mosquitto
-from lapel_gateway.channels.secret_file import SecretError, read_token
+from lapel_gateway.channels.secret_file import SecretError, read_secret, read_token
 from lapel_gateway.channels.setup import Links, apprise_channel, mail_relay, mqtt_target, reach_of
 from lapel_gateway.channels.sia_dc09.key import load_key
 from lapel_gateway.channels.webhook import load_secret
@@ -289,6 +290,7 @@ def _web(config: Config) -> Iterator[Finding]:
             f"{config.accounts.password_characters} is short where a role logs in by a password alone: 15, or name "
             "every role in authenticator_roles",
         )
+    yield from _oidc(config)
     if config.web.port == config.broker.port and config.broker.kind != "external":
         yield _error("[web] port", f"{config.web.port} is the broker's port as well")
 
@@ -316,6 +318,25 @@ def _status(config: Config) -> Iterator[Finding]:
         yield _error("[status] broker", f"there is no [[mqtt_out]] {section.broker}: add one, or unset it")
     if section.home_assistant and section.topic.split("/")[0] == section.discovery_prefix.split("/")[0]:
         yield _warning("[status] topic", "within discovery_prefix: Home Assistant takes its topics for configurations")
+
+
+def _oidc(config: Config) -> Iterator[Finding]:
+    section = config.oidc
+    if section.issuer is None:
+        return
+    if config.web.public_url is None:
+        yield _error("[web] public_url", "[oidc] needs it: the identity provider sends people back there")
+    if not section.roles:
+        yield _error("[oidc] roles", "without a role for any of the provider's groups nobody is let in")
+    if section.client_secret_file is None:
+        yield _error("[oidc] client_secret_file", "unset: the identity provider does not answer without it")
+    else:
+        try:
+            read_secret(section.client_secret_file, "secret of the identity provider's client")
+        except SecretError as error:
+            yield _error("[oidc] client_secret_file", str(error))
+    if find_spec("authlib") is None:
+        yield _error("[oidc] issuer", "needs authlib: pip install 'lapel[oidc]'")
 
 
 def _readable(path: Path) -> bool:

@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from lapel_gateway.settings.accounts import AccountsSection
+from lapel_gateway.settings.accounts import AccountsSection, OidcSection
 from lapel_gateway.settings.channels import AppriseSection, MqttOutSection, SmtpSection, WebhookSection
 from lapel_gateway.settings.devices import DevicesSection
 from lapel_gateway.settings.faults import Explanation
@@ -261,6 +261,7 @@ class Config(BaseSettings):
     metrics: MetricsSection = MetricsSection()
     status: StatusSection = StatusSection()
     accounts: AccountsSection = AccountsSection()
+    oidc: OidcSection = OidcSection()
 
     @classmethod
     def settings_customise_sources(

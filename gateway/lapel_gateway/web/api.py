@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from lapel_gateway import describe
 from lapel_gateway.accounts.permissions import Permission
 from lapel_gateway.accounts.principal import Principal
+from lapel_gateway.accounts.provider import IdentityProvider
 from lapel_gateway.alarms import core as alarms
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import alarm as alarm_table
@@ -43,6 +44,7 @@ from lapel_gateway.web import (
     metrics_api,
     models,
     problems,
+    provider_pages,
     reports_api,
     schema,
     users_api,
@@ -117,6 +119,9 @@ def build_app(
     login_pages.install(app, pages)
     account_pages.install(app, pages)
     users_api.install(app, guard)
+    if installed.provider is not None:
+        back = f"{installed.public_url}{provider_pages.BACK_PATH}"
+        provider_pages.install(app, pages, IdentityProvider(installed.provider, installed.seal, back))
     if installed.links is not None:
         ack_pages.install(app, AckPages(engine, installed.links, now_ms))
     reports_api.install(app, engine, now_ms, installed.zone)

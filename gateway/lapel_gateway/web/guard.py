@@ -73,6 +73,7 @@ class Cookies:
         self.session = f"{prefix}lapel-session"
         self.known = f"{prefix}lapel-known"
         self.form = f"{prefix}lapel-form"
+        self.under_way = f"{prefix}lapel-under-way"
 
 
 class Guard:

@@ -114,13 +114,13 @@ class Route(APIRoute):
             if key is None or permissions is None or request.method in SAFE_METHODS:
                 return await answer(request)
             guard = guard_of(request)
+            body = await request.body()  # before a form is read of it: what is kept can be read twice
             given = await given_form_token(request)
             user = await run_in_threadpool(guard.authorise, request, permissions, given)
             if not 0 < len(key) <= MAX_KEY_CHARACTERS or not key.isascii() or not key.isprintable():
                 words = f"{HEADER} is 1 to {MAX_KEY_CHARACTERS} printable ASCII characters"
                 raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, words)
             answers = Answers(guard.engine, guard.installed.seal, user.name, key)
-            body = await request.body()
             kept = await run_in_threadpool(answers.begin, _hash(request, body), guard.now_ms())
             if kept is not None:
                 return Response(kept.body, kept.status, {"Idempotent-Replayed": "true"}, kept.media_type)
@@ -142,5 +142,6 @@ class Route(APIRoute):
 
 
 def _hash(request: Request, body: bytes) -> bytes:
-    parts = (request.method.encode(), request.url.path.encode(), request.url.query.encode(), body)
+    path, query = str(request.scope["path"]), bytes(request.scope["query_string"])
+    parts = (request.method.encode(), path.encode("utf-8", "surrogatepass"), query, body)
     return hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).digest()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import tzinfo
 
+from lapel_gateway.accounts.provider import Provider
 from lapel_gateway.accounts.seal import Seal
 from lapel_gateway.alarms.ack_links import AckLinks
 from lapel_gateway.metrics.watched import Watched
@@ -47,6 +48,8 @@ class Installed:
     public_url: str = ""
     """Where people reach it from outside, without a slash at its end; "" = nowhere but here."""
 
+    provider: Provider | None = None
+    """Where people log in beside passwords; None: nowhere."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses whose word on where a request comes from is taken."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, Form, Request, Response
 
@@ -152,7 +153,7 @@ def install(app: FastAPI, pages: Pages) -> None:
         paths = {"code": CODE_PATH, "enrol": ENROL_PATH, "open": next_path(asked)}
         path = paths[done.stage]
         if done.stage == "code" and asked:
-            path += f"?next={next_path(asked)}"
+            path += f"?next={quote(next_path(asked), safe='/')}"
         response = pages.go(path)
         pages.keep_session(response, done.token, done.known)
         return response

@@ -27,6 +27,7 @@ from lapel_gateway.web.guard import FORM_FIELD, SAFE_METHODS, Guard
 from lapel_gateway.web.problems import Problem
 
 LOGIN_PATH = "/login"
+PROVIDER_PATH = LOGIN_PATH + "/provider"
 HOME_PATH = "/account"
 STYLE_PATH = "/static/lapel.css"
 MAX_NEXT_CHARACTERS = 500
@@ -58,7 +59,9 @@ class Pages:
         if not cookie:
             cookie = fresh = secrets.token_hex(16)
         field = Markup('<input type="hidden" name="{}" value="{}">').format(FORM_FIELD, self.guard.form_token(cookie))
-        text = self._templates.get_template(template).render(form_token=field, style=STYLE_PATH, **facts)
+        text = self._templates.get_template(template).render(
+            form_token=field, style=STYLE_PATH, provider=self.guard.installed.provider is not None, **facts
+        )
         response = HTMLResponse(text, status)
         if fresh:
             self._set(response, self.guard.cookies.form, fresh, None)
@@ -87,6 +90,10 @@ class Pages:
         """Give the browser the cookie that says that it is no stranger."""
         self._set(response, self.guard.cookies.known, known, KNOWN_MS // 1000)
 
+    def keep_under_way(self, response: Response, kept: str, age_s: int) -> None:
+        """Give the browser what a log-in at the identity provider needs again."""
+        self._set(response, self.guard.cookies.under_way, kept, age_s)
+
     def drop_session(self, response: Response) -> None:
         """Take the session's cookie away."""
         cookies = self.guard.cookies
@@ -94,7 +101,7 @@ class Pages:
 
     def fault(self, request: Request, problem: Problem) -> Response | None:
         """A problem as a page, or the way to the log-in; None for a request that asked for no page."""
-        path = request.url.path
+        path = str(request.scope["path"])  # request.url would read the query too, whatever its bytes
         if path.startswith("/api/") or "text/html" not in request.headers.get("accept", ""):
             return None
         if problem.status == HTTPStatus.UNAUTHORIZED and request.method in SAFE_METHODS:

@@ -12,6 +12,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lapel_gateway.web.headers import HEADERS
+
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -85,6 +87,7 @@ def install(app: FastAPI, page: Page) -> None:
 
     @app.exception_handler(Exception)
     def on_fault(request: Request, error: Exception) -> Response:
-        return tell(
-            request, Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the gateway could not do that; its log says why")
-        )
+        words = "the gateway could not do that; its log says why"
+        response = tell(request, Problem(HTTPStatus.INTERNAL_SERVER_ERROR, words))
+        response.headers.update(HEADERS)  # this one is answered outside of every middleware
+        return response

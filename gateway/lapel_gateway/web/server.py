@@ -15,9 +15,10 @@ import sqlalchemy as sa
 import structlog
 import uvicorn
 
+from lapel_gateway.accounts.provider import Provider, ProviderError
 from lapel_gateway.accounts.seal import Seal
 from lapel_gateway.brokers import watch_access
-from lapel_gateway.channels.secret_file import read_token
+from lapel_gateway.channels.secret_file import SecretError, read_lines, read_token
 from lapel_gateway.channels.setup import ack_links
 from lapel_gateway.deliver import VIEWS_FOLDER, wall_ms
 from lapel_gateway.metrics.watched import watched_of
@@ -129,8 +130,30 @@ class WebRole:
         return f"http://{host}:{self.port}"
 
 
+def provider_of(config: Config) -> Provider | None:
+    """The identity provider as configured, None for none. Raises SecretError, WebError."""
+    section = config.oidc
+    if section.issuer is None:
+        return None
+    if config.web.public_url is None or section.client_secret_file is None or not section.roles:
+        raise WebError("[oidc] issuer needs client_secret_file, roles, and [web] public_url to come back to")
+    form = "one line of text, the client's secret"
+    lines = read_lines(section.client_secret_file, "secret of the identity provider's client", form)
+    if len(lines) != 1:
+        raise SecretError(f"secret of the identity provider's client {section.client_secret_file} is not {form}")
+    return Provider(
+        section.issuer,
+        section.client_id,
+        lines[0],
+        section.scopes,
+        section.name_claim,
+        section.roles_claim,
+        section.roles,
+    )
+
+
 def build_role(config: Config, engine: sa.Engine) -> WebRole:
-    """The web role as configured. Raises KeyStoreError, PkiError, and SecretError for a scrape token."""
+    """The web role as configured. Raises KeyStoreError, PkiError, SecretError, WebError."""
     scraping = None
     if config.metrics.enabled:
         token = "" if config.metrics.token_file is None else read_token(config.metrics.token_file)
@@ -149,7 +172,11 @@ def build_role(config: Config, engine: sa.Engine) -> WebRole:
         accounts=config.accounts,
         seal=Seal.load(config.accounts_key_file),
         public_url=(config.web.public_url or "").rstrip("/"),
+        provider=provider_of(config),
         trusted_proxies=tuple(config.web.trusted_proxies),
     )
     views = Views(config.data_dir / VIEWS_FOLDER)
-    return WebRole(engine, views, config.web.host, config.web.port, installed=installed, watch=watch)
+    try:
+        return WebRole(engine, views, config.web.host, config.web.port, installed=installed, watch=watch)
+    except ProviderError as error:
+        raise WebError(str(error)) from None

@@ -82,7 +82,7 @@ class Person:
 
     def get(self, path: str, **query: Any) -> httpx.Response:
         """Open a page, following where it leads."""
-        return self._shown(self.client.get(path, params=query, follow_redirects=True))
+        return self._shown(self.client.get(path, params=query or None, follow_redirects=True))
 
     def send(
         self, path: str, follow: bool = True, headers: dict[str, str] | None = None, **fields: Any
@@ -115,12 +115,12 @@ class Person:
 
 
 @contextmanager
-def opened(folder: Path, **settings: Any) -> Iterator[Office]:
+def opened(folder: Path, port: int = 0, **settings: Any) -> Iterator[Office]:
     """An office over a new ledger, as it is really served."""
     installed = Installed(**settings)
     clock = [NOW_MS]
     with new_ledger(folder) as engine:
-        role = WebRole(engine, Views(folder / "views"), "127.0.0.1", 0, lambda: clock[0], installed)
+        role = WebRole(engine, Views(folder / "views"), "127.0.0.1", port, lambda: clock[0], installed)
         role.start()
         office = Office(engine, role.url, installed, clock)
         try:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from lapel_gateway.accounts.tokens import add_token, revoke_token
+from lapel_gateway.accounts.tokens import add_token, list_tokens, revoke_token
 from lapel_gateway.accounts.users import list_users
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.account_tables import idempotency
@@ -59,6 +59,16 @@ def test_a_request_that_is_sent_again_gets_the_same_answer_and_does_nothing_agai
     assert (again.content, again.headers["content-type"]) == (first.content, first.headers["content-type"])
     assert (first.headers.get("idempotent-replayed"), again.headers["idempotent-replayed"]) == (None, "true")
     assert count(office.engine, visit) == 1
+
+
+def test_a_form_of_a_page_can_be_sent_again_too(office: Office, client: httpx.Client) -> None:
+    cookie = office.session("Ann")
+    form = {"form_token": office.installed.seal.form_token(cookie), "name": "wallboard", "scope": "see-alarms"}
+    headers = {"cookie": f"lapel-session={cookie}", "idempotency-key": "k-1", "accept": "text/html"}
+    made = [client.post("/account/tokens", headers=headers, data=form) for _ in range(2)]
+    assert [answer.status_code for answer in made] == [200, 200]
+    assert made[0].text == made[1].text
+    assert [one.name for one in list_tokens(office.engine, "Ann")] == ["wallboard"]
 
 
 def test_a_refusal_is_told_again_as_it_was(office: Office, client: httpx.Client) -> None:

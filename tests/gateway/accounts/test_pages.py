@@ -7,18 +7,23 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
+import httpx
 import pytest
+import sqlalchemy as sa
 
 from lapel_gateway.accounts.permissions import Permission
 from lapel_gateway.accounts.tokens import add_token, list_tokens
 from lapel_gateway.accounts.users import set_roles
 from lapel_gateway.settings.accounts import AccountsSection
+from lapel_gateway.viewing.assembly import Views
 from lapel_gateway.web.guard import Buckets
 from lapel_gateway.web.headers import HEADERS
 from lapel_gateway.web.pages import next_path
+from lapel_gateway.web.server import WebRole
 from tests.gateway.accounts.office import HOUR_MS, NOW_MS, PASSWORD, Office, Person, opened
 from tests.support.accounts import BY
 
+BEARER = {"authorization": "Bearer lapel_none"}
 NEW_PASSWORD = "another long password"
 
 
@@ -255,6 +260,24 @@ def test_every_answer_carries_the_headers_that_keep_a_browser_in_bounds(office: 
         expected = "no-cache" if (path, name) == ("/static/lapel.css", "Cache-Control") else value
         assert answer.headers[name] == expected
     assert "strict-transport-security" not in answer.headers
+
+
+def test_a_fault_of_the_gateway_tells_nothing_and_carries_them_too(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'empty.sqlite'}")
+    role = WebRole(engine, Views(tmp_path), "127.0.0.1", 0, lambda: NOW_MS)
+    role.start()
+    try:
+        with httpx.Client(base_url=role.url, trust_env=False, timeout=30) as client:
+            for accept, kind in (("text/html", "text/html; charset=utf-8"), ("*/*", "application/problem+json")):
+                fault = client.get(
+                    "/api/v1/me" if accept == "*/*" else "/account", headers={**BEARER, "accept": accept}
+                )
+                assert (fault.status_code, fault.headers["content-type"]) == (500, kind)
+                assert "no such table" not in fault.text
+                assert {name: fault.headers[name] for name in HEADERS} == HEADERS
+    finally:
+        assert role.stop()
+        engine.dispose()
 
 
 def test_behind_tls_cookies_are_bound_to_this_host_and_browsers_are_told_to_stay_with_https(tmp_path: Path) -> None:

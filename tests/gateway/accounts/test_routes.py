@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from lapel_gateway.accounts.permissions import ROLE_NAMES, ROLES
+from lapel_gateway.accounts.provider import Provider
 from lapel_gateway.accounts.tokens import DAY_MS, add_token
 from lapel_gateway.accounts.users import disable_user
 from lapel_gateway.alarms.ack_links import AckLinks
@@ -115,6 +116,8 @@ OPEN = {
     ("GET", "/login/authenticator"),
     ("POST", "/login/authenticator"),
     ("POST", "/logout"),
+    ("GET", "/login/provider"),
+    ("GET", "/login/provider/back"),
     ("GET", "/setup/{code}"),
     ("POST", "/setup/{code}"),
     ("GET", "/ack/{token}"),
@@ -133,7 +136,8 @@ def path_of(path: str) -> str:
 
 def all_routes(engine: sa.Engine, folder: Path) -> dict[tuple[str, str], Any]:
     links = AckLinks(bytes(32))
-    app = build_app(engine, Views(folder), lambda: NOW_MS, Installed(links))
+    provider = Provider("https://login.example.org", "lapel", "secret", "openid", "name", "groups", {})
+    app = build_app(engine, Views(folder), lambda: NOW_MS, Installed(links, provider=provider))
     return {(method, route.path): route for route in routes_of(app) for method in route.methods or ()}
 
 
