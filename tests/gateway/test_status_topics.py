@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from lapel_gateway.alarms import core as alarms
 from lapel_gateway.alarms.kinds import DISK_LOW
@@ -17,6 +19,7 @@ from lapel_gateway.alarms.own import raise_own
 from lapel_gateway.brokers import BrokerError, make_broker
 from lapel_gateway.brokers.mosquitto import render_acl, render_config
 from lapel_gateway.ledger import writing
+from lapel_gateway.metrics.watched import Watched
 from lapel_gateway.pki import Pki
 from lapel_gateway.settings.check import check_config
 from lapel_gateway.settings.config import BrokerSection, Config, GatewaySection
@@ -226,6 +229,16 @@ def test_without_status_topics_the_broker_keeps_nothing_and_knows_no_dashboard(t
     assert "retain_available true" in render_config("127.0.0.1", 8883, None, tmp_path, retaining=True)
     _, accesses = make_broker(Config(gateway=GatewaySection(data_dir=tmp_path / "data")), 0)
     assert "status" not in accesses
+
+
+def test_a_publisher_whose_broker_is_away_ends_when_it_is_told_to(pair: DevicePair, free_port: int) -> None:
+    made = StatusPublisher(pair.engine, Watched(), StatusTarget("127.0.0.1", free_port, PREFIX), lambda: pair.now_ms)
+    with capture_logs() as lines:
+        made.start()
+        wait_until(lambda: bool(lines), TIMEOUT_S)
+        made.stop()
+    assert "cannot be reached" in lines[0]["event"]
+    assert [thread.name for thread in threading.enumerate() if thread.name == "status"] == []
 
 
 def test_a_broker_that_is_not_configured_is_named(pair: DevicePair, tmp_path: Path, free_port: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from lapel_gateway.brokers.broker import reachable_host
 from lapel_gateway.settings.config import Config
 
 RULES = "lapel.rules.yml"
@@ -22,7 +23,7 @@ def monitoring_files(config: Config) -> dict[str, str]:
 
 
 def _scrape_config(config: Config) -> str:
-    host = config.web.host
+    host = reachable_host(config.web.host)
     target = f"{f'[{host}]' if ':' in host else host}:{config.web.port}"
     token_file = config.metrics.token_file
     access = ""
