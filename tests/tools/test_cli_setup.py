@@ -162,3 +162,19 @@ def test_a_gateway_without_the_simulators_packages_works_and_says_how_to_get_the
     assert run("device", "list").returncode == 0
     refused = run(command, "--anything")
     assert (refused.returncode, "pip install 'lapel[sim]'" in refused.stderr) == (2, True)
+
+
+def test_the_files_for_monitoring_are_written_and_what_somebody_changed_in_them_is_kept(bare: Lapel) -> None:
+    bare("gateway", "init")
+    folder = bare.folder / "monitoring"
+    assert "No such file" in bare("gateway", "monitoring", "--out", "monitoring").err
+    folder.mkdir()
+    for _ in range(2):
+        assert bare("gateway", "monitoring", "--out", "monitoring").status == 0
+    assert {path.name for path in folder.iterdir()} == {"lapel.rules.yml", "lapel-dashboard.json", "prometheus.yml"}
+    rules = folder / "lapel.rules.yml"
+    rules.write_text("groups: []\n")
+    refused = bare("gateway", "monitoring", "--out", "monitoring")
+    assert refused.status != 0
+    assert "move it away" in refused.err
+    assert rules.read_text() == "groups: []\n"
