@@ -53,10 +53,6 @@ DISK_THREADS = 2
 
 SWITCH_INTERVAL_S = 0.0005
 
-LOCK_TRIES = 10
-LOCK_WAIT_S = 0.02
-"""Whoever looks whether a role is played holds its lock for a moment."""
-
 BROKER_LOOK_S = 0.5
 """How soon it is noticed that the broker of this process has ended."""
 
@@ -281,12 +277,9 @@ def run(
 def _lock(folder: Path, role: str) -> IO[str]:
     """Keep a second process from playing the same role on the same data. Raises ServiceError."""
     file = (folder / f".{role}.lock").open("w")
-    for _ in range(LOCK_TRIES):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(LOCK_WAIT_S)
-        else:
-            return file
-    file.close()
-    raise ServiceError(f"another process plays the role {role} on {folder}: end it first")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise ServiceError(f"another process plays the role {role} on {folder}: end it first") from None
+    return file

@@ -1,17 +1,16 @@
 """The machine under the gateway: room on its disks and for how long, and which roles are played.
 
 Rules that hold here
-- A role is alive while a process holds its lock. It is late when the ledger has work of it that should have been done:
-  a process that hangs holds its lock too.
-- Nothing here changes anything; a lock is asked for without waiting and given back at once.
+- A role is alive while what it writes of itself is fresh (`lapel_gateway.progress`). It is late when the ledger has
+  work of it that should have been done: whoever comes round may still leave things undone.
+- Nothing here changes anything.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import sqlalchemy as sa
 
 from lapel_gateway.describe import moment
 from lapel_gateway.ledger.schema import OUTBOX_WAITING, clip, escalation, outbox, visit
+from lapel_gateway.progress import read_progress
 
 LATE_MS = 10_000
 """Work that is due for so long was forgotten, not just busy with: roles look several times a second."""
@@ -49,32 +49,29 @@ _WORK = {
 }
 
 
-def read_roles(connection: sa.Connection, locks: Mapping[str, Path], now_ms: int) -> dict[str, Any]:
-    """{role: whether it is alive, since when its work is late and which}."""
+def read_roles(connection: sa.Connection, roles: Sequence[str], now_ms: int) -> dict[str, Any]:
+    """{role: whether it is alive and connected, and since when its work is late and which}."""
+    progress = read_progress(connection)
     found = {}
-    for role, lock in locks.items():
+    for role in roles:
         late: list[tuple[int, str]] = []
         for name, query in _WORK.get(role, ()):
             due_ms = connection.execute(query).scalar()
             if due_ms is not None and due_ms < now_ms - LATE_MS:
                 late.append((due_ms, name))
         since_ms, what = min(late, default=(None, None))
-        found[role] = {"role": role, "alive": is_held(lock), "late_since": moment(since_ms), "late_with": what}
+        own = progress.get(role)
+        alive = own is not None and own.fresh(now_ms)
+        found[role] = {
+            "role": role,
+            "alive": alive,
+            "connected": own.connected if own is not None and alive else None,
+            "started": moment(own.started_ms) if own is not None and alive else None,
+            "last_round": moment(own.turned_ms) if own is not None and not alive else None,
+            "late_since": moment(since_ms),
+            "late_with": what,
+        }
     return found
-
-
-def is_held(lock: Path) -> bool | None:
-    """Whether a process plays the role of this lock; None where that cannot be seen."""
-    try:
-        with lock.open("r") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    except OSError:
-        return None
-    return False
 
 
 def daily_bytes(connection: sa.Connection, now_ms: int) -> int:

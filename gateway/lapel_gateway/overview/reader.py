@@ -4,7 +4,7 @@ Rules that hold here
 - One connection, which only reads. SQLite itself says whether another has written (`PRAGMA data_version`): a look at a
   ledger in which nothing happened costs some microseconds.
 - Whoever waits for help comes first: alarms, visits and clips are read with every change; devices, channels and rates
-  a few times a second at most, however busy ingest is; the machine every few seconds.
+  a few times a second at most, however busy ingest is; the machine every second.
 - What depends on the time alone (a device falls silent, a deadline passes) is judged with every look.
 - A picture is whole and of one moment of the ledger, or it is not made: an error is raised, never an old one returned.
 """
@@ -41,7 +41,7 @@ JUDGE_S = 1.0
 SLOW_S = 0.5
 """How often devices, channels and rates are read while the ledger changes."""
 
-MACHINE_S = 2.0
+MACHINE_S = 1.0
 GROWTH_S = 600.0
 """How often the growth of clips is counted, which reads a week of them."""
 

@@ -43,8 +43,8 @@ class Surroundings:
     """What is kept where, by a name for people."""
     low_bytes: int = 0
     """Room below which a disk is low."""
-    roles: Mapping[str, Path] = field(default_factory=dict)
-    """The roles that this installation has, with the file that each locks."""
+    roles: tuple[str, ...] = ()
+    """Those that this installation has."""
     broker: BrokerWords = broker_unknown
 
 
@@ -59,6 +59,6 @@ def surroundings_of(config: Config, broker: BrokerWords = broker_unknown) -> Sur
         config.alarms.heartbeat_late_s * 1000,
         folders,
         config.alarms.disk_low_bytes,
-        {role: config.data_dir / f".{role}.lock" for role in config.gateway.roles if role != "web"},
+        tuple(config.gateway.roles),
         broker,
     )

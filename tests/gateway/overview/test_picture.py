@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import re
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from lapel_gateway.ledger.schema import alarm as alarm_table
 from lapel_gateway.outbox import RetryPolicy
 from lapel_gateway.overview.reader import GROWTH_S, MACHINE_S, SLOW_S, Picture, Reader
 from lapel_gateway.overview.surroundings import Surroundings
+from lapel_gateway.progress import FRESH_MS, ProgressBook, Pulse
 from tests.gateway.test_outbox import Recorder
 from tests.gateway.test_query_plans import scans, watch
 from tests.gateway.visits.day import MINUTE_MS, SAM, ZOE, Day
@@ -222,20 +222,28 @@ def test_a_channel_that_fails_tells_what_waits_for_it_and_since_when(pair: Devic
     assert (told["state"], told["attempts"], told["error"]) == ("waiting", 1, "connection refused")
 
 
-def test_a_role_is_alive_while_a_process_holds_its_lock(pair: DevicePair, tmp_path: Path) -> None:
-    locks = {role: tmp_path / f".{role}.lock" for role in ("alarms", "ingest", "deliver")}
-    locks["ingest"].touch()
-    onlooker = Onlooker(pair, roles=locks)
-    with locks["alarms"].open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        alive = {name: role["alive"] for name, role in onlooker.section("roles").items()}
-    assert alive == {"alarms": True, "ingest": False, "deliver": False}
-    assert onlooker.section("roles")["alarms"]["alive"] is False
+def test_a_role_is_alive_as_long_as_it_says_so_of_itself(pair: DevicePair) -> None:
+    class Role:
+        def pulse(self) -> Pulse:
+            return Pulse(pair.now_ms)
+
+    onlooker = Onlooker(pair, roles=("alarms", "deliver"))
+    book = ProgressBook(pair.engine, lambda: pair.now_ms)
+    book.add("alarms", Role(), ())
+    book.write()
+    roles = onlooker.section("roles")
+    assert {name: role["alive"] for name, role in roles.items()} == {"alarms": True, "deliver": False}
+
+    pair.now_ms += FRESH_MS + 1
+    silent = onlooker.section("roles")["alarms"]
+    assert (silent["alive"], silent["last_round"]["ms"]) == (False, pair.now_ms - FRESH_MS - 1)
+    book.write()
+    assert onlooker.section("roles")["alarms"]["alive"] is True
     onlooker.reader.close()
 
 
-def test_a_role_that_hangs_is_told_by_the_work_that_it_leaves(pair: DevicePair, tmp_path: Path) -> None:
-    onlooker = Onlooker(pair, roles={"deliver": tmp_path / ".deliver.lock"})
+def test_a_role_that_lives_and_does_nothing_is_told_by_the_work_that_it_leaves(pair: DevicePair) -> None:
+    onlooker = Onlooker(pair, roles=("deliver",))
     assert onlooker.section("roles")["deliver"]["late_since"] is None
     pair.raise_alarm(pair.one.alarm())
     raised_ms = pair.now_ms
@@ -296,7 +304,7 @@ def test_no_look_reads_a_table_that_grows(pair: DevicePair) -> None:
     pair.send(Day(pair).location(1, 2, visit=number))
     pair.engine.dispose()
     seen.clear()
-    onlooker = Onlooker(pair, roles={"deliver": pair.folder, "alarms": pair.folder}, folders={"vault": pair.folder})
+    onlooker = Onlooker(pair, roles=("deliver", "alarms"), folders={"vault": pair.folder})
     onlooker.look()
     pair.now_ms += MINUTE_MS
     onlooker.look()

@@ -124,8 +124,8 @@ def test_without_a_token_the_address_of_a_gateway_is_not_enough(duty: Duty) -> N
         assert "in whose name?" in lines.process.stderr.read()
 
 
-def here(duty: Duty, locks: dict[str, Path] | None = None) -> SiteSource:
-    around = Surroundings(roles=locks or {})
+def here(duty: Duty, *roles: str) -> SiteSource:
+    around = Surroundings(roles=roles)
     return SiteSource(Reader(duty.pair.engine, around), "lapel.toml")
 
 
@@ -146,11 +146,11 @@ def test_the_installations_own_data_show_the_same_and_answer_nothing(duty: Duty)
     drive(scene())
 
 
-def test_a_ledger_without_a_gateway_is_not_shown_as_what_is(duty: Duty, tmp_path: Path) -> None:
+def test_a_ledger_without_a_gateway_is_not_shown_as_what_is(duty: Duty) -> None:
     duty.raise_alarm()
 
     async def scene() -> None:
-        async with terminal(here(duty, {"alarms": tmp_path / ".alarms.lock"})) as desk:
+        async with terminal(here(duty, "alarms")) as desk:
             await desk.until(lambda: "the gateway does not run" in desk.headline())
             assert desk.rows() == []
 

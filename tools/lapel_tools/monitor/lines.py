@@ -115,9 +115,10 @@ def _channel(key: str, old: Words | None, new: Words | None) -> str | None:
 
 
 def _role(key: str, old: Words | None, new: Words | None) -> str | None:
-    if new is None or (old is not None and (old["alive"], old["late_with"]) == (new["alive"], new["late_with"])):
+    names = ("alive", "connected", "late_with")
+    if new is None or (old is not None and all(old[name] == new[name] for name in names)):
         return None
-    alive = {True: "alive", False: "silent", None: "not known"}[new["alive"]]
+    alive = "silent" if not new["alive"] else "alive, without the broker" if new["connected"] is False else "alive"
     late = f", late with {new['late_with']}" if new["late_with"] else ""
     return f"role {key}: {alive}{late}"
 

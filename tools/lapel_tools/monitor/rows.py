@@ -296,10 +296,10 @@ def _roles(live: Live) -> list[Row]:
     rows: list[Row] = []
     for name, words in sorted(live.section("roles").items()):
         late = f"late with {words['late_with']} {age(live.now_ms, words['late_since'])}" if words["late_since"] else ""
-        mark = Text("? unknown", AMBER)
-        if words["alive"] is not None:
-            mark = Text("● alive", GREEN) if words["alive"] else Text("✖ silent", RED)
-        if words["alive"] and late:
+        mark = Text("● alive", GREEN) if words["alive"] else Text("✖ silent", RED)
+        if words["connected"] is False:
+            mark, late = Text("◆ cut off", AMBER), "the broker has not its subscriptions"
+        elif words["alive"] and late:
             mark = Text("◆ late", AMBER)
         rows.append((f"role {name}", (mark, f"role {name}", late)))
     return rows
@@ -347,8 +347,10 @@ def _days(number: int) -> str:
 
 
 def _dead(live: Live) -> list[str]:
-    found = [f"role {name} is silent" for name, words in live.section("roles").items() if words["alive"] is False]
-    found += [f"role {name} is late" for name, words in live.section("roles").items() if words["late_since"]]
+    roles = sorted(live.section("roles").items())
+    found = [f"role {name} is silent" for name, words in roles if not words["alive"]]
+    found += [f"role {name} has no broker" for name, words in roles if words["connected"] is False]
+    found += [f"role {name} is late" for name, words in roles if words["late_since"]]
     away = [words for words in live.section("broker").values() if words["connected"] is False]
     found += ["the broker is away"] if away else []
     return found + [f"disk of {name} is low" for name, words in live.section("storage").items() if words["low"]]
