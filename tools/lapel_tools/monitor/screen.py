@@ -114,7 +114,7 @@ class MonitorApp(App[None]):
 
     def draw(self) -> None:
         """Show what is known now."""
-        if not self.is_running:
+        if not self._open:
             return
         level, words = headline(self.live)
         head = self.screen_stack[0].query_one("#headline", Static)
@@ -165,7 +165,7 @@ class MonitorApp(App[None]):
         return "; ".join(part for part in parts if part)
 
     def _draw_log(self) -> None:
-        if self._active == LOG_PAGE:
+        if self._open and self._active == LOG_PAGE:
             self.run_worker(self._read_log(), exclusive=True, group="log")
 
     async def _read_log(self) -> None:
@@ -176,6 +176,8 @@ class MonitorApp(App[None]):
             log.write(Text(text))
 
     def _heard(self, changes: list[Change]) -> None:
+        if not self._open:
+            return
         for section, _key, old, new in changes:
             if section == "alarms" and self._known and old is None and new is not None and not new["acknowledged"]:
                 # Over whatever is looked at now.
@@ -189,6 +191,11 @@ class MonitorApp(App[None]):
     def _draw_heard(self) -> None:
         self._due = False
         self.draw()
+
+    @property
+    def _open(self) -> bool:
+        """Whether there is a screen to draw on: what is heard while it ends is not drawn."""
+        return self.is_running and bool(self.screen_stack)
 
     @property
     def _active(self) -> str:
@@ -257,7 +264,7 @@ class MonitorApp(App[None]):
             self.run_worker(self._look_closer(name, event.row_key.value), group="closer")
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
-        if (event.data_table.id or "") == "alarms-table":
+        if self._open and event.data_table.id == "alarms-table":
             page = PAGES[0]
             every = page.rows(self.live)
             note = self._note(page, len(every), len(matching(every, self._wanted)))
