@@ -6,6 +6,10 @@ BIN := $(VENV)/bin
 # Test processes: one per core, at most four (each simulated device is a process of its own).
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && n=4; echo $$n)
 PYTEST_ARGS ?=
+# An image of MicroPython for `make test-pico`.
+PICO_UF2 ?=
+NO_PICO_UF2 := test-pico: nothing was run: it needs a MicroPython image for the RP2040, which no package brings. \
+	Take RPI_PICO_W (.uf2) from micropython.org/download, then: make test-pico PICO_UF2=RPI_PICO_W.uf2
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 VENV_STAMP := $(VENV)/.stamp-venv
@@ -20,7 +24,7 @@ STUBS_RP2 := micropython-rp2-rpi-pico-w-stubs>=1.28,<1.30
 STUBS_ESP32 := micropython-esp32-esp32-generic-s3-stubs>=1.28,<1.30
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt bench fuzz vectors vectors_check system-deps clean
+.PHONY: help setup demo test test-pico check fmt bench fuzz vectors vectors_check system-deps clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +37,12 @@ demo: $(DEMO_STAMP) ## play one incident on three simulated devices (ONCE=1 to e
 
 test: $(TEST_STAMP) ## run every ring of tests that this machine can (LAPEL_RINGS=all: leaving one out is a failure)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(PYTEST_ARGS)
+
+ifneq ($(PICO_UF2),)
+test-pico: $(TEST_STAMP)
+endif
+test-pico: ## run the firmware on an emulated Pico (PICO_UF2=FILE, a MicroPython image for the RP2040; optional)
+	@$(if $(PICO_UF2),PICO_UF2='$(PICO_UF2)' $(BIN)/python -m tests.emulated $(PYTEST_ARGS),echo "$(NO_PICO_UF2)")
 
 check: $(TEST_STAMP) $(STUBS_STAMP) ## lint, format check, types and import arrows
 	$(BIN)/ruff check .

@@ -153,14 +153,7 @@ def provider_of(config: Config) -> Provider | None:
 
 
 def build_role(config: Config, engine: sa.Engine) -> WebRole:
-<<<<<<< HEAD
     """The web role as configured. Raises KeyStoreError, PkiError, SecretError, WebError."""
-=======
-    """The web role as configured. Raises KeyStoreError, PkiError, SecretError for the token of who reads figures."""
-    access = watch_access(config, wall_ms())
-    watch = None if access is None else BrokerWatch(access, wall_ms)
-    around = surroundings_of(config, broker_unwatched if watch is None else watch.words)
->>>>>>> 1a82594 (gateway: The picture of now tells of roles by what they write of themselves: one that hangs is silent within five seconds.)
     scraping = None
     if config.metrics.enabled:
         token = "" if config.metrics.token_file is None else read_token(config.metrics.token_file)

@@ -28,6 +28,15 @@ PICO_W = BoardKind(
     "Board in FS mode",
     848 * _KIB,
 )
+PICO = BoardKind(
+    "pico",
+    "Raspberry Pi Pico with RP2040",
+    0x2E8A,
+    0x0005,
+    "MicroPython",
+    "Board in FS mode",
+    1408 * _KIB,
+)
 PICO2_W = BoardKind(
     "pico2_w",
     "Raspberry Pi Pico 2 W with RP2350",

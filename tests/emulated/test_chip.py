@@ -1,0 +1,106 @@
+"""What the firmware does on the chip itself: an RP2040's instructions, its flash, its peripherals, MicroPython's port.
+
+Every wait is as long as an emulated chip on a busy machine may need; nothing here depends on how long it takes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lapel_sim.emulated.board import EmulatedPico
+from lapel_tools.technician.link import BoardLink
+from tests.emulated.chip_firmware import WORKS, small_release, whole_firmware
+from tests.emulated.conftest import BOARD
+from tests.tools.command import Lapel
+from tests.tools.technician.small_firmware import write_public_key
+
+pytestmark = [pytest.mark.ring("tools")]
+
+UP_S = 300.0
+START_S = 1800.0
+
+_FED = "class _W:\n def feed(self):\n  if _w:_w.feed()\nclass _B:\n watchdog=_W()\n"
+_SLOT = "import sys\nsys.path.insert(0,'/a')\n"
+_CRYPTOGRAPHY = (
+    _SLOT + _FED + "from lapel_device.boards.self_test import basics\nprint(repr(basics.cryptography(_B())))"
+)
+_SECTORS = (
+    _SLOT
+    + """\
+from lapel_device.boards.key_sectors import reserved_sectors
+s=reserved_sectors('rp2040')
+s.erase(1)
+s.program(1,256,b'\\x5a'*256)
+b=bytearray(512)
+s.read(1,0,b)
+print(repr(bytes(b)))"""
+)
+_PARTS = (
+    _SLOT
+    + """\
+from machine import ADC,I2C,Pin
+from lapel_device.boards.fob_pico_w import BOARD,PINS
+from lapel_device.boards.battery_adc import AdcBattery
+from lapel_device.boards.pixel_light import PixelLight
+from lapel_device.boards.lis3dh import Lis3dh
+a=AdcBattery(ADC(Pin(PINS['battery'][0])),3300,BOARD['battery_divider'],BOARD['battery_minutes'])
+a.read()
+PixelLight(Pin(PINS['light'][0],Pin.OUT)).show(0xff0000)
+i=Lis3dh(I2C(0,scl=Pin(PINS['motion_scl'][0]),sda=Pin(PINS['motion_sda'][0]),freq=400000))
+i.start()
+import time
+n=0
+for _ in range(50):
+ time.sleep_ms(40)
+ n=i.read()
+ if n:break
+t=Pin(PINS['tamper'][0],Pin.IN,Pin.PULL_UP)
+r=Pin(PINS['record_button'][0],Pin.IN,Pin.PULL_UP)
+print(repr((a.millivolts,tuple(i.samples[:3]),t.value(),r.value())))"""
+)
+
+
+def up(pico: EmulatedPico) -> BoardLink:
+    """The board on its port, stopped, its heap fresh."""
+    pico.wait_until(lambda: pico.port != "", UP_S, "port")
+    link = BoardLink(pico.port)
+    link.stop(fresh=True)
+    return link
+
+
+def test_an_empty_board_is_flashed_by_the_real_command_and_its_loader_verifies_and_runs_what_was_signed(
+    pico: EmulatedPico, bare: Lapel, tmp_path: Path
+) -> None:
+    release, key = tmp_path / "fob.lapel", tmp_path / "signer.pem"
+    release.write_bytes(small_release().data)
+    write_public_key(key)
+    with pico:
+        pico.wait_until(lambda: pico.port != "", UP_S, "port")
+        done = bare(
+            "device", "flash", "--release", release, "--signer", key, "--hardware", BOARD, pico.serial_number, "--json"
+        )
+        assert done.status == 0, done.out + done.err
+        [row] = done.json
+        assert row["message"] == "lapel: runs number 1 from /a"
+        pico.wait_said(WORKS, START_S)
+    files = pico.files()
+    assert {path for path in files if path.startswith("/a/")} >= {"/a/manifest", "/a/lapel_device/runtime.mpy"}
+    assert "/update.key" in files
+
+
+def test_the_firmwares_native_code_its_key_sectors_and_its_drivers_work_on_the_chip(pico: EmulatedPico) -> None:
+    pico.put_files(whole_firmware())
+    with pico, up(pico) as link:
+        outcome, fault, found = link.ask(_CRYPTOGRAPHY)
+        assert (outcome, fault) == ("passed", ""), found
+        link.stop(fresh=True)
+        assert link.ask(_SECTORS) == b"\xff" * 256 + b"\x5a" * 256
+        link.stop(fresh=True)
+        millivolts, felt, case_open, record_up = link.ask(_PARTS)
+        assert abs(millivolts - 3900) < 50
+        assert felt == (0, 0, 996)
+        assert (case_open, record_up) == (0, 1)
+        assert any(red > 0 and green == blue == 0 for red, green, blue in pico.colours)
+    assert {"/keys.0", "/keys.1", "/keys.map"} <= set(pico.files())
