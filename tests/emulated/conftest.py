@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mpremote.transport_serial import SerialTransport
 from serial.tools import list_ports
 
 from lapel_sim.emulated.board import EmulatedPico
@@ -18,8 +20,9 @@ __all__ = ["bare"]
 
 collect_ignore_glob = [] if os.environ.get(VARIABLE) else ["test_*.py"]
 
-PATIENCE = 60
-"""How much longer than a real chip an emulated one may take; the tools' own limits are for real ones."""
+PATIENCE = 100
+"""How much longer than a real chip an emulated one may take, on a machine that does other things; the tools' own limits
+are for real ones."""
 BOARD = "fob_pico_w"
 
 _LIMITS = (
@@ -51,5 +54,11 @@ def pico(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     for module, name in _LIMITS:
         monkeypatch.setattr(module, name, PATIENCE * getattr(module, name))
+    exec_raw = SerialTransport.exec_raw
+
+    def patient_exec_raw(transport: Any, command: Any, timeout: float = 10, data_consumer: Any = None) -> Any:
+        return exec_raw(transport, command, PATIENCE * timeout, data_consumer)
+
+    monkeypatch.setattr(SerialTransport, "exec_raw", patient_exec_raw)
     yield board
     board.power_off()

@@ -61,6 +61,21 @@ r=Pin(PINS['record_button'][0],Pin.IN,Pin.PULL_UP)
 print(repr((a.millivolts,tuple(i.samples[:3]),t.value(),r.value())))"""
 )
 
+_WHOLE = """\
+import gc,sys
+gc.collect()
+a=gc.mem_alloc()
+sys.path.insert(0,'/a')
+import lapel_device.runtime
+for n in ('battery_adc','bearers','buttons','gnss_uart','indicator','key_sectors','lis3dh','machine_clock',
+ 'machine_watchdog','net','no_parts','pixel_light','vfs','wifi','wifi_networks'):
+ __import__('lapel_device.boards.'+n)
+ if _w:_w.feed()
+gc.collect()
+print(repr((gc.mem_alloc()-a,gc.mem_free())))"""
+_MOST_CODE_BYTES = 150_000
+"""What docs/updates.md says of a fob's code, and some room."""
+
 
 def up(pico: EmulatedPico) -> BoardLink:
     """The board on its port, stopped, its heap fresh."""
@@ -104,3 +119,12 @@ def test_the_firmwares_native_code_its_key_sectors_and_its_drivers_work_on_the_c
         assert (case_open, record_up) == (0, 1)
         assert any(red > 0 and green == blue == 0 for red, green, blue in pico.colours)
     assert {"/keys.0", "/keys.1", "/keys.map"} <= set(pico.files())
+
+
+def test_the_whole_firmware_loaded_from_a_slot_takes_no_more_of_the_chips_heap_than_the_documentation_says(
+    pico: EmulatedPico,
+) -> None:
+    pico.put_files(whole_firmware())
+    with pico, up(pico) as link:
+        taken, left = link.ask(_WHOLE)
+    assert taken <= _MOST_CODE_BYTES, f"{taken} bytes taken, {left} left"

@@ -36,7 +36,7 @@ class Engine:
         self._ended = False
         self._loop = asyncio.get_running_loop()
         self._work: set[asyncio.Task[Any]] = set()
-        rp2040.simulator = self
+        rp2040.simulator = self  # type: ignore[assignment]  # rp2040py's own would run it without a pace
 
     def schedule_threadsafe(self, work: Callable[[], None] | Coroutine[Any, Any, Any]) -> None:
         """What a device does beside the chip (a connection of its radio), on the chip's loop."""
@@ -61,7 +61,7 @@ class Engine:
         while not self._ended:
             self.stopped = False
             turn.schedule(_TURN_NS)
-            execute_batch(self, 1)
+            execute_batch(self, 1)  # type: ignore[arg-type]
             self._between()
             ahead = self.clock.nanos / 1e9 - (time.monotonic() - origin)
             if ahead < 0:

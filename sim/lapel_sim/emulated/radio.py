@@ -32,7 +32,8 @@ class Radio:
     def attach(self, rp2040: RP2040) -> None:
         """Solder it on, before the processor starts."""
         self._chip.attach(rp2040)
-        self._chip.bus.nat_bridge = OnlyThisMachine(rp2040, self._chip.bus.queue_rx_ethernet_frame)
+        network = OnlyThisMachine(rp2040, self._chip.bus.queue_rx_ethernet_frame)
+        self._chip.bus.nat_bridge = network  # type: ignore[assignment]
 
 
 class OnlyThisMachine:
