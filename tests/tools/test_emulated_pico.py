@@ -84,6 +84,16 @@ def test_without_an_image_make_test_pico_says_what_it_needs_and_is_no_failure() 
     assert "make test-pico PICO_UF2=RPI_PICO_W.uf2" in done.stdout
 
 
+def test_without_an_image_its_tests_are_left_out_even_where_nothing_may_be() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PICO_UF2"}
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "tests/emulated"]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**environment, "LAPEL_RINGS": "all"}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout + done.stderr
+    assert "skipped" not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
