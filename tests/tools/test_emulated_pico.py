@@ -30,6 +30,8 @@ from tests.tools.technician.base_images import RP2350_FAMILY, uf2
 ROOT = Path(__file__).parents[2]
 GUEST_MAC = b"\x02\x00\x00\x00\x00\x02"
 GUEST_PORT = 50_000
+RANDOMBIT = 0x4006_001C
+"""ROSC (RP2040 datasheet section 2.17.7)."""
 PAD_OF_ALARM = 0x4001_C004 + 4 * 3
 INPUT_WITH_PULL_UP = 0x48
 """PADS_BANK0: IE and PUE (RP2040 datasheet section 2.19.6.3)."""
@@ -156,6 +158,13 @@ def test_a_button_is_held_for_as_long_as_the_chip_counts_it_and_then_let_go() ->
             parts.close_switch("no such button", True)
 
     on_a_chip(hold)
+
+
+def test_the_chips_random_bit_is_not_the_same_for_ever() -> None:
+    rp2040 = chip()
+    Parts(rp2040, fob_pico_w.PINS, lambda event: None)
+    bits = [rp2040.read_uint32(RANDOMBIT) for _ in range(256)]
+    assert set(bits) == {0, 1}
 
 
 def test_what_a_tool_types_reaches_the_chip_and_after_a_reset_the_port_is_another() -> None:

@@ -9,6 +9,7 @@ Rules that hold here:
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 
 from rp2040py.clock.clock import IAlarm
@@ -29,6 +30,8 @@ _REFERENCE_MV = 3300
 _ADC_STEPS = 4095
 _FIRST_ADC_PIN = 26
 _LAST_OUTPUT = 0x2D
+_ROSC = 0x4006_0000 >> 12
+_RANDOMBIT = 0x1C
 
 
 class Parts:
@@ -42,6 +45,7 @@ class Parts:
             self._number("light"), on_pixels=lambda colours: tell({"kind": "light", "rgb": colours[0]})
         )
         self._pixel.attach(rp2040)
+        RingOscillator(rp2040)
         self.close_switch("tamper", True)  # the case is shut
         if "motion_sda" in pins:
             Accelerometer(rp2040, int(pins["motion_sda"][1].split(" ")[0][-1]))
@@ -73,6 +77,32 @@ class Parts:
         at_pin = millivolts * below // (above + below)
         channel = self._number("battery") - _FIRST_ADC_PIN
         self._rp2040.adc.channel_values[channel] = min(_ADC_STEPS, at_pin * _ADC_STEPS // _REFERENCE_MV)
+
+
+class RingOscillator:
+    """The random bit of the chip's ring oscillator (RP2040 datasheet section 2.17.7), which rp2040py has not.
+
+    Without it `os.urandom` gives the same byte for ever. The bits are this machine's own.
+    """
+
+    def __init__(self, rp2040: RP2040) -> None:
+        self._others = rp2040.peripherals[_ROSC]
+        rp2040.peripherals[_ROSC] = self
+
+    def read_uint32(self, offset: int) -> int:
+        """A register; the bus asks."""
+        return secrets.randbits(1) if offset == _RANDOMBIT else self._others.read_uint32(offset)
+
+    def write_uint32(self, offset: int, value: int) -> None:
+        """A register; the bus asks."""
+        self._others.write_uint32(offset, value)
+
+    def write_uint32_atomic(self, offset: int, value: int, atomic_type: int) -> None:
+        """A register by its set, clear or toggle address; the bus asks."""
+        self._others.write_uint32_atomic(offset, value, atomic_type)
+
+    def reset(self) -> None:
+        """It runs through every reset."""
 
 
 class Accelerometer:
