@@ -83,7 +83,7 @@ for n in ('battery_adc','bearers','buttons','gnss_uart','indicator','key_sectors
 gc.collect()
 print('='+repr((gc.mem_alloc()-a,gc.mem_free())))"""
 _MOST_CODE_BYTES = 135_000
-"""What docs/updates.md says of a fob's code; what imports `socket` or `network` is not in it, which a plain Pico lacks."""
+"""What docs/updates.md says of a fob's code, without what imports `socket`: an image without a radio lacks that."""
 
 
 def up(pico: EmulatedPico) -> BoardLink:
