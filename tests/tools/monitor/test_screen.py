@@ -200,7 +200,7 @@ def test_a_token_that_is_refused_is_said_to_be(duty: Duty) -> None:
 
     async def scene() -> None:
         async with terminal(duty.source()) as desk:
-            await desk.until(lambda: "lapel user add" in desk.headline())
+            await desk.until(lambda: "send a token of yours" in desk.headline())
             assert "lapel_wrong" not in desk.text()
 
     drive(scene())
