@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from fastapi import FastAPI, Header, Request
@@ -85,5 +86,14 @@ def install(app: FastAPI, engine: sa.Engine, now_ms: Callable[[], int], installe
 def _from_here(request: Request) -> bool:
     """Whether a program of this machine asks for itself, as far as can be told."""
     host = request.client.host if request.client is not None else ""
-    asked = request.url.hostname or ""
+    asked = _host_named(request.headers.get("host", ""))
     return is_loopback(host) and is_loopback(asked) and not any(name in request.headers for name in _PASSED_ON)
+
+
+def _host_named(header: str) -> str:
+    """The host of a Host header, without its port (RFC 9110 section 7.2); "" where it names none."""
+    # Not request.url: it reads the query as well, which may be any bytes.
+    try:
+        return urlsplit(f"//{header}").hostname or ""
+    except ValueError:
+        return ""

@@ -238,6 +238,8 @@ def test_without_a_token_only_this_machine_is_answered_and_never_through_a_proxy
             {"X-Forwarded-For": "192.0.2.1"},
             {"Forwarded": "for=192.0.2.1"},
             {"Host": "lapel.example.org"},
+            {"Host": "127.0.0.1.example.org"},
+            {"Host": "[::1"},
         ):
             refused = client.get("/metrics", headers=headers)
             assert refused.status_code == 403
