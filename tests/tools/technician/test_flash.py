@@ -7,11 +7,12 @@ from functools import partial
 import pytest
 import serial
 
-from lapel_build.release import modulus_of
+from lapel_build.release import TARGETS, build_files, make_release, modulus_of
 from lapel_sim.tray.cable import SILENT
 from lapel_tools.technician.bench import Step, flash_board
+from lapel_tools.technician.firmware import FirmwareError, choose
 from lapel_tools.technician.link import BoardLink
-from lapel_tools.technician.ports import named_ports
+from lapel_tools.technician.ports import BoardFacts, named_ports
 from tests.tools.command import Lapel
 from tests.tools.technician.conftest import Bench
 from tests.tools.technician.small_firmware import carries, order, signer
@@ -233,3 +234,26 @@ def test_which_board_is_meant_is_asked_for_and_never_guessed(bench: Bench) -> No
     assert "name boards, or say --all" in both.err
     unsigned = bench.lapel("device", "flash", "--release", bench.release(1), "--all")
     assert "who signed it?" in unsigned.err
+
+
+@pytest.mark.parametrize(
+    ("hardware", "machine", "march", "refused"),
+    [
+        ("fob_pico_w", "Raspberry Pi Pico W with RP2040", 4, True),
+        ("pico2_w", "Raspberry Pi Pico 2 W with RP2350", 7, False),
+        ("esp32s3_cam", "Generic ESP32S3 module with ESP32S3", 10, False),
+    ],
+)
+def test_a_release_that_a_boards_heap_does_not_hold_is_refused_before_it_is_written(
+    hardware: str, machine: str, march: int, refused: bool
+) -> None:
+    facts = BoardFacts(machine, "1.28.0", 6 | 3 << 8 | march << 10, "e661", hardware, {}, "")
+    target = TARGETS[hardware]
+    for size, fits in ((40_000, True), (110_000, not refused)):
+        words = {"lapel_device/words.py": f"WORDS = {'w' * size!r}\n".encode()}
+        made = make_release(target, build_files(target, words), 1, "0.1.0", 0, signer(0))
+        if fits:
+            assert choose([made], facts, hardware, modulus_of(signer(0))).release is made
+        else:
+            with pytest.raises(FirmwareError, match=r"heap of an RP2040 holds 64 KiB .* has 107 KiB"):
+                choose([made], facts, hardware, modulus_of(signer(0)))

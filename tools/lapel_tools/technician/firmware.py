@@ -94,7 +94,18 @@ def choose(releases: Sequence[Release], facts: BoardFacts, hardware: str, modulu
             if error.reason == WRONG_CODE or not told:
                 told = str(error)
             continue
+        _check_heap(hardware, release)
         return Firmware(TARGETS[hardware], release, modulus)
     raise FirmwareError(
         f"none of the releases given is for {hardware} with MicroPython {facts.release} ({told or 'none was given'})"
     )
+
+
+def _check_heap(hardware: str, release: Release) -> None:
+    """Raise FirmwareError where a board's heap does not hold a release that it would load from a slot."""
+    chip, size = chip_of(TARGETS[hardware]), release.manifest.content_bytes
+    if chip is not None and size > chip.code_bytes:
+        raise FirmwareError(
+            f"the heap of an {chip.name} holds {chip.code_bytes // 1024} KiB of firmware from a slot, and this release "
+            f"has {size // 1024} KiB: it would never start; use a board with more memory (docs/technicians.md)"
+        )
