@@ -79,7 +79,14 @@ def ask(image: Path | str) -> subprocess.CompletedProcess[str]:
 
 def test_without_an_image_make_test_pico_says_what_it_needs_and_is_no_failure() -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("PICO_UF2", "MAKEFLAGS")}
-    done = subprocess.run(["make", "test-pico"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "test-pico"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("test-pico: nothing was run: it needs a MicroPython image for the RP2040")
     assert "micropython.org/download" in done.stdout

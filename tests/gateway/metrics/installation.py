@@ -7,6 +7,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +83,13 @@ class Installation:
     def ready(self) -> bool:
         """Whether /readyz says so."""
         return self.readiness()[0] == 200
+
+    def wait_until_ready(self, timeout_s: float) -> None:
+        """Return as soon as it is ready; fail with what /readyz last said when it is not within ``timeout_s``."""
+        deadline = time.monotonic() + timeout_s
+        while (told := self.readiness())[0] != 200:
+            assert time.monotonic() < deadline, f"not ready within {timeout_s:.0f} s: {told}"
+            time.sleep(0.05)
 
     def unwell(self) -> set[str]:
         """What keeps it from being ready, as /readyz names it; empty where it is, and where nobody answers."""

@@ -62,7 +62,7 @@ def test_one_key_follows_an_alarm_from_its_arrival_through_every_try_to_its_rece
     in_order(receiver, False)
     port = urlsplit(receiver.url).port or 0
     with installation(tmp_path, [*free_ports[:2], port]) as site:
-        wait_until(site.ready, TIMEOUT_S)
+        site.wait_until_ready(TIMEOUT_S)
         device, token = provision(site)
         device.boot()
         with connected(site.config.broker.port, "camera-1") as link:

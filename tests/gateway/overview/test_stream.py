@@ -221,7 +221,7 @@ def test_every_stream_ends_when_the_gateway_does(room: Room) -> None:
             stream.drain()
         stopper.join(TIMEOUT_S)
         assert not stopper.is_alive()
-    assert "overview" not in {thread.name for thread in threading.enumerate()}
+    wait_until(lambda: "overview" not in {thread.name for thread in threading.enumerate()}, TIMEOUT_S)
 
 
 def test_however_many_look_on_an_alarm_can_be_answered(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
