@@ -89,7 +89,7 @@ class Installation:
         deadline = time.monotonic() + timeout_s
         while (told := self.readiness())[0] != 200:
             assert time.monotonic() < deadline, f"not ready within {timeout_s:.0f} s: {told}"
-            time.sleep(0.05)
+            time.sleep(1.0)  # asked for less often than roles say that they live
 
     def unwell(self) -> set[str]:
         """What keeps it from being ready, as /readyz names it; empty where it is, and where nobody answers."""
