@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import secrets
 import signal
@@ -52,7 +53,7 @@ class Installation:
     def webhook(self, port: int) -> str:
         """A [[webhook]] table, its secret beside it."""
         secret = self.folder / "webhook.secret"
-        secret.write_text(f"whsec_{secrets.token_urlsafe(WEBHOOK_SECRET_BYTES)}\n")
+        secret.write_text(f"whsec_{base64.b64encode(secrets.token_bytes(WEBHOOK_SECRET_BYTES)).decode()}\n")
         secret.chmod(0o600)
         return f'\n[[webhook]]\nname = "desk"\nurl = "http://127.0.0.1:{port}/"\nsecret_file = "webhook.secret"\n'
 
@@ -89,7 +90,7 @@ class Installation:
         deadline = time.monotonic() + timeout_s
         while (told := self.readiness())[0] != 200:
             assert time.monotonic() < deadline, f"not ready within {timeout_s:.0f} s: {told}"
-            time.sleep(1.0)  # asked for less often than roles say that they live
+            time.sleep(0.1)
 
     def unwell(self) -> set[str]:
         """What keeps it from being ready, as /readyz names it; empty where it is, and where nobody answers."""
