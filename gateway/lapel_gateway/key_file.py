@@ -33,7 +33,10 @@ def load_key(path: Path, what: str, entropy: Callable[[int], bytes] = secrets.to
     except ValueError:
         key = b""
     if len(key) != KEY_BYTES:
-        raise KeyStoreError(f"key of {what} {path} is damaged: remove it, and a new one is made")
+        raise KeyStoreError(
+            f"key of {what} {path} is damaged: restore it from its copy; where there is none, "
+            "remove it: a new one is made, and what the old one sealed or signed is good no more"
+        )
     return key
 
 

@@ -134,7 +134,7 @@ def test_a_damaged_key_is_an_error_with_its_remedy(tmp_path: Path, content: byte
     path = tmp_path / "ack-links.key"
     path.write_bytes(content)
     path.chmod(0o600)
-    with pytest.raises(KeyStoreError, match="remove it, and a new one is made"):
+    with pytest.raises(KeyStoreError, match="restore it from its copy"):
         AckLinks.load(path)
     path.write_text("00" * 32)
     path.chmod(0o644)

@@ -59,6 +59,13 @@ def test_an_entry_that_says_nothing_is_refused(site: Site, clip: SealedClip, ent
     assert list_disclosures(site.engine) == []
 
 
+@pytest.mark.parametrize("by", ["", " ", "Vic\x1b[2J", "v" * 129])
+def test_whoever_passed_it_on_has_a_name(site: Site, clip: SealedClip, by: str) -> None:
+    with pytest.raises(DisclosureError, match="whoever passed it on"):
+        enter_disclosure(site.engine, (site.device, clip.clip), POLICE, by, NOW_MS)
+    assert list_disclosures(site.engine) == []
+
+
 def test_a_clip_that_is_not_here_cannot_have_been_passed_on(site: Site, clip: SealedClip) -> None:
     with pytest.raises(DisclosureError, match="there is no clip"):
         enter_disclosure(site.engine, (site.device, clip.clip + 1), POLICE, "Vic", NOW_MS)

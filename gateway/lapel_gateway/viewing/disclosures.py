@@ -15,7 +15,8 @@ from lapel_gateway.describe import clip_name, moment
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.schema import clip as clips
 from lapel_gateway.ledger.schema import disclosure
-from lapel_gateway.log import printable
+from lapel_gateway.one_line import one_line
+from lapel_protocol.limits import MAX_NAME_BYTES
 
 POLICE = "police"
 KINDS = (POLICE, "court", "subject", "employer", "other")
@@ -45,10 +46,11 @@ def enter_disclosure(engine: sa.Engine, clip: tuple[str, int], what: Disclosure,
         raise DisclosureError(f"the recipient is one of {', '.join(KINDS)}")
     if what.passed_ms > now_ms:
         raise DisclosureError("a clip is entered as passed on after it was, not before")
-    recipient = _text(what.recipient, "the recipient", MAX_RECIPIENT_CHARACTERS)
+    by = one_line("whoever passed it on", by, MAX_NAME_BYTES, DisclosureError, needed=True, in_bytes=True)
+    recipient = one_line("the recipient", what.recipient, MAX_RECIPIENT_CHARACTERS, DisclosureError)
     if not recipient:
         raise DisclosureError("say who has the clip now: a force and an officer, a court, a name")
-    reference = _text(what.reference, "the reference", MAX_REFERENCE_CHARACTERS)
+    reference = one_line("the reference", what.reference, MAX_REFERENCE_CHARACTERS, DisclosureError)
     device, number = clip
     with writing(engine) as connection:
         held = sa.select(clips.c.contiguous).where(clips.c.device == device, clips.c.clip == number)
@@ -90,10 +92,3 @@ def disclosure_words(row: sa.RowMapping) -> dict[str, Any]:
         "passed": moment(row["passed_ms"]),
         "entered": {**(moment(row["entered_ms"]) or {}), "by": row["by"]},
     }
-
-
-def _text(text: str, what: str, most: int) -> str:
-    text = " ".join(text.split())
-    if len(text) > most or printable(text) != text:
-        raise DisclosureError(f"{what} is at most {most} printable characters")
-    return text
