@@ -77,7 +77,7 @@ vectors_check: $(TEST_STAMP) ## fail if protocol/vectors/*.json is not what the 
 
 system-deps: ## install the system programs that tests and real use need (apt)
 	$(SUDO) apt-get update
-	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends mosquitto mosquitto-clients ffmpeg prometheus
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends mosquitto mosquitto-clients ffmpeg prometheus chromium fonts-dejavu-core
 
 clean: ## remove .venv and everything the tools cached
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

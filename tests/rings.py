@@ -19,14 +19,15 @@ from pathlib import Path
 
 import pytest
 
-RINGS = ("protocol", "firmware", "gateway", "tools", "redteam", "fuzz", "scenarios", "e2e", "seeded")
-RING_NEEDS = {"scenarios": ("micropython",), "e2e": ("micropython",)}
+RINGS = ("protocol", "firmware", "gateway", "tools", "redteam", "fuzz", "scenarios", "browser", "e2e", "seeded")
+RING_NEEDS = {"scenarios": ("micropython",), "browser": ("chromium",), "e2e": ("micropython",)}
 REMEDIES = {
     "micropython": "the test extra brings it on x86-64 Linux; elsewhere set LAPEL_MICROPYTHON to the program",
     "mosquitto": "make system-deps",
     "ffmpeg": "make system-deps",
     "prometheus": "make system-deps",
     "promtool": "make system-deps",
+    "chromium": "make system-deps",
 }
 # Debian installs daemons where an ordinary user's PATH does not look.
 _DAEMON_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/sbin")

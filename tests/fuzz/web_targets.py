@@ -13,7 +13,7 @@ from typing import Any
 
 from lapel_gateway.settings.accounts import AccountsSection
 from lapel_gateway.viewing.assembly import Views
-from lapel_gateway.web.api import MAX_BODY_BYTES, build_app
+from lapel_gateway.web.app import MAX_BODY_BYTES, build_app
 from lapel_gateway.web.installed import Installed
 from tests.fuzz import genuine
 from tests.fuzz.harness import READ, REFUSED, Built, Finding, forged, target

@@ -111,7 +111,7 @@ def test_named_rings_run_alone_and_the_others_are_named(tree: pytest.Pytester, m
     result = run(tree)
     result.assert_outcomes(passed=1, deselected=2)
     result.stdout.fnmatch_lines(
-        ["protocol, firmware, gateway, redteam, fuzz, scenarios, e2e: LAPEL_RINGS does not ask for them"]
+        ["protocol, firmware, gateway, redteam, fuzz, scenarios, browser, e2e: LAPEL_RINGS does not ask for them"]
     )
 
 

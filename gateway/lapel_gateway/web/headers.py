@@ -1,6 +1,6 @@
 """The headers of every answer that keep a browser from doing more with it than we meant.
 
-An answer that sets one of them itself (`ack_pages` is stricter) keeps its own.
+An answer that sets one of them itself (`pages.ack` is stricter) keeps its own.
 """
 
 from __future__ import annotations

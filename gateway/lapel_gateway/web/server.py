@@ -29,7 +29,7 @@ from lapel_gateway.progress import Pulse
 from lapel_gateway.settings.config import Config
 from lapel_gateway.settings.policies import find_zone
 from lapel_gateway.viewing.assembly import Views
-from lapel_gateway.web.api import build_app
+from lapel_gateway.web.app import build_app
 from lapel_gateway.web.installed import NOTHING_INSTALLED, Installed, Scraping
 
 MAX_HEAD_BYTES = 16_384

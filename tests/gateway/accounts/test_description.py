@@ -24,7 +24,7 @@ from lapel_gateway.alarms.core import AlarmCore
 from lapel_gateway.settings.accounts import AccountsSection
 from lapel_gateway.viewing.assembly import Views
 from lapel_gateway.web import schema as description
-from lapel_gateway.web.api import build_app
+from lapel_gateway.web.app import build_app
 from lapel_gateway.web.installed import Installed
 from lapel_protocol.clip import TRUST_GATEWAY
 from lapel_protocol.event import ALARM_RAISED, Event, seal_event

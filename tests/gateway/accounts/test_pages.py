@@ -18,7 +18,7 @@ from lapel_gateway.settings.accounts import AccountsSection
 from lapel_gateway.viewing.assembly import Views
 from lapel_gateway.web.guard import Buckets
 from lapel_gateway.web.headers import HEADERS
-from lapel_gateway.web.pages import next_path
+from lapel_gateway.web.pages.frame import next_path
 from lapel_gateway.web.server import WebRole
 from tests.gateway.accounts.office import HOUR_MS, NOW_MS, PASSWORD, Office, Person, opened
 from tests.support.accounts import BY
@@ -99,7 +99,7 @@ def test_a_role_that_needs_a_code_sets_an_authenticator_up_and_is_asked_for_it_e
 
 def test_after_the_log_in_one_is_where_one_wanted_to_go_if_that_is_here(office: Office, ann: Person) -> None:
     asked = ann.get("/")
-    assert (asked.url.path, asked.url.params["next"]) == ("/login", "/")
+    assert (asked.url.path, dict(asked.url.params)) == ("/login", {})
     assert ann.send("/login", name="Ann Archer", password=PASSWORD, next="/healthz").json() == {"status": "ok"}
 
 
@@ -117,7 +117,7 @@ def test_after_the_log_in_one_is_where_one_wanted_to_go_if_that_is_here(office: 
     ],
 )
 def test_nobody_is_sent_to_another_site_after_the_log_in(asked: str) -> None:
-    assert next_path(asked) == "/account"
+    assert next_path(asked) == "/"
 
 
 @pytest.mark.parametrize("asked", ["/clips", "/visits/5?every=true", "/"])
@@ -371,8 +371,11 @@ def test_the_colours_of_text_have_enough_contrast_by_day_and_by_night(office: Of
     css = office.browser().client.get("/static/lapel.css").text
     day, night = (dict(re.findall(r"--([\w-]+): (#\w{6})", part)) for part in css.split("@media (prefers-color", 1))
     for colours in (day, night):
-        for name in ("text", "quiet", "strong", "bad", "good"):
+        for name in ("text", "quiet", "strong", "bad", "warn", "good"):
             assert _contrast(colours[name], colours["ground"]) >= 4.5, name
+            assert _contrast(colours[name], colours["raised"]) >= 4.5, name
+        for name in ("bad", "warn", "good"):
+            assert _contrast(colours[name], colours[f"{name}-ground"]) >= 4.5, name
         assert _contrast(colours["on-strong"], colours["strong"]) >= 4.5
         assert _contrast(colours["line"], colours["ground"]) >= 3
 

@@ -19,7 +19,7 @@ from lapel_gateway.alarms.ack_links import AckLinks
 from lapel_gateway.settings.accounts import AccountsSection
 from lapel_gateway.viewing.assembly import Views
 from lapel_gateway.web.access import declared, routes_of
-from lapel_gateway.web.api import build_app
+from lapel_gateway.web.app import build_app
 from lapel_gateway.web.guard import FORM_HEADER
 from lapel_gateway.web.installed import Installed
 from tests.gateway.accounts.office import NOW_MS, Office, opened
@@ -108,7 +108,7 @@ OPEN = {
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
-    ("GET", "/static/lapel.css"),
+    ("GET", "/static/{name}"),
     ("GET", "/login"),
     ("POST", "/login"),
     ("GET", "/login/code"),

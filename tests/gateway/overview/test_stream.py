@@ -20,7 +20,7 @@ from lapel_gateway.ledger.schema import alarm
 from lapel_gateway.overview import feed
 from lapel_gateway.overview.reader import Picture, Reader
 from lapel_gateway.viewing.assembly import Views
-from lapel_gateway.web import live_api
+from lapel_gateway.web.api import live as live_api
 from lapel_gateway.web.server import WebRole
 from tests.gateway.ledgers import new_ledger
 from tests.gateway.overview.onlookers import Stream, streaming

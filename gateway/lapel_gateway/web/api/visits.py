@@ -16,12 +16,11 @@ import structlog
 from fastapi import Depends, FastAPI, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from lapel_gateway import people
 from lapel_gateway.accounts.audit import ALLOWED, note
 from lapel_gateway.accounts.permissions import Permission
 from lapel_gateway.accounts.principal import Principal
 from lapel_gateway.describe import log_words
-from lapel_gateway.describe_visits import person_words, position_words, risk_words, visit_words
+from lapel_gateway.describe_visits import position_words, risk_words, visit_words
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.schema import alarm, position, visit_log
 from lapel_gateway.ledger.schema import visit as visit_table
@@ -34,8 +33,8 @@ from lapel_gateway.visits import risk_register
 from lapel_gateway.visits.book import NoSuchVisit, NotNow, VisitError
 from lapel_gateway.visits.plans import Wanted
 from lapel_gateway.visits.risk_register import RiskError
-from lapel_gateway.web import models
 from lapel_gateway.web.access import may
+from lapel_gateway.web.models import visits as models
 from lapel_gateway.web.problems import Problem
 
 MAX_TEXT = 500
@@ -110,13 +109,6 @@ class Review(_Body):
     review: Text
     zone: Text = ""
     note: Text | None = None
-
-
-class NewPerson(_Body):
-    """What is known of a person."""
-
-    team: Text = ""
-    phone: Text = ""
 
 
 def install(app: FastAPI, engine: sa.Engine, now_ms: Callable[[], int], rules: VisitsSection) -> None:
@@ -218,17 +210,6 @@ def install(app: FastAPI, engine: sa.Engine, now_ms: Callable[[], int], rules: V
     def end_risk(number: Number, user: KeepsRisks) -> dict[str, Any]:
         with _refused():
             return risk_words(risk_register.end_risk(engine, number, user.name, now_ms()))
-
-    @app.get("/api/v1/people", response_model=models.People)
-    def list_people(user: SeesPeople) -> dict[str, Any]:
-        return {"people": [person_words(person) for person in people.list_people(engine)]}
-
-    @app.put("/api/v1/people/{name}", response_model=models.Person)
-    def set_person(name: str, new: NewPerson, user: KeepsPeople) -> dict[str, Any]:
-        with _refused():
-            made = people.set_person(engine, name, new.team, new.phone, now_ms())
-        _log.info("person set", by=user.name)
-        return person_words(made)
 
     def _of(number: int, user: Principal) -> None:
         """Whoever runs only their own visits is told of no other. Raises Problem."""

@@ -21,8 +21,8 @@ from lapel_gateway.viewing.disclosures import (
     enter_disclosure,
     list_disclosures,
 )
-from lapel_gateway.web import models
 from lapel_gateway.web.access import may
+from lapel_gateway.web.models import clips as models
 from lapel_gateway.web.problems import Problem
 
 Seer = Annotated[Principal, Depends(may(Permission.SEE_CLIPS))]

@@ -23,7 +23,7 @@ from lapel_gateway.accounts.setup_links import SETUP_PATH, LinkGone, read_link, 
 from lapel_gateway.accounts.throttle import TooMany
 from lapel_gateway.ledger import writing
 from lapel_gateway.web.access import given_form_token
-from lapel_gateway.web.pages import LOGIN_PATH, Pages, next_path, wait_words
+from lapel_gateway.web.pages.frame import LOGIN_PATH, Pages, next_path, wait_words
 
 CODE_PATH = LOGIN_PATH + "/code"
 ENROL_PATH = LOGIN_PATH + "/authenticator"

@@ -1,7 +1,9 @@
-"""What all pages share: templates, the one style sheet, forms that only our own pages can send, errors as pages.
+"""What all pages share: templates, static files, the way between pages, forms that only our own pages can send, errors.
 
 Rules that hold here
-- Pages are plain HTML from the server: they work without a script, and none has one, or a style, written into it.
+- Pages are plain HTML from the server: none has a script, or a style, written into it. A form works without a script;
+  what a page's script adds (`static/`) is what changes while one looks.
+- Whoever looks at a page is shown the way to those sections alone that their roles open.
 - Whatever is shown is escaped by the templates; only `Markup` made here is not.
 - A page of somebody who has to log in first sends them there, and back afterwards to a path of ours only.
 """
@@ -9,6 +11,8 @@ Rules that hold here
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from importlib import resources
 from pathlib import Path
@@ -20,6 +24,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from markupsafe import Markup
 
+from lapel_gateway.accounts.permissions import Permission
+from lapel_gateway.accounts.principal import Principal
 from lapel_gateway.accounts.sessions import KNOWN_MS
 from lapel_gateway.accounts.throttle import TooMany
 from lapel_gateway.channels.message import moment_text
@@ -28,11 +34,33 @@ from lapel_gateway.web.problems import Problem
 
 LOGIN_PATH = "/login"
 PROVIDER_PATH = LOGIN_PATH + "/provider"
-HOME_PATH = "/account"
-STYLE_PATH = "/static/lapel.css"
+HOME_PATH = "/"
+ACCOUNT_PATH = "/account"
+STATIC_PATH = "/static/"
 MAX_NEXT_CHARACTERS = 500
 
+MEDIA_TYPES: Mapping[str, str] = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".wav": "audio/wav",
+}
+"""Of the static files; a file of another kind is none."""
+
 _FOLDER = Path(str(resources.files("lapel_gateway.web")))
+
+
+@dataclass(frozen=True)
+class Section:
+    """One of the pages that everybody is shown the way to who may see it."""
+
+    title: str
+    path: str
+    any_of: tuple[Permission, ...]
+
+    def is_for(self, user: Principal) -> bool:
+        """Whether it is shown to this user."""
+        return any(user.may(one) for one in self.any_of)
 
 
 class Pages:
@@ -48,19 +76,42 @@ class Pages:
             lstrip_blocks=True,
         )
         self._templates.filters["moment"] = _moment
+        self._static = {one.name: one for one in (_FOLDER / "static").iterdir() if one.suffix in MEDIA_TYPES}
+        self.sections: list[Section] = []
+        """In the order in which they are shown; whoever comes to the door is shown into the first that is theirs."""
+
+    def add_section(self, title: str, path: str, *any_of: Permission) -> None:
+        """Show the way to a page to whoever has one of these permissions."""
+        self.sections.append(Section(title, path, any_of))
+
+    def sections_of(self, user: Principal) -> list[Section]:
+        """The sections that are shown to somebody."""
+        return [one for one in self.sections if one.is_for(user)]
 
     def show(
         self, request: Request, template: str, status: int = HTTPStatus.OK, cookie: str | None = None, **facts: Any
     ) -> HTMLResponse:
-        """A page; its forms carry the token of ``cookie``, by default the one that the request's cookie gives."""
+        """A page; its forms carry the token of ``cookie``, by default the one that the request's cookie gives.
+
+        Beside ``facts`` a template has: ``form_token`` (a form's hidden field), ``form_word`` (the same, for scripts),
+        ``user`` (whoever is logged in, None = nobody), ``sections`` and ``here`` (the path that was asked for).
+        """
         fresh = ""
         if cookie is None:
             cookie = self._form_cookie(request)
         if not cookie:
             cookie = fresh = secrets.token_hex(16)
-        field = Markup('<input type="hidden" name="{}" value="{}">').format(FORM_FIELD, self.guard.form_token(cookie))
+        word = self.guard.form_token(cookie)
+        user: Principal | None = getattr(request.state, "principal", None)
         text = self._templates.get_template(template).render(
-            form_token=field, style=STYLE_PATH, provider=self.guard.installed.provider is not None, **facts
+            form_token=Markup('<input type="hidden" name="{}" value="{}">').format(FORM_FIELD, word),
+            form_word=word if user is not None else "",
+            static=STATIC_PATH,
+            provider=self.guard.installed.provider is not None,
+            user=user,
+            sections=self.sections_of(user) if user is not None else [],
+            here=str(request.scope["path"]),
+            **facts,
         )
         response = HTMLResponse(text, status)
         if fresh:
@@ -106,7 +157,7 @@ class Pages:
             return None
         if problem.status == HTTPStatus.UNAUTHORIZED and request.method in SAFE_METHODS:
             asked = quote(path, safe="/")
-            return self.go(LOGIN_PATH if path == HOME_PATH else f"{LOGIN_PATH}?next={asked}")
+            return self.go(LOGIN_PATH if path in (HOME_PATH, ACCOUNT_PATH) else f"{LOGIN_PATH}?next={asked}")
         title = HTTPStatus(problem.status).phrase
         response = self.show(request, "fault.html", problem.status, title=title, words=problem.detail)
         response.headers.update(problem.headers or {})
@@ -115,11 +166,13 @@ class Pages:
     def install(self, app: FastAPI) -> None:
         """Let ``app`` give out what pages are made of."""
 
-        @app.get(STYLE_PATH, include_in_schema=False)
-        def style() -> FileResponse:
-            return FileResponse(
-                _FOLDER / "static" / "lapel.css", media_type="text/css", headers={"Cache-Control": "no-cache"}
-            )
+        @app.get(STATIC_PATH + "{name}", include_in_schema=False)
+        def static(name: str) -> FileResponse:
+            found = self._static.get(name)
+            if found is None:
+                raise Problem(HTTPStatus.NOT_FOUND, "there is no such file")
+            kind = MEDIA_TYPES[found.suffix]
+            return FileResponse(found, media_type=kind, headers={"Cache-Control": "no-cache"})
 
     def _form_cookie(self, request: Request) -> str:
         cookies = self.guard.cookies

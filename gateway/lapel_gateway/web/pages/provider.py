@@ -14,7 +14,7 @@ from fastapi import FastAPI, Query, Request, Response
 
 from lapel_gateway.accounts.logins import LogInRefused
 from lapel_gateway.accounts.provider import UNDER_WAY_MS, IdentityProvider, ProviderError, user_of
-from lapel_gateway.web.pages import PROVIDER_PATH, Pages, next_path
+from lapel_gateway.web.pages.frame import PROVIDER_PATH, Pages, next_path
 
 BACK_PATH = PROVIDER_PATH + "/back"
 MAX_CHARACTERS = 4000

@@ -12,8 +12,8 @@ from lapel_gateway.accounts.permissions import Permission
 from lapel_gateway.accounts.principal import Principal
 from lapel_gateway.channels.health import read_health
 from lapel_gateway.ledger import reading
-from lapel_gateway.web import models
 from lapel_gateway.web.access import may
+from lapel_gateway.web.models import channels as models
 
 
 def install(app: FastAPI, engine: sa.Engine, people: Mapping[str, str]) -> None:

@@ -1,6 +1,6 @@
 """The API of accounts: who I am, users and their roles, sessions, the audit log. See `api` for the rules of all of it.
 
-Passwords, authenticators and tokens are no matter of the API: only their owner sees them, on pages (`account_pages`).
+Passwords, authenticators and tokens are no matter of the API: only their owner sees them, on pages (`pages.account`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from lapel_gateway.accounts.setup_links import SETUP_PATH, make_link
 from lapel_gateway.accounts.users import NoSuchUser, User, UserError
 from lapel_gateway.describe import moment
 from lapel_gateway.ledger import reading, writing
-from lapel_gateway.web import models
 from lapel_gateway.web.access import may
 from lapel_gateway.web.guard import Guard
+from lapel_gateway.web.models import users as models
 from lapel_gateway.web.problems import Problem
 
 MAX_ROWS = 500

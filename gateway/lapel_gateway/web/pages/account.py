@@ -24,8 +24,8 @@ from lapel_gateway.accounts.tokens import add_token, list_tokens, revoke_token
 from lapel_gateway.accounts.users import UserError, find_user
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.web.access import may
-from lapel_gateway.web.login_pages import ENROL_PATH
-from lapel_gateway.web.pages import HOME_PATH, LOGIN_PATH, Pages, wait_words
+from lapel_gateway.web.pages.frame import ACCOUNT_PATH, HOME_PATH, LOGIN_PATH, Pages, wait_words
+from lapel_gateway.web.pages.login import ENROL_PATH
 from lapel_gateway.web.problems import Problem
 
 DEFAULT_DAYS = 90
@@ -39,15 +39,16 @@ def install(app: FastAPI, pages: Pages) -> None:
     guard = pages.guard
     engine, logins = guard.engine, guard.logins
 
-    @app.get("/", include_in_schema=False)
-    def home(user: Owner) -> Response:
-        return pages.go(HOME_PATH)
-
     @app.get(HOME_PATH, include_in_schema=False)
+    def home(user: Owner) -> Response:
+        theirs = pages.sections_of(user)
+        return pages.go(theirs[0].path if theirs else ACCOUNT_PATH)
+
+    @app.get(ACCOUNT_PATH, include_in_schema=False)
     def show(request: Request, user: Owner) -> Response:
         return _account(request, user)
 
-    @app.post(HOME_PATH + "/password", include_in_schema=False)
+    @app.post(ACCOUNT_PATH + "/password", include_in_schema=False)
     def change_password(request: Request, user: Owner, old: Field = "", new: Field = "", again: Field = "") -> Response:
         session = _session(request, user)
         if new != again:
@@ -58,7 +59,7 @@ def install(app: FastAPI, pages: Pages) -> None:
             return _account(request, user, _words(error), bad=True)
         return _account(request, user, "Your password is changed. Your other sessions have ended.")
 
-    @app.post(HOME_PATH + "/authenticator", include_in_schema=False)
+    @app.post(ACCOUNT_PATH + "/authenticator", include_in_schema=False)
     def begin_authenticator(request: Request, user: Owner, password: Field = "") -> Response:
         try:
             logins.begin_authenticator(_session(request, user), password, guard.browser_of(request))
@@ -66,7 +67,7 @@ def install(app: FastAPI, pages: Pages) -> None:
             return _account(request, user, _words(error), bad=True)
         return pages.go(ENROL_PATH)
 
-    @app.post(HOME_PATH + "/authenticator/remove", include_in_schema=False)
+    @app.post(ACCOUNT_PATH + "/authenticator/remove", include_in_schema=False)
     def remove_authenticator(request: Request, user: Owner, password: Field = "") -> Response:
         try:
             logins.remove_authenticator(_session(request, user), password, guard.browser_of(request))
@@ -74,7 +75,7 @@ def install(app: FastAPI, pages: Pages) -> None:
             return _account(request, user, _words(error), bad=True)
         return _account(request, user, "You log in without an authenticator from now on.")
 
-    @app.post(HOME_PATH + "/sessions/end", include_in_schema=False)
+    @app.post(ACCOUNT_PATH + "/sessions/end", include_in_schema=False)
     def end(request: Request, user: Owner, number: Annotated[int | None, Form(ge=1, lt=1 << 53)] = None) -> Response:
         session = _session(request, user)
         with writing(engine) as connection:
@@ -89,7 +90,7 @@ def install(app: FastAPI, pages: Pages) -> None:
             return response
         return _account(request, user, "Ended.")
 
-    @app.post(HOME_PATH + "/tokens", include_in_schema=False)
+    @app.post(ACCOUNT_PATH + "/tokens", include_in_schema=False)
     def make_token(
         request: Request,
         user: Owner,
@@ -104,7 +105,7 @@ def install(app: FastAPI, pages: Pages) -> None:
             return _account(request, user, _words(error), bad=True)
         return _account(request, user, "Your new token is shown this once.", token=token)
 
-    @app.post(HOME_PATH + "/tokens/revoke", include_in_schema=False)
+    @app.post(ACCOUNT_PATH + "/tokens/revoke", include_in_schema=False)
     def end_token(request: Request, user: Owner, name: Field = "") -> Response:
         _session(request, user)
         try:

@@ -18,8 +18,8 @@ from lapel_gateway.reports.response import UnknownTeam, read_report
 from lapel_gateway.reports.response_words import response_words, unknown_team_words
 from lapel_gateway.reports.trial import read_trial
 from lapel_gateway.reports.trial_words import trial_words
-from lapel_gateway.web import models
 from lapel_gateway.web.access import may
+from lapel_gateway.web.models import reports as models
 from lapel_gateway.web.problems import Problem
 
 When = Annotated[str | None, Query(max_length=64)]

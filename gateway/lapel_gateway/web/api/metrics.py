@@ -23,8 +23,8 @@ from prometheus_client.exposition import choose_encoder
 
 from lapel_gateway.loopback import is_loopback
 from lapel_gateway.metrics.collector import Figures
-from lapel_gateway.web import models
 from lapel_gateway.web.installed import Installed
+from lapel_gateway.web.models import health as models
 from lapel_gateway.web.problems import Problem, answer
 
 _PASSED_ON = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")

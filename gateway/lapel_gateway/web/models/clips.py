@@ -1,0 +1,96 @@
+"""Clips in answers, and to whom they were passed on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lapel_gateway.web.models.shapes import Act, Moment, Shape
+
+
+class Notice(Shape):
+    """What those who are filmed were told."""
+
+    outcome: str | None
+    prompted_ms_before_start: int | None
+    confirmed_ms_before_start: int | None
+
+
+class Segments(Shape):
+    """How many segments there are, and were receipted."""
+
+    authentic: int
+    settled: int | None
+    settled_by: str | None
+    receipted: int | None
+
+
+class Chain(Shape):
+    """How a clip follows the one before."""
+
+    position: str
+    head: str | None
+    previous_clip: int | None
+    previous_head: str | None
+
+
+class Frames(Shape):
+    """Pictures, as the device counted them."""
+
+    captured: int | None
+    dropped: int | None
+
+
+class Clip(Shape):
+    """A clip."""
+
+    id: str
+    device: str
+    clip: int
+    boot: int | None
+    person: str
+    device_state: str
+    state: str
+    alarm: bool
+    alarm_id: str | None
+    started: Moment | None
+    started_mono_ms: int | None
+    ended: Moment | None
+    end_reason: str | None
+    cut: bool
+    cut_reason: str | None
+    notice: Notice
+    segments: Segments
+    chain: Chain
+    frames: Frames
+    duration_ms: int | None
+    organisation_key: str | None
+    opening: str
+    first_received: Moment | None
+    verified: Moment | None
+    receipted: Moment | None
+    missing_since: Moment | None
+    assembled: Moment | None
+    assembly: dict[str, Any] | None
+
+
+class Clips(Shape):
+    """The newest first."""
+
+    clips: list[Clip]
+
+
+class DisclosureShape(Shape):
+    """That a clip was passed on."""
+
+    clip: str
+    kind: str
+    recipient: str
+    reference: str | None
+    passed: Moment
+    entered: Act
+
+
+class Disclosures(Shape):
+    """The newest first."""
+
+    disclosures: list[DisclosureShape]

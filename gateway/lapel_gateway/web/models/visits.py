@@ -1,0 +1,81 @@
+"""Visits, positions and the risk register in answers."""
+
+from __future__ import annotations
+
+from lapel_gateway.web.models.alarms import LogLine
+from lapel_gateway.web.models.shapes import Act, Moment, Shape
+
+
+class VisitShape(Shape):
+    """A visit."""
+
+    id: int
+    person: str
+    team: str
+    device: str | None
+    place: str
+    purpose: str
+    present: str
+    risk: str
+    buddy: str
+    state: str
+    planned: Moment | None
+    expected_min: int
+    check_in_min: int
+    made: Act
+    started: Moment | None
+    due: Moment | None
+    next_check_in: Moment | None
+    contact: Moment | None
+    contact_lost: Moment | None
+    ended: Act | None
+
+
+class Position(Shape):
+    """Where a device was: degrees, WGS 84."""
+
+    measured: Moment
+    received: Moment
+    latitude: float
+    longitude: float
+    accuracy_m: int | None
+
+
+class VisitWhole(VisitShape):
+    """A visit with its log; positions are there for those who may see them."""
+
+    log: list[LogLine]
+    alarms: list[str]
+    positions: list[Position]
+
+
+class Risk(Shape):
+    """An entry of the risk register."""
+
+    id: int
+    place: str
+    about: str
+    note: str
+    owner: str
+    review: Moment
+    review_overdue: bool
+    made: Moment
+    ended: Act | None
+
+
+class VisitPlanned(VisitWhole):
+    """A new visit, with what the register says of where it goes."""
+
+    risks: list[Risk]
+
+
+class Visits(Shape):
+    """The newest first."""
+
+    visits: list[VisitShape]
+
+
+class Risks(Shape):
+    """Of the register."""
+
+    risks: list[Risk]

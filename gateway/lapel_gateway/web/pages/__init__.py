@@ -1,0 +1,1 @@
+"""The pages, by who needs them; `frame` has what all share."""
