@@ -87,12 +87,6 @@ def judge(folder: Path) -> Verdict:
     return _Judge(folder).judge()
 
 
-@dataclass(frozen=True)
-class _Frame:
-    sha256: str
-    ticks: int
-
-
 class _Judge:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -140,10 +134,9 @@ class _Judge:
 
     def _clips_of(self, name: str, device: str, rows: dict[int, Any], refused: set[int]) -> None:
         """`refused`: clips that the device took back and says were never recorded, as it may of bare headers."""
-        given = {
-            entry["sha256"]: (at, _Frame(entry["sha256"], entry["ticks_of_frame"]))
-            for at, entry in enumerate(e for e in self._entries[name] if e["kind"] == "frame" and e["fits"])
-        }
+        given: Given = {}
+        for at, entry in enumerate(e for e in self._entries[name] if e["kind"] == "frame" and e["fits"]):
+            given.setdefault(entry["sha256"], []).append((at, entry["ticks_of_frame"]))
         seen = set()
         for copy in sorted((self._folder / "witness" / name).glob(f"*{CLIP_SUFFIX}")):
             clip = int(copy.stem, 16)
@@ -169,7 +162,7 @@ class _Judge:
         content: bytes,
         sealed: Sealed,
         row: Any,
-        given: dict[str, tuple[int, _Frame]],
+        given: Given,
     ) -> None:
         verdict, what = self._verdict, f"{clip_name(device, clip)} of {name}"
         path = self._vault.path(device, clip)
@@ -211,7 +204,7 @@ class _Judge:
         path: Path,
         content: bytes,
         row: Any,
-        given: dict[str, tuple[int, _Frame]],
+        given: Given,
     ) -> int:
         """Open the vault's file with the organisation's key and compare its frames with the camera's; their number."""
         verdict, plain = self._verdict, io.BytesIO()
@@ -324,21 +317,34 @@ def matroska_frames(plain: bytes) -> list[tuple[str, int]]:
     return found
 
 
-def compare_frames(frames: list[tuple[str, int]], given: dict[str, tuple[int, _Frame]]) -> str:
+Given = dict[str, list[tuple[int, int]]]
+"""{SHA-256 of a picture: (its place among all that the camera gave, its ticks)}. A picture shows its ticks, which begin
+anew with each boot: two boots may give the same one."""
+
+
+def compare_frames(frames: list[tuple[str, int]], given: Given) -> str:
     """What is wrong with a clip's frames, held against those that the camera gave; "" when they are its own."""
-    before: tuple[int, int, int] | None = None
+    before: list[tuple[int, int]] = []
+    before_ms = 0
     for number, (digest, at_ms) in enumerate(frames):
         if digest not in given:
             return f"frame {number} is none that the camera gave"
-        position, frame = given[digest]
-        if before is not None:
-            if position <= before[0]:
+        here = given[digest]
+        if number:
+            here = [one for one in here if any(one[0] > earlier[0] for earlier in before)]
+            if not here:
                 return f"frame {number} is out of order"
-            elapsed_ms = (frame.ticks - before[1]) % TICKS_PERIOD
-            if abs(at_ms - before[2] - elapsed_ms) > _TOLERANCE_MS:
+            here = [one for one in here if any(_follows(one, earlier, at_ms - before_ms) for earlier in before)]
+            if not here:
                 return f"frame {number} has another time than on the device"
-        before = position, frame.ticks, at_ms
+        before, before_ms = here, at_ms
     return ""
+
+
+def _follows(one: tuple[int, int], earlier: tuple[int, int], elapsed_ms: int) -> bool:
+    """Whether a frame came after another one, and so much later."""
+    ticks = (one[1] - earlier[1]) % TICKS_PERIOD
+    return one[0] > earlier[0] and abs(elapsed_ms - ticks) <= _TOLERANCE_MS
 
 
 def _pictures(path: Path) -> int:
