@@ -1,144 +1,168 @@
-"""What it costs to look on: two hundred readers of the stream, two thousand devices, alarms that everybody has to see.
+"""What it costs to look on: two hundred pages, two thousand devices, and clips that come in as fast as they can.
 
-The API as the gateway serves it, in this process; the readers in one of their own (`bench.live_readers`). Each device
-is in contact once a minute. The time runs from an alarm's commit to its arrival at each reader.
+A real Mosquitto and the gateway as `lapel gateway run` starts it, all its roles in one process; the devices in this
+process, those that upload (`bench.saturate`) and the readers (`bench.live_readers`) in processes of their own, at a low
+priority: on a real site their processors are elsewhere. Turns with and without readers follow one another, so that both
+have the same machine. The time of an alarm runs from the press on its device to its arrival at each reader.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-import logging
 import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import sqlalchemy as sa
 import structlog
 
+from bench.alarms import Saturation
 from bench.report import Report
-from lapel_gateway.alarms.kinds import VISIT_OVERDUE
-from lapel_gateway.alarms.own import raise_own
-from lapel_gateway.ledger import fresh_ledger, open_ledger, writing
-from lapel_gateway.ledger.schema import DEVICE_ACTIVE
-from lapel_gateway.ledger.schema import device as devices
+from lapel_gateway.ledger import reading
+from lapel_gateway.ledger.schema import clip as clips
+from lapel_gateway.registry import Package
 from lapel_gateway.shells import wall_ms
-from lapel_gateway.viewing.assembly import Views
-from lapel_gateway.web.server import WebRole
+from lapel_sim.fleet.fleet import Fleet
+from lapel_sim.fleet.tally import percentile
+from lapel_tools.fleet_run import make_fleet
+from lapel_tools.load_site import LoadSite
 from tests.support.accounts import token_of
 
 READERS, QUICK_READERS = 200, 10
 DEVICES, QUICK_DEVICES = 2_000, 100
-ALARMS, QUICK_ALARMS = 40, 4
-PAUSE_S = 0.5
-CONTACT_S = 60.0
-BOUND_MS = 250.0
-"""From commit to reader."""
+UPLOADING = 16
+ROUNDS, QUICK_ROUNDS = 4, 1
+TURN_S, QUICK_TURN_S = 15.0, 5.0
+PRESSES = 20
+"""In each turn: open alarms, which every reader is told of."""
+
+BEHIND_MS = 1_000.0
+"""How far a page may be behind, at most."""
+
+SLOWED = 0.95
+"""Of the rate of ingest, what is left at least while they look on."""
+
+_ON_S = 40.0
+_SETTLE_S = 120.0
+_WARM_S = 3.0
 
 
-class Heartbeats:
-    """Every device is in contact once in `CONTACT_S`, in a thread of its own."""
+@dataclass
+class Turns:
+    """What came of all turns of a kind."""
 
-    def __init__(self, engine: sa.Engine, names: list[str]) -> None:
-        self._engine = engine
-        self._names = names
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heartbeats", daemon=True)
+    rates: list[float] = field(default_factory=list)
+    """MB/s into custody."""
+    busy: list[float] = field(default_factory=list)
+    """Share of one processor that the gateway took."""
+    receipts_ms: list[float] = field(default_factory=list)
+    """From press to receipt at the device."""
 
-    def __enter__(self) -> None:
-        self._thread.start()
 
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
+class Readers:
+    """The reading process (`bench.live_readers`)."""
 
-    def _beat(self) -> None:
-        at = 0
-        while not self._ended.wait(CONTACT_S / len(self._names)):
-            with writing(self._engine) as connection:
-                heard = sa.update(devices).where(devices.c.device == self._names[at % len(self._names)])
-                connection.execute(heard.values(contact_ms=wall_ms()))
-            at += 1
+    def __init__(self, port: int, token: str, count: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.live_readers", str(port), str(count)],
+            env={**os.environ, "LAPEL_TOKEN": token},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.ready_s = float(json.loads(self._line())["ready_s"])
+
+    def told(self) -> list[tuple[str, float]]:
+        """(device, when its alarm arrived), for every reader; ends the process."""
+        if self._process.stdin is not None:
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+        found: list[tuple[str, float]] = json.loads(self._line())
+        self._process.communicate()
+        return found
+
+    def _line(self) -> str:
+        return self._process.stdout.readline() if self._process.stdout is not None else ""
 
 
 def measure(report: Report) -> None:
     """Look on."""
     count = QUICK_READERS if report.quick else READERS
     fleet = QUICK_DEVICES if report.quick else DEVICES
-    alarms = QUICK_ALARMS if report.quick else ALARMS
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    report.group("live", f"{count} readers of the stream, {fleet} devices, {alarms} alarms")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "ledger.sqlite"
-        fresh_ledger(path)
-        engine = open_ledger(path)
-        token = token_of(engine, "bench", wall_ms())
-        names = [f"{number:016x}" for number in range(fleet)]
-        with writing(engine) as connection:
-            connection.execute(sa.insert(devices), [_device(name) for name in names])
-        role = WebRole(engine, Views(Path(folder) / "views"), "127.0.0.1", 0)
-        role.start()
-        try:
-            with Heartbeats(engine, names):
-                _look_on(report, engine, role.port, token, count, alarms)
-        finally:
-            role.stop()
-            engine.dispose()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    report.group("live", f"{count} readers of the stream, {fleet} devices, {UPLOADING} others that upload all the time")
+    with (
+        tempfile.TemporaryDirectory(prefix="lapel-live-", dir=Path.cwd()) as folder,
+        LoadSite(Path(folder) / "site", tls=False) as site,
+    ):
+        packages = site.provision(fleet + UPLOADING)
+        token = token_of(site.site.engine, "bench", wall_ms())
+        site.start()
+        asyncio.run(_measure(report, site, packages, token, count))
 
 
-def _look_on(report: Report, engine: sa.Engine, port: int, token: str, count: int, alarms: int) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench.live_readers", str(port), str(count)],
-        env={**os.environ, "LAPEL_TOKEN": token},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - both are pipes
-    try:
-        first = json.loads(process.stdout.readline())
-        report.figure("until every reader has the whole", first["ready_s"], "s")
-        cpu, wall = time.process_time(), time.perf_counter()
-        committed: dict[str, float] = {}
-        for number in range(alarms):
-            time.sleep(PAUSE_S)
-            with writing(engine, urgent=True) as connection:
-                raise_own(connection, VISIT_OVERDUE, f"bench {number}", "a measurement", wall_ms())
-            committed[f"bench {number}"] = time.monotonic()
-        time.sleep(PAUSE_S)
-        busy = (time.process_time() - cpu) / (time.perf_counter() - wall)
-        process.stdin.write("\n")
-        process.stdin.flush()
-        arrived: list[tuple[str, float]] = json.loads(process.stdout.readline())
-    finally:
-        process.kill()
-        process.wait()
-    waits = sorted((at - committed[about]) * 1000 for about, at in arrived)
-    report.figure("arrivals of those wanted", len(waits) / (count * alarms), "share")
-    if waits:
-        report.figure("commit to reader, median", waits[len(waits) // 2], "ms")
-        report.at_most("commit to reader, 99 %", waits[len(waits) * 99 // 100], "ms", BOUND_MS)
-        report.figure("commit to reader, longest", waits[-1], "ms")
-    report.figure("processor of the web role and of the heartbeats' commits", busy * 100, "%")
+async def _measure(report: Report, site: LoadSite, packages: Sequence[Package], token: str, count: int) -> None:
+    rounds, turn_s = (QUICK_ROUNDS, QUICK_TURN_S) if report.quick else (ROUNDS, TURN_S)
+    fleet = make_fleet(site, list(packages[:-UPLOADING]))
+    await fleet.switch_on(2.0 if report.quick else _ON_S)
+    await fleet.settled(_SETTLE_S)
+    saturation = await asyncio.to_thread(Saturation, site, packages[-UPLOADING:])
+    await asyncio.sleep(_WARM_S)
+    alone, watched = Turns(), Turns()
+    pressed: dict[str, float] = {}
+    arrived: list[tuple[str, float]] = []
+    ready_s: list[float] = []
+    members = iter(range(len(fleet.members)))
+    for _ in range(rounds):
+        await _turn(site, fleet, [next(members) for _ in range(PRESSES)], packages, turn_s, alone)
+        port = site.site.config.web.port
+        readers = await asyncio.to_thread(Readers, port, token, count)
+        ready_s.append(readers.ready_s)
+        pressed |= await _turn(site, fleet, [next(members) for _ in range(PRESSES)], packages, turn_s, watched)
+        arrived += await asyncio.to_thread(readers.told)
+    await asyncio.to_thread(saturation.end)
+    await fleet.switch_off()
+    waits = [(at - pressed[device]) * 1000 for device, at in arrived if device in pressed]
+    report.figure("until every reader has the whole", max(ready_s), "s")
+    report.at_least("arrivals of those wanted", len(waits) / (count * len(pressed)), "share", 1.0)
+    report.figure("press to reader, p50", percentile(waits, 0.5), "ms", f"{len(pressed)} alarms, {len(waits)} arrivals")
+    report.figure("press to reader, p99", percentile(waits, 0.99), "ms")
+    report.at_most("press to reader, longest", max(waits, default=0.0), "ms", BEHIND_MS)
+    for words, turns in (("nobody looks on", alone), ("readers look on", watched)):
+        rate, busy = sum(turns.rates) / len(turns.rates), sum(turns.busy) / len(turns.busy)
+        report.figure(f"{words}: clips into custody", rate, "MB/s", f"gateway at {busy:.0%} of a core")
+        report.figure(f"{words}: press to receipt, p99", percentile(turns.receipts_ms, 0.99), "ms")
+    report.at_least("ingest beside readers, of that without", sum(watched.rates) / sum(alone.rates), "", SLOWED)
 
 
-def _device(name: str) -> dict[str, object]:
-    status = {"at_ms": 1, "firmware": "1.0.0", "battery_percent": 80, "battery_minutes": 300, "clips_held": 0}
-    return {
-        "device": name,
-        "state": DEVICE_ACTIVE,
-        "name": f"camera {name[-4:]}",
-        "person": f"person {name[-4:]}",
-        "minimum_suite": 1,
-        "sealed_key": b"",
-        "provisioned_ms": 1,
-        "authenticated_epoch": 0,
-        "boot_floor": 0,
-        "ledger_to": 0,
-        "command_counter": 0,
-        "status": json.dumps(status),
-        "settings": "",
-    }
+async def _turn(
+    site: LoadSite, fleet: Fleet, who: Sequence[int], packages: Sequence[Package], turn_s: float, turns: Turns
+) -> dict[str, float]:
+    """One turn, in which these members press; {device: when} (CLOCK_MONOTONIC)."""
+    fleet.tally.alarm_ms.clear()
+    before, spent, began = _bytes(site), site.usages()["gateway"].cpu_s, time.monotonic()
+    pressed: dict[str, float] = {}
+    for at, number in enumerate(who):
+        await asyncio.sleep(max(0.0, began + turn_s * at / len(who) - time.monotonic()))
+        pressed[packages[number].device.hex()] = time.monotonic()
+        fleet.members[number].press()
+    await asyncio.sleep(max(0.0, began + turn_s - time.monotonic()))
+    took_s = time.monotonic() - began
+    turns.rates.append((_bytes(site) - before) / 1e6 / took_s)
+    turns.busy.append((site.usages()["gateway"].cpu_s - spent) / took_s)
+    turns.receipts_ms += fleet.tally.alarm_ms
+    await fleet.drained(_SETTLE_S)
+    await asyncio.sleep(1.0)
+    return pressed
+
+
+def _bytes(site: LoadSite) -> int:
+    """Sealed bytes of all clips as the ledger has them."""
+    with reading(site.site.engine) as connection:
+        return int(connection.execute(sa.select(sa.func.coalesce(sa.func.sum(clips.c.sealed_bytes), 0))).scalar_one())
