@@ -27,9 +27,10 @@ from lapel_gateway.doctor import machine
 from lapel_gateway.keystore import KeyStore
 from lapel_gateway.ledger import open_ledger, writing
 from lapel_gateway.ledger.schema import device as devices
-from lapel_gateway.ledger.schema import outbox
+from lapel_gateway.ledger.schema import outbox, role_progress
 from lapel_gateway.service import Gateway
 from lapel_gateway.settings.config import Config, load_config
+from lapel_gateway.shells import wall_ms
 from lapel_gateway.supervise import divide
 from tests.tools.command import Lapel
 
@@ -83,8 +84,26 @@ def test_a_gateway_that_does_not_run_is_told_so_with_what_to_do_and_ends_with_st
 def test_a_gateway_that_runs_has_nothing_wrong_but_what_it_was_not_given(config: Config) -> None:
     config = web_port(config)
     with running(config):
-        assert set(told(config)) - {"service", "clock"} == {"channels", "devices"}
+        assert set(told(config, wall_ms())) - {"service", "clock"} == {"channels", "devices"}
     assert "roles" in told(config)
+
+
+def test_a_role_that_hangs_is_told_although_its_process_runs(config: Config) -> None:
+    config = web_port(config)
+    with running(config):
+        # A minute later nothing has written that it came round, and the lock is held still.
+        found = told(config, wall_ms() + 60_000)
+    assert ["did not come round for" in line for line in found["role ingest"]] == [True]
+
+
+def test_a_role_without_the_broker_is_told(config: Config) -> None:
+    engine = open_ledger(config.ledger_file)
+    row = {"role": "ingest", "started_ms": NOW_MS, "turned_ms": NOW_MS, "connected": False, "backlog_bytes": 0}
+    with writing(engine) as connection:
+        connection.execute(sa.insert(role_progress).values(**row))
+    engine.dispose()
+    words = "error: it has no connection to the broker: look at that, then at its log"
+    assert told(config)["role ingest"] == [words]
 
 
 def test_looking_changes_nothing(config: Config) -> None:

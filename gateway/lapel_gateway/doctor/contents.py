@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from lapel_gateway.channels.health import read_health
 from lapel_gateway.channels.setup import reach_of
+from lapel_gateway.doctor.machine import is_played
 from lapel_gateway.keystore import KeyStore, KeyStoreError
 from lapel_gateway.ledger.schema import (
     DEVICE_ACTIVE,
@@ -20,9 +21,11 @@ from lapel_gateway.ledger.schema import (
     outbox,
 )
 from lapel_gateway.ledger.schema import device as devices
+from lapel_gateway.progress import read_progress
 from lapel_gateway.registry import Registry
 from lapel_gateway.settings.check import Finding
 from lapel_gateway.settings.config import Config
+from lapel_gateway.systemd import UNIT_NAME
 
 MINUTE_MS = 60_000
 STUCK_MS = 10 * MINUTE_MS
@@ -71,6 +74,22 @@ def ledger(config: Config, now_ms: int) -> Iterator[Finding]:
             yield _error("keys", str(error))
         finally:
             engine.dispose()
+
+
+def progress(config: Config, now_ms: int) -> Iterator[Finding]:
+    """Roles that are played and do not come round, or that the broker tells nothing: a process alone proves little."""
+    for connection in _usable(config):
+        for role, row in sorted(read_progress(connection).items()):
+            if row.fresh(now_ms):
+                if row.connected is False:
+                    yield _error(f"role {role}", "it has no connection to the broker: look at that, then at its log")
+            elif is_played(config, role):
+                seconds = max(0, now_ms - row.turned_ms) // 1000
+                yield _error(
+                    f"role {role}",
+                    f"its process runs and did not come round for {seconds} seconds, or the ledger takes nothing: "
+                    f"look at the disks and its log, then systemctl restart {UNIT_NAME}",
+                )
 
 
 def ledgers_clock(config: Config, now_ms: int) -> Iterator[Finding]:
@@ -150,4 +169,4 @@ def _read_only(path: Path) -> Iterator[sa.Connection]:
         engine.dispose()
 
 
-CHECKS = (ledger, ledgers_clock, channels, device_contact)
+CHECKS = (ledger, progress, ledgers_clock, channels, device_contact)

@@ -102,14 +102,16 @@ def broker(config: Config, now_ms: int) -> Iterator[Finding]:
 
 def roles(config: Config, now_ms: int) -> Iterator[Finding]:
     """Roles that no process plays. Their locks are asked for and given back at once."""
-    idle = []
-    for role in (role for role in config.gateway.roles if role != "web"):
-        path = config.data_dir / f".{role}.lock"
-        if not path.exists() or _free(path):
-            idle.append(role)
+    idle = [role for role in config.gateway.roles if role != "web" and not is_played(config, role)]
     if idle:
         what = "the gateway does not run" if len(idle) == len(config.gateway.roles) - 1 else "not played by anybody"
         yield _error("roles", f"{', '.join(idle)}: {what}: systemctl start {UNIT_NAME}, or lapel gateway run")
+
+
+def is_played(config: Config, role: str) -> bool:
+    """Whether a process plays this role, however well; the web role, of which there may be several, has no lock."""
+    path = config.data_dir / f".{role}.lock"
+    return path.exists() and not _free(path)
 
 
 def _free(path: Path) -> bool:
