@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from lapel_tools.budget.day import read_shift
 from lapel_tools.console import CommandError
 from lapel_tools.technician.batch import MAX_ROWS, read_batch
 from lapel_tools.technician.drives import INFO_NAME, DriveError, read_drive
@@ -48,7 +49,8 @@ def base_image(scratch: Path) -> Built:
 
 @target("technician/files", share=0.5, max_bytes=3000, cpu_ms=1000, kib=2048)
 def small_files(scratch: Path) -> Built:
-    """Networks, INFO_UF2.TXT, known images, signer, release, batch of boards: the first byte chooses which."""
+    """Networks, INFO_UF2.TXT, known images, signer, release, batch of boards, a working day: the first byte
+    chooses which."""
     path = scratch / INFO_NAME
     path.touch(0o600)
     memory_file = ImageMemory(scratch).path
@@ -80,7 +82,12 @@ def small_files(scratch: Path) -> Built:
         if not 0 < len(rows) <= MAX_ROWS or not all(row.board and row.name for row in rows):
             raise Unreadable("rows that name no board, or too many")
 
-    readers: list[Callable[[], None]] = [networks, drive, memory, signer, release, batch]
+    def shift() -> None:
+        day = read_shift(path)
+        if day.recording_minutes > 60 * day.hours or day.visits * day.visit_minutes > 60 * day.hours:
+            raise Unreadable("a day that is longer than itself")
+
+    readers: list[Callable[[], None]] = [networks, drive, memory, signer, release, batch, shift]
 
     def one(data: bytes) -> int:
         path.write_bytes(data[1:])
@@ -102,5 +109,8 @@ def small_files(scratch: Path) -> Built:
         b"\5board,name\n/dev/ttyACM1,camera 2\n",
     ]
     seeds += [b"\5name\nx\n", b'\5board,name\n"x', b"\5\xff", b"\5board,name\n" + b"a,b\n" * 300]
+    seeds += [b"\6hours = 8\nvisits = 6\nvisit_minutes = 40\n", b"\6hours = 2\nvisits = 9\n"]
+    seeds += [b"\6hours = " + b"9" * 2500]
+    seeds += [b"\6hours = true\n", b"\6hours = 8.5\n", b"\6rooms = 1\n"]
     # Last: its depth ends whatever profile watches the seeds.
-    return Built(one, [*seeds, b"\0network = [" + b"[" * 900])
+    return Built(one, [*seeds, b"\0network = [" + b"[" * 900, b"\6hours = [" + b"[" * 900])

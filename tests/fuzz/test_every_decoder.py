@@ -41,7 +41,7 @@ EXEMPT = {
     r"lapel_gateway\.reports\.period\.parse_moment": "one half of parse_period, which has a target",
     r"lapel_gateway\.status\.words\.read_words": "reads the gateway's own ledger",
     r"lapel_gateway\.visits\.counts\.read_counts": "reads the gateway's own ledger",
-    r"lapel_tools\.budget\..*": "figures that the repository brings, and a shift in TOML, which a library reads",
+    r"lapel_tools\.budget\.(?!day\.).*": "figures that the repository brings",
     r"lapel_gateway\.channels\.health\.read_health": "reads the gateway's own ledger",
     r"lapel_gateway\.devices\.cutting\.read_cut_off": "reads the gateway's own ledger",
     r"lapel_tools\.technician\.(condition|contents|link|ports|self_test_way|survey)\..*": (

@@ -46,6 +46,10 @@ _LIMITS = {
 }
 
 
+MAX_DIGITS = 9
+"""Of a number on the command line: above every bound below which it must lie."""
+
+
 def read_shift(path: Path | None, changes: Iterable[str] = ()) -> Shift:
     """A shift from a TOML file of the fields above, or the usual one, with ``NAME=VALUE`` changed. Raises
     CommandError.
@@ -56,13 +60,13 @@ def read_shift(path: Path | None, changes: Iterable[str] = ()) -> Shift:
             wanted = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise CommandError(f"{path}: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, a number of thousands of digits
             raise CommandError(f"{path} is not TOML: {error}") from None
     for change in changes:
         name, equals, value = change.partition("=")
         if not equals:
             raise CommandError(f"--set {change}: write NAME=VALUE, like recording_minutes=40")
-        wanted[name.strip()] = int(value) if value.strip().isdecimal() else value
+        wanted[name.strip()] = int(value) if value.strip().isdecimal() and len(value) <= MAX_DIGITS else value
     for name, value in wanted.items():
         _check(name, value)
     shift = replace(Shift(), **wanted)
@@ -78,4 +82,4 @@ def _check(name: str, value: object) -> None:
         raise CommandError(f"a shift has no {name!r}; it has: {', '.join(field.name for field in fields(Shift))}")
     least, most = _LIMITS[name]
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise CommandError(f"{name} is a whole number from {least} to {most}, not {value!r}")
+        raise CommandError(f"{name} is a whole number from {least} to {most}, not {str(value)[:40]!r}")
