@@ -222,7 +222,7 @@ def choose_slot(storage: "Storage", modulus: bytes, hardware: str, code: "Code",
                 break
     if known and best is not None and state.active == NO_SLOT:
         state.active = best[0]
-        state.floor = floor
+        state.floor = max(state.floor, floor)
         try:
             state.keep()
         except OSError as error:

@@ -114,6 +114,17 @@ def test_a_trial_has_three_boots_and_is_rolled_back_after_them(storage: Simulate
     assert state.trial == NO_SLOT
 
 
+def test_a_floor_stays_where_nothing_is_known_of_the_slots(storage: SimulatedStorage) -> None:
+    put(storage, SLOT_B, release(9, floor=8))
+    state = state_of(storage)
+    state.floor = 9
+    state.keep()
+
+    assert boot(storage) is not None
+
+    assert (state_of(storage).active, state_of(storage).floor) == (SLOT_B, 9)
+
+
 def test_a_trial_that_was_found_good_stays_and_raises_the_floor(storage: SimulatedStorage) -> None:
     put(storage, SLOT_A, release(7))
     boot(storage)

@@ -233,6 +233,8 @@ def slots(_scratch: Path) -> Built:
     states = [struct.pack(">BBBBBBHI8sI", 1, *rest, 0, 0, 5, facts.release, 7) for rest in ((1, 2, 3, 0), (2, 0, 0, 3))]
     states += [
         struct.pack(">BBBBBBHI8sI", 1, 1, 2, 0, 0, 0, 0, 8, facts.release, 7),
+        # Nothing is known to be good, and yet there is a floor, above that of the releases that are there.
+        struct.pack(">BBBBBBHI8sI", 1, 0, 0, 0, 1, 0, 0, facts.number, facts.release, facts.number),
         states[0][:-1],
         b"\x02" + states[0][1:],
     ]
