@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.report import Report, machine
 
-GROUPS = ("paths", "device", "uplink", "clips", "ingest", "growth", "alarms", "notify", "live", "fleet")
+GROUPS = ("paths", "device", "uplink", "clips", "ingest", "growth", "alarms", "notify", "live", "pages", "fleet")
 """Modules of this package with a `measure(report)`, in the order in which they run."""
 
 
