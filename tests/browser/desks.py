@@ -38,13 +38,21 @@ class Desk:
     """Parts of console messages that a test brings about on purpose."""
 
     def sit(
-        self, name: str, roles: Iterable[str] = (), *, phone: bool = False, scheme: Literal["dark", "light"] = "light"
+        self,
+        name: str,
+        roles: Iterable[str] = (),
+        *,
+        phone: bool = False,
+        scheme: Literal["dark", "light"] = "light",
+        scripts: bool = True,
     ) -> Page:
         """A page of somebody who is logged in; with ``roles`` they are added first."""
         if roles:
             self.office.add(name, roles)
         shape: Any = {"viewport": PHONE, "has_touch": True, "is_mobile": True} if phone else {"viewport": DESKTOP}
-        context = self.browser.new_context(base_url=self.office.url, color_scheme=scheme, **shape)
+        context = self.browser.new_context(
+            base_url=self.office.url, color_scheme=scheme, java_script_enabled=scripts, **shape
+        )
         context.set_default_timeout(TIMEOUT_MS)
         self.contexts.append(context)
         cookie = {"name": "lapel-session", "value": self.office.session(name), "url": self.office.url}

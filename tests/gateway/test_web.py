@@ -110,6 +110,7 @@ def problem(response: httpx.Response) -> dict[str, Any]:
         ("GET", "/api/v1/alarms/x"),
         ("POST", "/api/v1/alarms/x/acknowledge"),
         ("POST", "/api/v1/alarms/x/resolve"),
+        ("POST", "/api/v1/alarms/x/notes"),
         ("GET", "/api/v1/clips"),
         ("GET", "/api/v1/clips/x"),
         ("GET", "/api/v1/clips/x/media/mp4"),
@@ -159,6 +160,29 @@ def test_an_alarm_is_listed_with_who_when_and_how_far_the_time_can_be_believed(d
     assert alarm["received"]["ms"] == NOW_MS + 500
     assert alarm["acknowledged"] is None
     assert alarm["clip_id"] == f"{desk.site.device}-5"
+
+
+def test_a_note_is_one_line_in_the_alarms_log_under_its_users_name(desk: Desk) -> None:
+    alarm_id = desk.raise_alarm()
+    path = f"/api/v1/alarms/{alarm_id}/notes"
+    for _ in range(2):  # as a browser that heard no answer sends it
+        response = desk.client.post(path, headers=desk.ben, json={"note": " the line\nis busy\x07 "})
+
+    assert response.status_code == 200
+    notes = [line for line in response.json()["log"] if line["step"] == "note"]
+    assert [(line["who"], line["detail"]) for line in notes] == [("Ben", "the line is busy")]
+    (told,) = desk.get("/api/v1/live").json()["alarms"][alarm_id]["notes"]
+    assert (told["who"], told["note"], told["at"]["ms"]) == ("Ben", "the line is busy", LATER_MS)
+
+
+@pytest.mark.parametrize("note", ["", " \n ", "x" * 2001])
+def test_a_note_that_says_nothing_or_never_ends_is_refused(desk: Desk, note: str) -> None:
+    alarm_id = desk.raise_alarm()
+
+    response = desk.client.post(f"/api/v1/alarms/{alarm_id}/notes", headers=desk.ben, json={"note": note})
+
+    assert response.status_code == 422
+    assert desk.get("/api/v1/live").json()["alarms"][alarm_id]["notes"] == []
 
 
 def test_an_acknowledgement_carries_its_users_name_to_ledger_log_and_outbox(desk: Desk) -> None:

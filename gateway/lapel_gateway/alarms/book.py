@@ -51,6 +51,9 @@ _UNANSWERED = (protocol_alarm.RAISED, protocol_alarm.SENT)
 RAISED = "raised"  # the channel's first word of it
 AGAIN = "unanswered"  # it knows, and nobody has answered yet
 
+NOTE = "note"
+"""The step of an alarm's log that holds what somebody wrote."""
+
 DEVICE_NAME = "device"
 """Who took a step, where the device did."""
 

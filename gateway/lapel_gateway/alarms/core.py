@@ -19,6 +19,7 @@ import structlog
 from lapel_gateway import steps
 from lapel_gateway.alarms import escalations
 from lapel_gateway.alarms.book import (
+    NOTE,
     RESOLVED,
     AlarmError,
     alarm_id,
@@ -46,7 +47,7 @@ from lapel_protocol.limits import MAX_EVENT_RECORD_BYTES
 from lapel_protocol.names import RESOLVED_NAMES
 from lapel_protocol.topics import LANE_ALARM, parse_topic
 
-__all__ = ["AlarmCore", "AlarmError", "OwnAlarm", "acknowledge", "answer", "notifying", "resolve"]
+__all__ = ["AlarmCore", "AlarmError", "OwnAlarm", "acknowledge", "add_note", "answer", "notifying", "resolve"]
 
 NOTICE_WINDOW_MS = 300_000
 """One notice of unverifiable traffic for each device in this time."""
@@ -332,6 +333,16 @@ def resolve(engine: sa.Engine, identifier: str, user: str, resolution: str, note
     steps.reach("alarms.acknowledged")
     _log.info("alarm resolved", alarm=identifier, by=user, resolution=resolution, after_ms=now_ms - row.received_ms)
     return True
+
+
+def add_note(engine: sa.Engine, identifier: str, user: str, note: str, now_ms: int) -> None:
+    """Write what `user` has to say into the alarm's log, whatever its state, one line that says something. Sending the
+    same words twice writes them once. Raises AlarmError."""
+    if not note.strip():
+        raise AlarmError("a note says something")
+    with writing(engine) as connection:
+        get_alarm(connection, identifier)
+        note_once(connection, identifier, NOTE, user, note, now_ms)
 
 
 def _not_ones_own(row: sa.Row[Any], who: str, what: str) -> None:

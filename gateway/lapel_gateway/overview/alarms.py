@@ -7,13 +7,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from lapel_gateway.alarms.book import NOTE
 from lapel_gateway.alarms.escalations import key_range, step_stem
 from lapel_gateway.alarms.kinds import TECHNICAL_KINDS
 from lapel_gateway.alarms.policies import Plan
 from lapel_gateway.describe import Row, alarm_words, escalation_words, moment
 from lapel_gateway.describe_visits import position_words
 from lapel_gateway.ledger.direct import Direct
-from lapel_gateway.ledger.schema import alarm, escalation, outbox, person, position, visit
+from lapel_gateway.ledger.schema import alarm, alarm_log, escalation, outbox, person, position, visit
 from lapel_gateway.overview.advice import next_thing
 from lapel_gateway.overview.clips import clip_progress
 from lapel_protocol import alarm as protocol_alarm
@@ -21,6 +22,12 @@ from lapel_protocol.names import ALARM_STATE_NAMES
 
 MAX_ALARMS = 200
 """Told at once; more are counted. Nobody reads them, and every reader is sent them."""
+
+MAX_TRAIL = 24
+"""Earlier positions told of an alarm: an hour or two of a device's."""
+
+MAX_NOTES = 5
+"""Notes told of an alarm, the newest; its log has all."""
 
 OPEN = tuple(
     name for state, name in enumerate(ALARM_STATE_NAMES) if name and state != protocol_alarm.RESOLVED
@@ -63,13 +70,19 @@ _OF_ALARM = Direct(
     sa.select(*_COLUMNS)
     .where(position.c.alarm_id == sa.bindparam("of_id"))
     .order_by(position.c.id.desc())
-    .limit(sa.literal_column("1"))
+    .limit(sa.bindparam("most"))
 )
 _OF_VISIT = Direct(
     sa.select(*_COLUMNS)
     .where(position.c.visit == sa.bindparam("of_id"))
     .order_by(position.c.id.desc())
-    .limit(sa.literal_column("1"))
+    .limit(sa.bindparam("most"))
+)
+_NOTES = Direct(
+    sa.select(alarm_log.c.at_ms, alarm_log.c.who, alarm_log.c.detail)
+    .where(alarm_log.c.alarm_id == sa.bindparam("of_id"), alarm_log.c.step == sa.bindparam("step"))
+    .order_by(alarm_log.c.id.desc())
+    .limit(sa.bindparam("most"))
 )
 _PLACE = Direct(sa.select(visit.c.place).where(visit.c.id == sa.bindparam("of_id")))
 _PHONE = Direct(sa.select(person.c.phone).where(person.c.name == sa.bindparam("of_name")))
@@ -94,7 +107,8 @@ def phone_of(connection: sa.Connection, name: str) -> str:
 
 def position_of_visit(connection: sa.Connection, number: int) -> dict[str, Any] | None:
     """The newest position within a visit."""
-    return _position(_OF_VISIT.all(connection, {"of_id": number}))
+    found = _positions(_OF_VISIT, connection, number, 1)
+    return found[0] if found else None
 
 
 def _words(connection: sa.Connection, row: Row, people: Mapping[str, str]) -> dict[str, Any]:
@@ -108,6 +122,7 @@ def _words(connection: sa.Connection, row: Row, people: Mapping[str, str]) -> di
         "escalation": None if row["taken"] is None else {**escalation_words(row), "stage": _stage(row)},
         "told": _told(connection, row["id"], people),
         "todo": next_thing(words, phone),
+        "notes": _notes(connection, row["id"]),
         "clip": clip_progress(connection, row["device"], row["clip"]) if row["device"] and row["clip"] else None,
     }
 
@@ -139,13 +154,21 @@ def _told(connection: sa.Connection, identifier: str, people: Mapping[str, str])
 
 
 def _where(connection: sa.Connection, row: Row) -> dict[str, Any]:
-    found = _position(_OF_ALARM.all(connection, {"of_id": row["id"]}))
+    found = _positions(_OF_ALARM, connection, row["id"], MAX_TRAIL + 1)
     place = None
     if row["visit"] is not None:
-        found = found or position_of_visit(connection, row["visit"])
+        found = found or _positions(_OF_VISIT, connection, row["visit"], MAX_TRAIL + 1)
         place = next((text for (text,) in _PLACE.all(connection, {"of_id": row["visit"]})), None)
-    return {"place": place, "position": found}
+    return {"place": place, "position": found[0] if found else None, "trail": found[1:]}
 
 
-def _position(rows: list[tuple[Any, ...]]) -> dict[str, Any] | None:
-    return position_words(dict(zip(_POSITION_COLUMNS, rows[0], strict=True))) if rows else None
+def _positions(query: Direct, connection: sa.Connection, of: str | int, most: int) -> list[dict[str, Any]]:
+    """The newest positions of an alarm or a visit, the newest first."""
+    rows = query.all(connection, {"of_id": of, "most": most})
+    return [position_words(dict(zip(_POSITION_COLUMNS, row, strict=True))) for row in rows]
+
+
+def _notes(connection: sa.Connection, identifier: str) -> list[dict[str, Any]]:
+    """What people wrote about an alarm, the newest last."""
+    rows = _NOTES.all(connection, {"of_id": identifier, "step": NOTE, "most": MAX_NOTES})
+    return [{"at": moment(at_ms), "who": who, "note": detail} for at_ms, who, detail in reversed(rows)]

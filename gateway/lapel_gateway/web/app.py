@@ -39,6 +39,7 @@ from lapel_gateway.web.headers import SafeHeaders
 from lapel_gateway.web.idempotency import Route
 from lapel_gateway.web.installed import NOTHING_INSTALLED, Installed
 from lapel_gateway.web.pages import account, ack, login, provider
+from lapel_gateway.web.pages import live as live_page
 from lapel_gateway.web.pages.ack import AckPages
 from lapel_gateway.web.pages.frame import Pages
 from lapel_gateway.web.problems import BodyLimit
@@ -75,6 +76,8 @@ def build_app(
     pages.install(app)
     login.install(app, pages)
     account.install(app, pages)
+    app.state.feed = Feed(Reader(engine, installed.around), now_ms)
+    live_page.install(app, pages, app.state.feed)
     users.install(app, guard)
     if installed.provider is not None:
         back = f"{installed.public_url}{provider.BACK_PATH}"
@@ -89,7 +92,6 @@ def build_app(
     people.install(app, engine, now_ms)
     channels.install(app, engine, installed.channels)
     reports.install(app, engine, now_ms, installed.zone)
-    app.state.feed = Feed(Reader(engine, installed.around), now_ms)
     live.install(app, app.state.feed)
     metrics.install(app, engine, now_ms, installed)
     return app

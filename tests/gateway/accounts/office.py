@@ -120,12 +120,23 @@ def opened(folder: Path, port: int = 0, **settings: Any) -> Iterator[Office]:
     installed = Installed(**settings)
     clock = [NOW_MS]
     with new_ledger(folder) as engine:
-        role = WebRole(engine, Views(folder / "views"), "127.0.0.1", port, lambda: clock[0], installed)
-        role.start()
-        office = Office(engine, role.url, installed, clock)
-        try:
-            yield office
-        finally:
-            for client in office.clients:
-                client.close()
-            assert role.stop()
+        office = Office(engine, "", installed, clock)
+        with serving(office, folder, port):
+            try:
+                yield office
+            finally:
+                for client in office.clients:
+                    client.close()
+
+
+@contextmanager
+def serving(office: Office, folder: Path, port: int = 0) -> Iterator[None]:
+    """The office's gateway is there."""
+    clock = office.clock
+    role = WebRole(office.engine, Views(folder / "views"), "127.0.0.1", port, lambda: clock[0], office.installed)
+    role.start()
+    office.url = role.url
+    try:
+        yield
+    finally:
+        assert role.stop()

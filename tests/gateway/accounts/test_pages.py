@@ -51,8 +51,8 @@ def test_a_new_user_sets_a_password_by_the_link_and_logs_in_with_it(office: Offi
     assert person.get(link).status_code == 410
     person.get("/login")
     inside = person.send("/login", name=" Ann  Archer ", password=PASSWORD)
-    assert (inside.status_code, inside.url.path) == (200, "/account")
-    assert "<h1>Ann Archer</h1>" in inside.text
+    assert (inside.status_code, inside.url.path) == (200, "/live")
+    assert "<h1>Live</h1>" in inside.text
 
 
 def test_a_wrong_password_and_an_unknown_name_are_answered_alike(office: Office, ann: Person) -> None:

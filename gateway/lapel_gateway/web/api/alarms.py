@@ -29,13 +29,25 @@ SeesAlarms = Annotated[Principal, Depends(may(P.SEE_ALARMS, P.SEE_OWN))]
 AnswersAlarms = Annotated[Principal, Depends(may(P.ANSWER_ALARMS))]
 
 
+Reason = Literal["true", "false", "test"]
+MAX_NOTE = 2000
+
+
+class Note(BaseModel):
+    """What somebody has to say about an alarm."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    note: Annotated[str, Field(min_length=1, max_length=MAX_NOTE)]
+
+
 class Resolution(BaseModel):
     """How an alarm ended."""
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: Literal["true", "false", "test"]
-    note: Annotated[str, Field(max_length=2000)] = ""
+    reason: Reason
+    note: Annotated[str, Field(max_length=MAX_NOTE)] = ""
 
 
 def install(app: FastAPI, engine: sa.Engine, now_ms: Callable[[], int]) -> None:
@@ -56,32 +68,55 @@ def install(app: FastAPI, engine: sa.Engine, now_ms: Callable[[], int]) -> None:
 
     @app.post("/api/v1/alarms/{alarm_id}/acknowledge", response_model=models.AlarmWhole)
     def acknowledge(user: AnswersAlarms, alarm_id: str) -> dict[str, Any]:
-        before = alarm_whole(engine, alarm_id)
-        try:
-            first = alarms.acknowledge(engine, alarm_id, user.name, now_ms())
-        except alarms.OwnAlarm as error:
-            raise Problem(HTTPStatus.FORBIDDEN, str(error)) from None
-        if not first:
-            after = alarm_whole(engine, alarm_id)
-            earlier = after["acknowledged"] or after["resolved"] or before["acknowledged"]
-            what = "acknowledged" if after["acknowledged"] else "resolved"
-            raise Problem(HTTPStatus.CONFLICT, f"{earlier['by']} {what} this alarm at {earlier['utc']}", alarm=after)
+        acknowledge_alarm(engine, alarm_id, user.name, now_ms())
         return alarm_whole(engine, alarm_id)
 
     @app.post("/api/v1/alarms/{alarm_id}/resolve", response_model=models.AlarmWhole)
     def resolve(user: AnswersAlarms, alarm_id: str, resolution: Resolution) -> dict[str, Any]:
-        alarm_whole(engine, alarm_id)
-        note = describe.one_line(resolution.note)
-        try:
-            first = alarms.resolve(engine, alarm_id, user.name, resolution.reason, note, now_ms())
-        except alarms.OwnAlarm as error:
-            raise Problem(HTTPStatus.FORBIDDEN, str(error)) from None
-        if not first:
-            after = alarm_whole(engine, alarm_id)
-            earlier = after["resolved"]
-            words = f"{earlier['by']} resolved this alarm as {after['resolution']} at {earlier['utc']}"
-            raise Problem(HTTPStatus.CONFLICT, words, alarm=after)
+        resolve_alarm(engine, alarm_id, user.name, resolution.reason, resolution.note, now_ms())
         return alarm_whole(engine, alarm_id)
+
+    @app.post("/api/v1/alarms/{alarm_id}/notes", response_model=models.AlarmWhole)
+    def add_note(user: AnswersAlarms, alarm_id: str, said: Note) -> dict[str, Any]:
+        note_alarm(engine, alarm_id, user.name, said.note, now_ms())
+        return alarm_whole(engine, alarm_id)
+
+
+def acknowledge_alarm(engine: sa.Engine, alarm_id: str, who: str, now_ms: int) -> None:
+    """``who`` has seen an alarm. Raises Problem when there is none, when it is their own, when somebody was first."""
+    before = alarm_whole(engine, alarm_id)
+    try:
+        first = alarms.acknowledge(engine, alarm_id, who, now_ms)
+    except alarms.OwnAlarm as error:
+        raise Problem(HTTPStatus.FORBIDDEN, str(error)) from None
+    if not first:
+        after = alarm_whole(engine, alarm_id)
+        earlier = after["acknowledged"] or after["resolved"] or before["acknowledged"]
+        what = "acknowledged" if after["acknowledged"] else "resolved"
+        raise Problem(HTTPStatus.CONFLICT, f"{earlier['by']} {what} this alarm at {earlier['utc']}", alarm=after)
+
+
+def resolve_alarm(engine: sa.Engine, alarm_id: str, who: str, reason: Reason, note: str, now_ms: int) -> None:
+    """``who`` closes an alarm. Raises Problem when there is none, when it is their own, when somebody was first."""
+    alarm_whole(engine, alarm_id)
+    try:
+        first = alarms.resolve(engine, alarm_id, who, reason, describe.one_line(note), now_ms)
+    except alarms.OwnAlarm as error:
+        raise Problem(HTTPStatus.FORBIDDEN, str(error)) from None
+    if not first:
+        after = alarm_whole(engine, alarm_id)
+        earlier = after["resolved"]
+        words = f"{earlier['by']} resolved this alarm as {after['resolution']} at {earlier['utc']}"
+        raise Problem(HTTPStatus.CONFLICT, words, alarm=after)
+
+
+def note_alarm(engine: sa.Engine, alarm_id: str, who: str, note: str, now_ms: int) -> None:
+    """``who`` adds a note to an alarm. Raises Problem when there is none, and for a note that says nothing."""
+    alarm_whole(engine, alarm_id)
+    try:
+        alarms.add_note(engine, alarm_id, who, describe.one_line(note), now_ms)
+    except alarms.AlarmError as error:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
 
 
 def alarm_whole(engine: sa.Engine, alarm_id: str, whose: str | None = None) -> dict[str, Any]:

@@ -1,0 +1,247 @@
+"""The live page in a real browser: an alarm is impossible to miss, answered in one press, and nothing old looks new."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import sqlalchemy as sa
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from lapel_gateway.alarms.core import acknowledge, resolve
+from lapel_gateway.ledger import reading
+from lapel_gateway.ledger.schema import alarm as alarms
+from lapel_gateway.ledger.schema import alarm_log
+from lapel_gateway.settings.accounts import AccountsSection
+from lapel_protocol.reports import ALARM_MAN_DOWN
+from tests.browser.desks import Desk, scrolls_sideways, severe_faults, shoot
+from tests.browser.scene import Scene
+from tests.gateway.accounts.office import Office, opened, serving
+
+RITA, SAM, ZOE = "Rita Rowe", "Sam Ortega", "Zoë Quinn"
+LIVE = re.compile(r"^Live \d")
+
+
+@pytest.fixture
+def scene(tmp_path: Path, office: Office) -> Scene:
+    return Scene(tmp_path, office)
+
+
+def open_live(desk: Desk, name: str = RITA, roles: tuple[str, ...] = ("responder",)) -> Page:
+    """The page, once it is live."""
+    page = desk.sit(name, roles)
+    page.goto("/live")
+    expect(page.get_by_text(LIVE)).to_be_visible()
+    return page
+
+
+def card(page: Page, identifier: str) -> Locator:
+    return page.locator(f'[data-alarm="{identifier}"]')
+
+
+def row_of(scene: Scene, identifier: str) -> sa.Row[Any]:
+    with reading(scene.engine) as connection:
+        return connection.execute(sa.select(alarms).where(alarms.c.id == identifier)).one()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("phone", [True, False], ids=["phone", "desktop"])
+def test_the_page_with_alarms_keeps_nobody_out(
+    desk: Desk, scene: Scene, phone: bool, scheme: Literal["light", "dark"]
+) -> None:
+    zoe, max_m, liv = scene.worker(ZOE), scene.worker("Max Mustermann", "South"), scene.worker("Liv Berg", "")
+    scene.visit(zoe)
+    scene.pass_time(17 * 60_000)
+    drill = scene.alarm(liv, test=True)
+    scene.pass_time(30_000)
+    second = scene.alarm(max_m, kind=ALARM_MAN_DOWN)
+    scene.pass_time(65_000)
+    first = scene.alarm(zoe)
+    scene.walk(zoe, first)
+    scene.pass_time(42_000)
+    for one in (zoe, liv):
+        scene.contact(one, 61)
+    scene.contact(max_m, 12)
+    page = desk.sit(RITA, ["responder"], phone=phone, scheme=scheme)
+    page.goto("/live")
+    card(page, second).get_by_role("button", name="Acknowledge").click()
+    expect(page.get_by_text("Acknowledged by Rita Rowe", exact=True)).to_be_visible()
+
+    assert [one.get_attribute("data-alarm") for one in page.locator(".alarm").all()] == [first, drill, second]
+    assert severe_faults(page) == []
+    assert not scrolls_sideways(page)
+    shoot(page, f"live-{'phone' if phone else 'desktop'}-{scheme}")
+
+
+def test_an_alarm_is_in_the_title_the_icon_and_the_ears_until_it_is_acknowledged(desk: Desk, scene: Scene) -> None:
+    zoe = scene.worker(ZOE)
+    page = open_live(desk)
+    expect(page).to_have_title("Live – Lapel")
+    expect(page.get_by_text("No open alarm")).to_be_visible()
+    expect(page.get_by_role("status").get_by_text("keeps this page silent until you press Sound on")).to_be_visible()
+    page.get_by_role("button", name="Sound on").click()
+    expect(page.locator("#live")).to_have_attribute("data-sound", "ready")
+
+    identifier = scene.alarm(zoe)
+
+    expect(page).to_have_title("▲ 1 ALARM – Lapel")
+    expect(page.locator("#live")).to_have_attribute("data-sound", "alarm")
+    expect(page.locator('link[rel="icon"]')).to_have_attribute("href", re.compile("live-alarm.svg"))
+    expect(page.locator('[aria-live="assertive"]')).to_contain_text("New alarm: Panic, Zoë Quinn.")
+    card(page, identifier).get_by_role("button", name="Acknowledge").press("Enter")
+    expect(page).to_have_title("Live – Lapel")
+    expect(page.locator("#live")).to_have_attribute("data-sound", "ready")
+    assert row_of(scene, identifier).acknowledged_by == RITA
+    assert page.evaluate("document.activeElement.dataset.alarm") == identifier
+
+
+def test_sound_that_was_turned_off_stays_off_in_this_browser(desk: Desk, scene: Scene) -> None:
+    page = open_live(desk)
+    page.get_by_role("button", name="Sound on").click()
+    page.get_by_role("button", name="Sound off").click()
+
+    page.reload()
+
+    expect(page.locator("#live")).to_have_attribute("data-sound", "off")
+    expect(page.get_by_text("Silent: alarms are only seen.")).to_be_visible()
+
+
+def test_what_one_person_does_another_sees_without_loading_the_page_again(desk: Desk, scene: Scene) -> None:
+    identifier = scene.alarm(scene.worker(ZOE))
+    rita, sam = open_live(desk), open_live(desk, SAM)
+
+    card(rita, identifier).get_by_role("button", name="Acknowledge").click()
+    expect(card(sam, identifier).get_by_text("Acknowledged by Rita Rowe")).to_be_visible()
+    expect(card(sam, identifier).get_by_role("button", name="Acknowledge")).to_be_hidden()
+
+    card(rita, identifier).get_by_text("Add a note").click()
+    card(rita, identifier).get_by_label("What others should know").fill("Police are on their way\nETA five minutes")
+    card(rita, identifier).get_by_role("button", name="Add the note").click()
+    expect(card(sam, identifier).get_by_text("Police are on their way ETA five minutes")).to_be_visible()
+
+    card(sam, identifier).get_by_text("What was done so far").click()
+    expect(card(sam, identifier).locator(".log")).to_contain_text("acknowledged – Rita Rowe")
+
+    card(sam, identifier).get_by_text("Resolve", exact=True).click()
+    card(sam, identifier).get_by_label("True: help was needed").check()
+    card(sam, identifier).get_by_label("What happened, for the record").fill("Escorted out")
+    card(sam, identifier).get_by_role("button", name="Resolve the alarm").click()
+    expect(card(rita, identifier)).to_have_count(0)
+    row = row_of(scene, identifier)
+    assert (row.resolved_by, row.resolution, row.note) == (SAM, "true", "Escorted out")
+    assert ("Rita Rowe", "add_note", "allowed") in scene.office.lines()
+
+
+def test_nobody_acknowledges_their_own_alarm_and_is_told_why(desk: Desk, scene: Scene) -> None:
+    identifier = scene.alarm(scene.worker(ZOE))
+    page = open_live(desk, ZOE)
+    desk.expected.append("403")
+
+    card(page, identifier).get_by_role("button", name="Acknowledge").click()
+
+    expect(card(page, identifier).get_by_role("alert")).to_contain_text("cannot acknowledge an alarm of their own")
+    expect(page).to_have_title("▲ 1 ALARM – Lapel")
+    assert row_of(scene, identifier).acknowledged_by is None
+
+
+def test_words_that_are_being_written_outlive_what_others_do(desk: Desk, scene: Scene) -> None:
+    identifier = scene.alarm(scene.worker(ZOE))
+    page = open_live(desk)
+    card(page, identifier).get_by_text("Add a note").click()
+    field = card(page, identifier).get_by_label("What others should know")
+    field.fill("She says that")
+
+    acknowledge(scene.engine, identifier, SAM, scene.now_ms)
+    other = scene.alarm(scene.worker("Max Mustermann"))
+
+    expect(card(page, other)).to_be_visible()
+    expect(card(page, identifier).get_by_text("Acknowledged by Sam Ortega")).to_be_visible()
+    expect(field).to_be_focused()
+    expect(field).to_have_value("She says that")
+
+
+def test_without_scripts_the_page_is_read_and_alarms_are_answered(desk: Desk, scene: Scene) -> None:
+    zoe = scene.worker(ZOE)
+    scene.visit(zoe)
+    identifier = scene.alarm(zoe)
+    page = desk.sit(RITA, ["responder"], scripts=False)
+    page.goto("/live")
+    expect(page.get_by_text("it does not change by itself")).to_be_visible()
+    expect(card(page, identifier)).to_contain_text("4 High Street")
+
+    card(page, identifier).get_by_role("button", name="Acknowledge").click()
+    expect(card(page, identifier).get_by_text("Acknowledged by Rita Rowe")).to_be_visible()
+    card(page, identifier).get_by_text("Add a note").click()
+    card(page, identifier).get_by_label("What others should know").fill("Called, no answer")
+    card(page, identifier).get_by_role("button", name="Add the note").click()
+    card(page, identifier).get_by_text("Resolve", exact=True).click()
+    card(page, identifier).get_by_label("False: it was not").check()
+    card(page, identifier).get_by_role("button", name="Resolve the alarm").click()
+
+    expect(page.get_by_text("No open alarm")).to_be_visible()
+    with reading(scene.engine) as connection:
+        steps = connection.execute(sa.select(alarm_log.c.step, alarm_log.c.detail).order_by(alarm_log.c.id)).all()
+    assert ("note", "Called, no answer") in [tuple(step) for step in steps]
+    assert row_of(scene, identifier).resolution == "false"
+
+
+def test_without_scripts_a_refusal_is_the_page_with_words(desk: Desk, scene: Scene) -> None:
+    identifier = scene.alarm(scene.worker(ZOE))
+    page = desk.sit(RITA, ["responder"], scripts=False)
+    page.goto("/live")
+    acknowledge(scene.engine, identifier, SAM, scene.now_ms)
+    desk.expected.append("409")
+
+    card(page, identifier).get_by_role("button", name="Acknowledge").click()
+
+    expect(page.get_by_role("alert").get_by_text("Sam Ortega acknowledged this alarm")).to_be_visible()
+    assert row_of(scene, identifier).acknowledged_by == SAM
+
+
+def test_a_gateway_that_is_gone_is_said_within_five_seconds_and_comes_back_by_itself(
+    chromium: Browser, tmp_path: Path
+) -> None:
+    settings = AccountsSection(requests_per_min=100_000)
+    with opened(tmp_path, accounts=settings) as office:
+        port = int(office.url.rpartition(":")[2])
+        scene = Scene(tmp_path, office)
+        identifier = scene.alarm(scene.worker(ZOE))
+        desk = Desk(chromium, office)
+        desk.expected.append("ERR_CONNECTION_REFUSED")
+        desk.expected.append("ERR_INCOMPLETE_CHUNKED_ENCODING")
+        page = open_live(desk)
+        expect(card(page, identifier)).to_be_visible()
+
+    # A gateway that answers nobody any more: the page has five seconds to say so.
+    expect(page.get_by_text(re.compile("Not live: nothing is heard from the gateway"))).to_be_visible(timeout=5_000)
+    expect(page.locator("#live")).to_have_class("is-away")
+    expect(page.get_by_text(re.compile("Not live: as of"))).to_be_visible()
+    age = card(page, identifier).locator(".alarm-age time")
+    stood = age.text_content()
+    shoot(page, "live-away")
+    assert severe_faults(page) == []
+
+    with serving(office, tmp_path, port):
+        expect(page.get_by_text(LIVE)).to_be_visible()
+        expect(page.get_by_text(re.compile("Not live"))).to_have_count(0)
+        assert age.text_content() == stood
+        resolve(office.engine, identifier, SAM, "test", "", scene.now_ms)
+        expect(card(page, identifier)).to_have_count(0)
+        desk.close()
+
+
+def test_two_thousand_devices_are_counted_found_and_not_all_drawn(desk: Desk, scene: Scene) -> None:
+    scene.fleet(2_000)
+    page = open_live(desk)
+
+    expect(page.get_by_text("1,900 in contact")).to_be_visible()
+    expect(page.get_by_text("60 of 100 shown.")).to_be_visible()
+    page.get_by_label("Name, person or team").fill("wearer 1234")
+    expect(page.get_by_role("row", name=re.compile("unit 1234"))).to_be_visible()
+    assert page.locator(".devices tbody tr").count() == 1
+    page.get_by_label("Name, person or team").fill("")
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator(".devices tbody tr")).to_have_count(100)
+    shoot(page, "live-fleet")
