@@ -79,7 +79,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     with new_ledger(tmp_path) as engine:
         site = Site(tmp_path, engine)
         tokens = [token_of(engine, name, NOW_MS) for name in ("Ann Archer", "Ben")]
-        headers = [{"authorization": f"Bearer {token}"} for token in tokens]
+        headers = [{"authorization": f"Bearer {token}", "X-Lapel-Reason": "an incident"} for token in tokens]
         with serving(engine, site.views) as client:
             yield Desk(site, client, headers[0], headers[1])
 

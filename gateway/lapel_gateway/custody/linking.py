@@ -88,6 +88,7 @@ def note_missing(connection: sa.Connection, name: str, clip: int, trust: Trust, 
             extents=b"",
             sealed_bytes=0,
             first_ms=now_ms,
+            start_ms=now_ms,
             missing_ms=now_ms,
         )
     )

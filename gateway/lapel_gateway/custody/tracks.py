@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from lapel_gateway.ledger.schema import CHAIN_UNKNOWN, OPENING_UNTRIED, SETTLED_BY_CUT, SETTLED_BY_END, SETTLED_BY_LOST
 from lapel_gateway.verify import ClipTrust
 from lapel_protocol import custody
-from lapel_protocol.clip import ClipEnd, ClipHeader, Head, head_of
+from lapel_protocol.clip import TRUST_NONE, ClipEnd, ClipHeader, Head, head_of
 from lapel_protocol.errors import Malformed
 from lapel_protocol.limits import CLIP_HEADER_BYTES
 from lapel_protocol.machine import Machine
@@ -27,6 +27,9 @@ from lapel_protocol.stream import segment_offset
 
 FRONTIER_REFUSALS = 3
 """How often the next segment of a settled clip may come unauthentic before the receipt names the shorter prefix."""
+
+CLOCK_AHEAD_MS = 3_600_000
+"""A clip that began later than this after it came was dated by a clock that cannot be believed."""
 
 StoredSegment = Callable[["ClipTrack", int], tuple[bytes, int]]
 """Gives (tag, end offset in the clip file) of a segment of a clip that the vault already holds."""
@@ -99,6 +102,14 @@ class ClipTrack:
     def alarm(self) -> bool:
         """Whether an alarm started the clip; False until its header is here."""
         return bool(self.header and self.header.flags)
+
+    @property
+    def start_ms(self) -> int:
+        """When it began: by its device's clock where that can be believed, else when something of it came first."""
+        header = self.header
+        if header is None or header.trust == TRUST_NONE or header.wall_ms > self.first_ms + CLOCK_AHEAD_MS:
+            return self.first_ms
+        return header.wall_ms
 
     @property
     def unfinished(self) -> bool:

@@ -244,6 +244,8 @@ def _values(track: ClipTrack) -> dict[str, Any]:
         "verified_ms": track.verified_ms,
         "missing_ms": track.missing_ms,
     }
+    if track.new:
+        values["start_ms"] = track.first_ms
     if track.unfinished:
         values["receipt_ms"] = None
     if track.moving:
@@ -267,6 +269,7 @@ def _values(track: ClipTrack) -> dict[str, Any]:
             key_id=header.key_id,
             previous_clip=header.previous_clip if header.previous_clip != PREV_NONE else None,
             previous_head=header.previous_head,
+            start_ms=track.start_ms,
         )
     end = track.end
     if end is not None:

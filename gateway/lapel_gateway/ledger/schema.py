@@ -33,7 +33,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION = "0010"
+SCHEMA_REVISION = "0011"
 """The revision that this code reads and writes; revisions are four digits and grow by one."""
 
 LARGEST = (1 << 63) - 1
@@ -232,6 +232,8 @@ clip = Table(
     ),  # what the newest receipt named; fewer than settled = a shorter authentic prefix
     Column("receipt_ms", BigInteger),
     Column("first_ms", BigInteger, nullable=False),  # first authentic record received, or noticed missing
+    # When it began, as people look for it: by its device's clock where that can be believed, else ``first_ms``.
+    Column("start_ms", BigInteger, nullable=False, server_default="0"),
     Column("header_ms", BigInteger),
     Column("verified_ms", BigInteger),
     Column("missing_ms", BigInteger),  # named by the chain or the epoch ledger, its header not received yet
@@ -243,6 +245,11 @@ clip = Table(
     Index("ix_clip_device_state", "device", "state"),
     Index("ix_clip_device_verified", "device", "verified_ms"),
     Index("ix_clip_waiting", "device", "previous_clip", sqlite_where=text("chain = 'waiting'")),
+    # For whoever looks for clips: the newest of all, of a person, of a device, of alarms, page by page.
+    Index("ix_clip_start", "start_ms", "device", "clip"),
+    Index("ix_clip_person", "person", "start_ms", "device", "clip"),
+    Index("ix_clip_device_start", "device", "start_ms", "clip"),
+    Index("ix_clip_alarm", "start_ms", "device", "clip", sqlite_where=text("alarm = 1")),
 )
 
 disclosure = Table(
@@ -260,6 +267,24 @@ disclosure = Table(
     ForeignKeyConstraint(["device", "clip"], ["clip.device", "clip.clip"], name="fk_disclosure_clip"),
     Index("ix_disclosure_clip", "device", "clip"),
     Index("ix_disclosure_passed_ms", "passed_ms"),
+)
+
+clip_view = Table(
+    "clip_view",  # that somebody looked at a clip, and why; only ever added to (triggers)
+    metadata,
+    Column("id", RowNumber, primary_key=True, autoincrement=True),
+    Column("device", DeviceName, nullable=False),
+    Column("clip", BigInteger, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("how", String(8), nullable=False),  # session, token
+    Column("session", RowNumber),  # number of the session; NULL = by a token
+    Column("kind", String(16), nullable=False),  # of reason: viewing/looks.py
+    Column("reason", Text, nullable=False),
+    Column("reference", Text, nullable=False),  # of a case; "" = none was given
+    ForeignKeyConstraint(["device", "clip"], ["clip.device", "clip.clip"], name="fk_clip_view_clip"),
+    Index("ix_clip_view_clip", "device", "clip", "by", "at_ms"),
+    Index("ix_clip_view_by", "by", "id"),
 )
 
 vault_mark = Table(

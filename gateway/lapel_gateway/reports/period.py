@@ -50,6 +50,19 @@ def parse_moment(text: str, zone: tzinfo | None) -> int:
     return _parsed("when", text, zone)
 
 
+def parse_bound(text: str, zone: tzinfo | None, *, last: bool = False) -> int:
+    """Unix ms of what bounds a search: a date, whose day belongs to it, or a time, of ``zone`` where it names none.
+
+    Raises PeriodError.
+    """
+    try:
+        if _day(text) is None and (moment := datetime.fromisoformat(text)).tzinfo is None:
+            return round(moment.replace(tzinfo=zone).timestamp() * 1000)
+    except (ValueError, OverflowError, OSError):
+        pass  # said in words by what follows
+    return _parsed("to" if last else "from", text, zone, days=int(last))
+
+
 def local_month(time_ms: int, zone: tzinfo | None) -> str:
     """The month of a Unix time in a zone, as ``2026-05``."""
     return (_EPOCH + timedelta(milliseconds=time_ms)).astimezone(zone).strftime("%Y-%m")

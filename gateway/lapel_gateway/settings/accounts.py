@@ -28,6 +28,12 @@ class AccountsSection(Section):
     idle_min: int = Field(60, ge=5, le=1440, description="A session without a request ends after so long.")
     session_hours: int = Field(24, ge=1, le=168, description="A session ends after so long, whatever is done in it.")
     setup_link_hours: int = Field(72, ge=1, le=720, description="How long a set-up link of a user can be used.")
+    reason_hours: int = Field(
+        12,
+        ge=1,
+        le=168,
+        description="How long a reason for looking at another's clip holds, within a session.",
+    )
     requests_per_min: int = Field(
         600, ge=30, le=1_000_000, description="Requests that one user, or one token's user, may make to the API."
     )
@@ -40,6 +46,11 @@ class AccountsSection(Section):
             self.password_characters,
             frozenset(self.authenticator_roles),
         )
+
+    @property
+    def reason_ms(self) -> int:
+        """`reason_hours` in milliseconds."""
+        return self.reason_hours * HOUR_MS
 
     @property
     def setup_link_ms(self) -> int:

@@ -2,8 +2,9 @@
 
 Rules that hold here
 - The sealed original in the vault is read and never written.
-- With the organisation's private key: clip.mkv, clip.mp4 and clip.vtt, published as one folder, whole or not at all.
-  Without it: no files; the clip is ``verified, sealed``, and its original is what is forwarded.
+- With the organisation's private key: clip.mkv, clip.mp4 and clip.vtt, published as one folder, whole or not at all,
+  with two small pictures for lists. Without it: no files; the clip is ``verified, sealed``, and its original is what is
+  forwarded.
 - Every authentic segment without a gap is taken, also where the device settled fewer. Each is verified again as it is
   read, and the head at the end must be the ledger's.
 - A kill at any point is repaired by doing it all again: nothing is told to anybody before the ledger has it.
@@ -31,7 +32,7 @@ from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.outgoing import add_outbox
 from lapel_gateway.ledger.schema import OUTBOX_ASSEMBLE, OUTBOX_FORWARD, OUTBOX_NOTICE, SETTLED_BY_CUT
 from lapel_gateway.ledger.schema import clip as clips
-from lapel_gateway.viewing import media, unseal, viewcopy
+from lapel_gateway.viewing import media, thumbnail, unseal, viewcopy
 from lapel_gateway.viewing.unseal import ClipKeys, KeyRing
 from lapel_protocol import custody
 from lapel_protocol.errors import ProtocolError
@@ -94,6 +95,13 @@ def make_copies(folder: Path) -> Copies:
     return Copies(survey, view)
 
 
+def make_views(folder: Path) -> Copies:
+    """The copies, and the small pictures of lists beside them. Raises OSError."""
+    copies = make_copies(folder)
+    thumbnail.write_thumbnails(folder / MATROSKA, copies.survey, folder)
+    return copies
+
+
 class Assembler:
     """Assembles clips; one thread at a time."""
 
@@ -101,7 +109,7 @@ class Assembler:
     kinds = frozenset({OUTBOX_ASSEMBLE})
 
     def __init__(
-        self, engine: sa.Engine, vault: Vault, views: Views, keys: KeyRing, copies: MakeCopies = make_copies
+        self, engine: sa.Engine, vault: Vault, views: Views, keys: KeyRing, copies: MakeCopies = make_views
     ) -> None:
         self._engine = engine
         self._vault = vault
@@ -183,6 +191,8 @@ class Assembler:
         files = {}
         for path in sorted(folder.iterdir()):
             durable.sync_file(path)
+            if path.name in (thumbnail.THUMBNAIL, thumbnail.BLURRED):
+                continue
             files[path.name] = {"sha256": durable.sha256_of(path), "bytes": path.stat().st_size}
         steps.reach("assembly.copied")
         return {"form": FORM_OPENED, "files": files, "content": content_words(copies)}

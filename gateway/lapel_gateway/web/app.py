@@ -85,7 +85,7 @@ def build_app(
     if installed.links is not None:
         ack.install(app, AckPages(engine, installed.links, now_ms))
     alarms.install(app, engine, now_ms)
-    clips.install(app, engine, views)
+    clips.install(app, engine, views, now_ms, installed.accounts.reason_ms, installed.zone)
     disclosures.install(app, engine, now_ms)
     devices.install(app, engine)
     visits.install(app, engine, now_ms, installed.rules)

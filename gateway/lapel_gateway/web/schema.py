@@ -44,6 +44,10 @@ MEDIA: dict[int | str, dict[str, Any]] = {
     416: {"description": "A range that the file does not have.", "content": {"text/plain": {}}},
 }
 
+PICTURE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The picture.", "content": {"image/jpeg": {}}},
+}
+
 
 def install(app: FastAPI) -> None:
     """Let ``app`` describe itself."""

@@ -41,7 +41,7 @@ class Desk:
     alarm: str
 
     def ask(self, who: str, path: str, method: str = "GET", **body: Any) -> httpx.Response:
-        headers = {"authorization": f"Bearer {self.tokens[who]}"}
+        headers = {"authorization": f"Bearer {self.tokens[who]}", "X-Lapel-Reason": "an incident"}
         return self.client.request(method, f"/api/v1/{path}", headers=headers, json=body or None)
 
 

@@ -1,95 +1,212 @@
-"""The API of clips: the list of them, one whole, and its copies to see and hear.
+"""The API of clips: the list of them, one whole, its copies to see and hear, and who saw it.
 
-Whoever may see only some clips is told of no other, not even that it is there.
+Rules that hold here
+- Whoever may see only some clips is told of no other, not even that it is there.
+- Nobody sees or hears anything of somebody else's clip before they said why (`viewing.looks`). The small picture that
+  tells clips apart is blurred until then, and there is none for those who may not play the clip at all: a picture of
+  somebody in their home is a look at them, whatever its size.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import tzinfo
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
 import structlog
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Header, Query
 from fastapi.responses import FileResponse
+from pydantic import BaseModel, ConfigDict, Field
 
 from lapel_gateway import describe
 from lapel_gateway.accounts.permissions import Permission
 from lapel_gateway.accounts.principal import Principal
-from lapel_gateway.ledger.schema import clip as clip_table
+from lapel_gateway.ledger import reading
+from lapel_gateway.reports.period import PeriodError, parse_bound
+from lapel_gateway.viewing import catalogue, looks
 from lapel_gateway.viewing.assembly import MATROSKA, MP4, VTT, Views
+from lapel_gateway.viewing.catalogue import MAX_WORDS, Found, SearchError, Wanted
+from lapel_gateway.viewing.looks import LookError, Reason
+from lapel_gateway.viewing.thumbnail import BLURRED, THUMBNAIL
 from lapel_gateway.web import schema
 from lapel_gateway.web.access import may
-from lapel_gateway.web.api.asking import Limit, rows
+from lapel_gateway.web.api.asking import Limit
 from lapel_gateway.web.models import clips as models
 from lapel_gateway.web.problems import Problem
 
 MEDIA = {"mp4": (MP4, "video/mp4"), "mkv": (MATROSKA, "video/x-matroska"), "vtt": (VTT, "text/vtt; charset=utf-8")}
+REASON_HEADER = "X-Lapel-Reason"
+LARGEST_NUMBER = (1 << 53) - 1
 
 _log = structlog.get_logger("lapel.web")
 
 P = Permission
 SeesClips = Annotated[Principal, Depends(may(P.SEE_CLIPS, P.SEE_ALARM_CLIPS, P.SEE_OWN))]
 PlaysClips = Annotated[Principal, Depends(may(P.PLAY_CLIPS, P.SEE_OWN))]
+SeesLooks = Annotated[Principal, Depends(may(P.SEE_AUDIT, P.SEE_CLIPS, P.SEE_OWN))]
+SeesOwn = Annotated[Principal, Depends(may(P.SEE_OWN))]
 
 Media = Literal["mp4", "mkv", "vtt"]
+Word = Annotated[str, Query(max_length=128)]
+Before = Annotated[int | None, Query(ge=1, le=LARGEST_NUMBER)]
 
 
-def install(app: FastAPI, engine: sa.Engine, views: Views) -> None:
-    """Add the routes to ``app``."""
+class View(BaseModel):
+    """Why somebody is about to look: ``kind`` is incident, complaint, evidence, quality or other."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Annotated[str, Field(max_length=16)] = looks.OTHER
+    reason: Annotated[str, Field(max_length=looks.MAX_REASON_CHARACTERS)] = ""
+    reference: Annotated[str, Field(max_length=looks.MAX_REFERENCE_CHARACTERS)] = ""
+
+
+def install(
+    app: FastAPI,
+    engine: sa.Engine,
+    views: Views,
+    now_ms: Callable[[], int],
+    reason_ms: int,
+    zone: tzinfo | None,
+) -> None:
+    """Add the routes to ``app``. A reason holds for ``reason_ms``; ``zone``: of dates, None = this machine's."""
 
     @app.get("/api/v1/clips", response_model=models.Clips)
     def list_clips(
-        user: SeesClips, device: str | None = None, state: str | None = None, limit: Limit = 100
+        user: SeesClips,
+        begin: Annotated[str, Query(alias="from", max_length=64)] = "",
+        to: Annotated[str, Query(max_length=64)] = "",
+        person: Word = "",
+        team: Word = "",
+        device: Word = "",
+        kind: Word = "",
+        condition: Word = "",
+        notice: Word = "",
+        state: Word = "",
+        words: Annotated[str, Query(max_length=MAX_WORDS)] = "",
+        after: Word = "",
+        limit: Limit = 100,
     ) -> dict[str, Any]:
-        columns = clip_table.c
-        query = (
-            sa.select(clip_table)
-            .where(visible(user))
-            .order_by(columns.first_ms.desc(), columns.device, columns.clip.desc())
-        )
-        if device is not None:
-            query = query.where(columns.device == device)
-        if state is not None:
-            query = query.where(columns.state == state)
-        return {"clips": [describe.clip_words(row) for row in rows(engine, query.limit(limit))]}
+        wanted = Wanted(None, None, person, team, device, kind, condition, notice, state, words)
+        found = find(engine, between(wanted, begin, to, zone), user, limit, after)
+        return {"clips": [describe.clip_words(row) for row in found.rows], "next": found.next or None}
+
+    @app.get("/api/v1/clip-views", response_model=models.Looks)
+    def list_views_of_mine(user: SeesOwn, before: Before = None, limit: Limit = 100) -> dict[str, Any]:
+        return {"views": looks.list_looks(engine, of_person=user.name, limit=limit, before=before)}
 
     @app.get("/api/v1/clips/{clip_id}", response_model=models.Clip)
     def show_clip(user: SeesClips, clip_id: str) -> dict[str, Any]:
-        return clip_of(engine, clip_id, user)
+        return describe.clip_words(row_of(engine, clip_id, user))
+
+    @app.get("/api/v1/clips/{clip_id}/views", response_model=models.Looks)
+    def list_views(user: SeesLooks, clip_id: str, before: Before = None, limit: Limit = 100) -> dict[str, Any]:
+        named = describe.parse_clip_name(clip_id)
+        if not user.may(P.SEE_AUDIT) or named is None:
+            row = row_of(engine, clip_id, user)
+            if not (user.may(P.SEE_CLIPS) or looks.is_own(row, user)):
+                raise _no_such_clip()
+            named = (row["device"], row["clip"])
+        return {"views": looks.list_looks(engine, named, limit=limit, before=before)}
+
+    @app.post("/api/v1/clips/{clip_id}/views", status_code=HTTPStatus.CREATED, response_model=models.Looks)
+    def look(user: PlaysClips, clip_id: str, view: View) -> dict[str, Any]:
+        row = row_of(engine, clip_id, user)
+        enter(engine, row, user, Reason(view.kind, view.reason, view.reference), now_ms(), reason_ms)
+        found = looks.list_looks(engine, (row["device"], row["clip"]), limit=100)
+        return {"views": [one for one in found if one["seen"]["by"] == user.name]}
 
     @app.get("/api/v1/clips/{clip_id}/media/{kind}", response_class=FileResponse, responses=schema.MEDIA)
-    def media(user: PlaysClips, clip_id: str, kind: Media) -> FileResponse:
-        clip = clip_of(engine, clip_id, user)
+    def media(
+        user: PlaysClips,
+        clip_id: str,
+        kind: Media,
+        why: Annotated[
+            str | None,
+            Header(alias=REASON_HEADER, max_length=looks.MAX_REASON_CHARACTERS, description="Why you look, in words."),
+        ] = None,
+    ) -> FileResponse:
+        row = row_of(engine, clip_id, user)
+        clip = describe.clip_words(row)
         name, media_type = MEDIA[kind]
         assembly = clip["assembly"]
         if assembly is None:
             raise Problem(HTTPStatus.CONFLICT, f"clip {clip_id} is {clip['state']}: it is not assembled yet")
         if name not in assembly["files"]:
-            why = assembly.get("reason") or "it has nothing to see or hear"
-            raise Problem(HTTPStatus.NOT_FOUND, f"clip {clip_id} has no {kind}: {why}")
-        path = views.path(clip["device"], clip["clip"], name)
+            reason = assembly.get("reason") or "it has nothing to see or hear"
+            raise Problem(HTTPStatus.NOT_FOUND, f"clip {clip_id} has no {kind}: {reason}")
+        path = views.path(row["device"], row["clip"], name)
         if not path.is_file():
             raise Problem(HTTPStatus.NOT_FOUND, f"the {kind} of clip {clip_id} is missing from the view area")
+        now = now_ms()
+        try:
+            admitted = looks.admit(engine, row, user, why if user.how == "token" else None, now, now - reason_ms)
+        except LookError as error:
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{REASON_HEADER}: {error}") from None
+        if not admitted:
+            raise Problem(
+                HTTPStatus.FORBIDDEN,
+                f"say first why you look at somebody else's clip: on its page, with a header {REASON_HEADER}: WORDS, "
+                f"or with POST /api/v1/clips/{clip_id}/views",
+            )
         _log.info("clip fetched", id=clip_id, media=kind, by=user.name)
         return FileResponse(
             path, media_type=media_type, filename=f"{clip_id}.{kind}", content_disposition_type="inline"
         )
 
+    @app.get("/api/v1/clips/{clip_id}/thumbnail", response_class=FileResponse, responses=schema.PICTURE)
+    def thumbnail(user: SeesClips, clip_id: str) -> FileResponse:
+        with reading(engine) as connection:
+            row = catalogue.one_clip(connection, clip_id, user)
+            sharp = row is not None and looks.may_look(connection, row, user, now_ms() - reason_ms)
+        if row is None:
+            raise _no_such_clip()
+        if not (user.may(P.PLAY_CLIPS) or looks.is_own(row, user)):
+            raise Problem(HTTPStatus.NOT_FOUND, "clips are shown in pictures to those who may play them")
+        path = views.path(row["device"], row["clip"], THUMBNAIL if sharp else BLURRED)
+        if not path.is_file():
+            raise Problem(HTTPStatus.NOT_FOUND, f"clip {clip_id} has no picture")
+        return FileResponse(path, media_type="image/jpeg")
 
-def visible(user: Principal) -> sa.ColumnElement[bool]:
-    """The clips that somebody may know of."""
-    if user.may(P.SEE_CLIPS):
-        return sa.true()
-    own = [clip_table.c.person == user.name] if user.may(P.SEE_OWN) else []
-    alarms_too = [clip_table.c.alarm.is_(True)] if user.may(P.SEE_ALARM_CLIPS) else []
-    return sa.or_(sa.false(), *own, *alarms_too)
+
+def find(engine: sa.Engine, wanted: Wanted, user: Principal, limit: int, after: str) -> Found:
+    """A page of clips. Raises Problem."""
+    try:
+        with reading(engine) as connection:
+            return catalogue.find_clips(connection, wanted, user, limit, after)
+    except SearchError as error:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
 
 
-def clip_of(engine: sa.Engine, clip_id: str, user: Principal) -> dict[str, Any]:
-    named = describe.parse_clip_name(clip_id)
-    if named is not None:
-        here = sa.and_(clip_table.c.device == named[0], clip_table.c.clip == named[1])
-        for row in rows(engine, sa.select(clip_table).where(here, visible(user))):
-            return describe.clip_words(row)
-    raise Problem(HTTPStatus.NOT_FOUND, "there is no such clip")
+def between(wanted: Wanted, begin: str, to: str, zone: tzinfo | None) -> Wanted:
+    """The same, between two dates or times as people write them, "" for none; a last day is whole. Raises Problem."""
+    try:
+        from_ms = parse_bound(begin, zone) if begin else None
+        to_ms = parse_bound(to, zone, last=True) if to else None
+    except PeriodError as error:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+    return replace(wanted, from_ms=from_ms, to_ms=to_ms)
+
+
+def enter(engine: sa.Engine, row: sa.RowMapping, user: Principal, reason: Reason, now: int, reason_ms: int) -> None:
+    """Enter why somebody looks. Raises Problem."""
+    try:
+        looks.enter_look(engine, row, user, None if looks.is_own(row, user) else reason, now, now - reason_ms)
+    except LookError as error:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+
+
+def row_of(engine: sa.Engine, clip_id: str, user: Principal) -> sa.RowMapping:
+    """The clip of an id, if somebody may know of it. Raises Problem."""
+    with reading(engine) as connection:
+        row = catalogue.one_clip(connection, clip_id, user)
+    if row is None:
+        raise _no_such_clip()
+    return row
+
+
+def _no_such_clip() -> Problem:
+    return Problem(HTTPStatus.NOT_FOUND, "there is no such clip")

@@ -74,9 +74,29 @@ class Clip(Shape):
 
 
 class Clips(Shape):
-    """The newest first."""
+    """The newest first; ``next`` is given as ``after`` for the following page, None: there is none."""
 
     clips: list[Clip]
+    next: str | None
+
+
+class Look(Shape):
+    """That somebody looked at a clip, and why; ``own``: it is of themselves."""
+
+    number: int
+    clip: str
+    clip_started: Moment | None
+    seen: Act
+    how: str
+    kind: str
+    reason: str | None
+    reference: str | None
+
+
+class Looks(Shape):
+    """The newest first."""
+
+    views: list[Look]
 
 
 class DisclosureShape(Shape):
