@@ -83,6 +83,19 @@ def write_mp4(matroska: Path, survey: Survey, mp4: Path) -> ViewCopy:
         return _Writer(output, survey, picture).run(matroska)
 
 
+def frame_times(mp4: Path) -> list[int]:
+    """When each picture of an MP4 begins, in milliseconds: read from its index. Raises OSError."""
+    try:
+        with av.open(str(mp4)) as container:
+            if not container.streams.video:
+                return []
+            video = container.streams.video[0]
+            base = video.time_base or MILLISECOND
+            return [round(entry.timestamp * base * 1000) for entry in video.index_entries]
+    except av.error.FFmpegError as error:
+        raise OSError(f"{mp4}: {error}") from None
+
+
 def _first_picture(matroska: Path) -> VideoFrame | None:
     """The first frame that decodes; its size is the MP4's."""
     with matroska.open("rb") as file, opened(file) as tracks:

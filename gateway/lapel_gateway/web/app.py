@@ -40,6 +40,8 @@ from lapel_gateway.web.idempotency import Route
 from lapel_gateway.web.installed import NOTHING_INSTALLED, Installed
 from lapel_gateway.web.pages import account, ack, login, provider
 from lapel_gateway.web.pages import live as live_page
+from lapel_gateway.web.pages import clip as clip_page
+from lapel_gateway.web.pages import clips as clips_page
 from lapel_gateway.web.pages.ack import AckPages
 from lapel_gateway.web.pages.frame import Pages
 from lapel_gateway.web.problems import BodyLimit
@@ -85,7 +87,10 @@ def build_app(
     if installed.links is not None:
         ack.install(app, AckPages(engine, installed.links, now_ms))
     alarms.install(app, engine, now_ms)
-    clips.install(app, engine, views, now_ms, installed.accounts.reason_ms, installed.zone)
+    reason_ms = installed.accounts.reason_ms
+    clips.install(app, engine, views, now_ms, reason_ms, installed.zone)
+    clips_page.install(app, pages, views, now_ms, reason_ms, installed.zone)
+    clip_page.install(app, pages, views, now_ms, reason_ms, installed.zone)
     disclosures.install(app, engine, now_ms)
     devices.install(app, engine)
     visits.install(app, engine, now_ms, installed.rules)

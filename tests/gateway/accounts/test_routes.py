@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from lapel_gateway.accounts.permissions import ROLE_NAMES, ROLES
 from lapel_gateway.accounts.provider import Provider
-from lapel_gateway.accounts.tokens import DAY_MS, add_token
+from lapel_gateway.accounts.tokens import DAY_MS, add_token, revoke_token
 from lapel_gateway.accounts.users import disable_user
 from lapel_gateway.alarms.ack_links import AckLinks
 from lapel_gateway.settings.accounts import AccountsSection
@@ -61,6 +61,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", f"{A}/clips"): row("wearer responder evidence auditor", 200),
     ("GET", f"{A}/clips/{{clip_id}}"): row("wearer responder evidence auditor", 404),
     ("GET", f"{A}/clips/{{clip_id}}/media/{{kind}}"): row("wearer responder evidence", 404),
+    ("GET", f"{A}/clips/{{clip_id}}/frames"): row("wearer responder evidence", 404),
     ("GET", f"{A}/clips/{{clip_id}}/thumbnail"): row("wearer responder evidence auditor", 404),
     ("GET", f"{A}/clips/{{clip_id}}/views"): row("wearer evidence operator auditor", 404),
     ("POST", f"{A}/clips/{{clip_id}}/views"): row("wearer responder evidence", 404, {}),
@@ -103,6 +104,10 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/live/alarms/{alarm_id}/acknowledge"): row("responder", 404, form={}),
     ("POST", "/live/alarms/{alarm_id}/resolve"): row("responder", 404, form={"reason": "true"}),
     ("POST", "/live/alarms/{alarm_id}/notes"): row("responder", 404, form={"note": "x"}),
+    ("GET", "/clips"): row("wearer responder evidence auditor", 200),
+    ("GET", "/clips/{clip_id}"): row("wearer responder evidence auditor", 404),
+    ("POST", "/clips/{clip_id}/look"): row("wearer responder evidence", 404, form={}),
+    ("POST", "/clips/{clip_id}/disclosures"): row("evidence", 404, form={}),
     ("GET", "/account"): page(200),
     ("POST", "/account/password"): page(422, {"old": "x", "new": "y", "again": "z"}),
     ("POST", "/account/authenticator"): page(422, {"password": ""}),
@@ -204,8 +209,10 @@ def test_a_route_answers_the_roles_of_its_line_and_refuses_the_others(
         allowed = role in wanted.roles
         by_session = ask(client, key, as_session(office, office.session(role)))
         assert by_session.status_code == (wanted.answer if allowed else 403), role
-        token = add_token(office.engine, role, f"{' '.join(key)}"[-60:], BY, NOW_MS)
+        name = " ".join(key)[-60:]
+        token = add_token(office.engine, role, name, BY, NOW_MS)
         by_token = ask(client, key, {"authorization": f"Bearer {token}"})
+        revoke_token(office.engine, role, name, BY, NOW_MS)
         expected = (wanted.token_answer or wanted.answer) if allowed else 403
         assert by_token.status_code == expected, role
 

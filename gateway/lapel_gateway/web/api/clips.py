@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import tzinfo
 from http import HTTPStatus
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
@@ -31,6 +32,7 @@ from lapel_gateway.viewing.assembly import MATROSKA, MP4, VTT, Views
 from lapel_gateway.viewing.catalogue import MAX_WORDS, Found, SearchError, Wanted
 from lapel_gateway.viewing.looks import LookError, Reason
 from lapel_gateway.viewing.thumbnail import BLURRED, THUMBNAIL
+from lapel_gateway.viewing.viewcopy import frame_times
 from lapel_gateway.web import schema
 from lapel_gateway.web.access import may
 from lapel_gateway.web.api.asking import Limit
@@ -51,6 +53,10 @@ SeesOwn = Annotated[Principal, Depends(may(P.SEE_OWN))]
 
 Media = Literal["mp4", "mkv", "vtt"]
 Word = Annotated[str, Query(max_length=128)]
+Why = Annotated[
+    str | None,
+    Header(alias=REASON_HEADER, max_length=looks.MAX_REASON_CHARACTERS, description="Why you look, in words."),
+]
 Before = Annotated[int | None, Query(ge=1, le=LARGEST_NUMBER)]
 
 
@@ -120,18 +126,21 @@ def install(
         return {"views": [one for one in found if one["seen"]["by"] == user.name]}
 
     @app.get("/api/v1/clips/{clip_id}/media/{kind}", response_class=FileResponse, responses=schema.MEDIA)
-    def media(
-        user: PlaysClips,
-        clip_id: str,
-        kind: Media,
-        why: Annotated[
-            str | None,
-            Header(alias=REASON_HEADER, max_length=looks.MAX_REASON_CHARACTERS, description="Why you look, in words."),
-        ] = None,
-    ) -> FileResponse:
+    def media(user: PlaysClips, clip_id: str, kind: Media, why: Why = None) -> FileResponse:
+        path = _shown(user, clip_id, kind, why)
+        _log.info("clip fetched", id=clip_id, media=kind, by=user.name)
+        name = f"{clip_id}.{kind}"
+        return FileResponse(path, media_type=MEDIA[kind][1], filename=name, content_disposition_type="inline")
+
+    @app.get("/api/v1/clips/{clip_id}/frames", response_model=models.FrameTimes)
+    def frames(user: PlaysClips, clip_id: str, why: Why = None) -> dict[str, Any]:
+        return {"frames_ms": frame_times(_shown(user, clip_id, "mp4", why))}
+
+    def _shown(user: Principal, clip_id: str, kind: Media, why: str | None) -> Path:
+        """A file of a clip that somebody may see now. Raises Problem."""
         row = row_of(engine, clip_id, user)
         clip = describe.clip_words(row)
-        name, media_type = MEDIA[kind]
+        name = MEDIA[kind][0]
         assembly = clip["assembly"]
         if assembly is None:
             raise Problem(HTTPStatus.CONFLICT, f"clip {clip_id} is {clip['state']}: it is not assembled yet")
@@ -152,10 +161,7 @@ def install(
                 f"say first why you look at somebody else's clip: on its page, with a header {REASON_HEADER}: WORDS, "
                 f"or with POST /api/v1/clips/{clip_id}/views",
             )
-        _log.info("clip fetched", id=clip_id, media=kind, by=user.name)
-        return FileResponse(
-            path, media_type=media_type, filename=f"{clip_id}.{kind}", content_disposition_type="inline"
-        )
+        return path
 
     @app.get("/api/v1/clips/{clip_id}/thumbnail", response_class=FileResponse, responses=schema.PICTURE)
     def thumbnail(user: SeesClips, clip_id: str) -> FileResponse:

@@ -80,6 +80,12 @@ class Clips(Shape):
     next: str | None
 
 
+class FrameTimes(Shape):
+    """When each picture of the MP4 begins, in milliseconds of the clip."""
+
+    frames_ms: list[int]
+
+
 class Look(Shape):
     """That somebody looked at a clip, and why; ``own``: it is of themselves."""
 
