@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -83,7 +84,7 @@ def look(page: Page, site: Site, number: int = 5) -> None:
 
 
 def ready(page: Page) -> None:
-    page.wait_for_function("document.getElementById('video').readyState >= 2")
+    expect(page.locator("video")).to_have_js_property("readyState", 4)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -126,18 +127,17 @@ def test_a_clip_plays_and_is_stepped_through_frame_by_frame_with_the_keyboard(de
     def at() -> float:
         return float(page.evaluate("document.getElementById('video').currentTime"))
 
+    where = page.locator("#where")
     page.keyboard.press("Space")
-    page.wait_for_function("document.getElementById('video').currentTime > 0.5")
+    expect(where).to_have_text(re.compile(r"^0:0[1-5]"))
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
     page.keyboard.press("Space")
     expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
     page.get_by_role("link", name="0:02.5").click()
-    page.wait_for_function("Math.abs(document.getElementById('video').currentTime - 2.5) < 0.01")
-    page.keyboard.press("Escape")
+    expect(where).to_have_text(re.compile(r"^0:02\.5"))
     page.evaluate("document.activeElement.blur()")
 
     page.keyboard.press(".")
-    where = page.locator("#where")
     expect(where).to_contain_text("frame 37 of 88")
     page.keyboard.press(".")
     expect(where).to_contain_text("frame 38 of 88")
@@ -145,9 +145,9 @@ def test_a_clip_plays_and_is_stepped_through_frame_by_frame_with_the_keyboard(de
     page.keyboard.press(",")
     expect(where).to_contain_text("frame 37 of 88")
     page.keyboard.press("ArrowLeft")
-    page.wait_for_function("document.getElementById('video').currentTime === 0")
+    expect(page.locator("video")).to_have_js_property("currentTime", 0)
     page.keyboard.press("ArrowRight")
-    page.wait_for_function("document.getElementById('video').currentTime === 5")
+    expect(page.locator("video")).to_have_js_property("currentTime", 5)
     page.get_by_label("Speed").select_option("0.25")
     assert page.evaluate("document.getElementById('video').playbackRate") == 0.25
 

@@ -131,6 +131,7 @@ def install(
             state=words_of.CONDITION_WORDS[catalogue.condition_of(row)],
             why_no_picture=words_of.no_picture(row, assembly, hears),
             notice=words_of.notice_words(row),
+            how=words_of.end_words(row),
             trust=words_of.TRUST_WORDS.get(row["trust"], "") if row["trust"] is not None else "",
             chain=words_of.CHAIN_WORDS[row["chain"]],
             opening=words_of.OPENING_WORDS[row["opening"]],

@@ -22,9 +22,18 @@ from lapel_gateway.ledger.schema import (
     OPENING_PROVED,
     OPENING_UNOPENABLE,
     OPENING_UNTRIED,
+    SETTLED_BY_CUT,
+    SETTLED_BY_LOST,
 )
 from lapel_gateway.viewing import catalogue
 from lapel_protocol.clip import (
+    END_BATTERY,
+    END_LIMIT,
+    END_REMOTE,
+    END_RESTART,
+    END_STORAGE,
+    END_UNOPENABLE,
+    END_WEARER,
     NOTICE_ALARM,
     NOTICE_CONFIRMED,
     NOTICE_CONTINUED,
@@ -35,8 +44,12 @@ from lapel_protocol.clip import (
     TRUST_NTP,
     TRUST_RTC,
 )
+from lapel_protocol.reports import WHY_BATTERY, WHY_POWER, WHY_STORAGE_ERROR, WHY_STORAGE_FULL
 
 Row = Mapping[str, Any]
+
+_WANTING = ("does not answer", "between samples", "gap", "pause")
+"""What a device's lines have in them that tell of something that is not there."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -77,6 +90,23 @@ OPENING_WORDS = {
     OPENING_UNTRIED: "The organisation's private key is not on this gateway.",
     OPENING_PROVED: "The organisation's key opens it: that was proved as it came in.",
     OPENING_UNOPENABLE: "The organisation's key does not open it.",
+}
+
+END_WORDS = {
+    END_WEARER: "Stopped by the wearer",
+    END_REMOTE: "Stopped from afar",
+    END_STORAGE: "Stopped: its storage was full",
+    END_BATTERY: "Stopped: its battery was empty",
+    END_LIMIT: "Stopped at the greatest length",
+    END_UNOPENABLE: "Stopped: its key was no good, a new clip was begun",
+    END_RESTART: "Stopped to begin another clip",
+}
+
+CUT_WORDS = {
+    WHY_POWER: "its power went",
+    WHY_STORAGE_FULL: "its storage was full",
+    WHY_STORAGE_ERROR: "its storage failed",
+    WHY_BATTERY: "its battery was empty",
 }
 
 WIDTH = 1000
@@ -189,6 +219,15 @@ def notice_words(row: Row) -> str:
     }.get(row["notice"], "Its device said something about notice that this gateway does not know.")
 
 
+def end_words(row: Row) -> str:
+    """How a recording came to its end."""
+    if row["settled_by"] == SETTLED_BY_LOST:
+        return "Not known: the device has lost the rest of it"
+    if row["settled_by"] == SETTLED_BY_CUT:
+        return f"Cut short: {CUT_WORDS.get(row['cut_why'], 'its device does not say why')}"
+    return END_WORDS.get(row["end_reason"], "Not known yet" if row["end_reason"] is None else "Not known")
+
+
 def marks_of(content: Row, duration_ms: int) -> list[Mark]:
     """What happened within a clip, in order."""
     found = [(at_ms, _kind_of(line), line) for at_ms, text in content["events"] for line in text.split("\n")]
@@ -222,7 +261,7 @@ def _kind_of(line: str) -> str:
     said = line.casefold()
     if "alarm" in said:
         return "bad"
-    if any(word in said for word in ("dropped", "does not answer", "between samples", "gap", "paused")):
+    if said.startswith("frames dropped") or any(word in said for word in _WANTING):
         return "warn"
     return "good" if "notice" in said or "start" in said else "over"
 
