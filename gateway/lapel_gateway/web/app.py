@@ -93,7 +93,7 @@ def build_app(
     clip_page.install(app, pages, views, now_ms, reason_ms, installed.zone)
     disclosures.install(app, engine, now_ms)
     devices.install(app, engine)
-    visits.install(app, engine, now_ms, installed.rules)
+    visits.install(app, engine, now_ms, installed.rules, installed.zone)
     people.install(app, engine, now_ms)
     channels.install(app, engine, installed.channels)
     reports.install(app, engine, now_ms, installed.zone)

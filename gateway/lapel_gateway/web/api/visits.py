@@ -8,30 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import tzinfo
 from http import HTTPStatus
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-import structlog
 from fastapi import Depends, FastAPI, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from lapel_gateway.accounts.audit import ALLOWED, note
 from lapel_gateway.accounts.permissions import Permission
 from lapel_gateway.accounts.principal import Principal
-from lapel_gateway.describe import log_words
-from lapel_gateway.describe_visits import position_words, risk_words, visit_words
-from lapel_gateway.ledger import reading, writing
-from lapel_gateway.ledger.schema import alarm, position, visit_log
-from lapel_gateway.ledger.schema import visit as visit_table
-from lapel_gateway.ledger.visits import RUNNING
+from lapel_gateway.describe_visits import risk_words
+from lapel_gateway.ledger import reading
 from lapel_gateway.local_times import LocalTimeError, parse_moment
 from lapel_gateway.people import PersonError
+from lapel_gateway.reports.period import PeriodError, parse_period
 from lapel_gateway.settings.visits import VisitsSection
 from lapel_gateway.visits import plans as visits
-from lapel_gateway.visits import risk_register
+from lapel_gateway.visits import record, risk_register
 from lapel_gateway.visits.book import NoSuchVisit, NotNow, VisitError
+from lapel_gateway.visits.looks import look
 from lapel_gateway.visits.plans import Wanted
+from lapel_gateway.visits.record import Chosen
 from lapel_gateway.visits.risk_register import RiskError
 from lapel_gateway.web.access import may
 from lapel_gateway.web.models import visits as models
@@ -46,15 +44,11 @@ MAX_ROWS = 500
 LARGEST_NUMBER = (1 << 53) - 1
 """Of a row: what JSON holds exactly."""
 
-_log = structlog.get_logger("lapel.web")
-
 P = Permission
 SeesVisits = Annotated[Principal, Depends(may(P.SEE_VISITS, P.SEE_OWN))]
 RunsVisits = Annotated[Principal, Depends(may(P.RUN_VISITS, P.RUN_OWN_VISITS))]
 SeesRisks = Annotated[Principal, Depends(may(P.SEE_RISKS))]
 KeepsRisks = Annotated[Principal, Depends(may(P.KEEP_RISKS))]
-SeesPeople = Annotated[Principal, Depends(may(P.SEE_PEOPLE))]
-KeepsPeople = Annotated[Principal, Depends(may(P.KEEP_PEOPLE))]
 
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Minutes = Annotated[int, Field(ge=0, le=1440)]
@@ -111,8 +105,14 @@ class Review(_Body):
     note: Text | None = None
 
 
-def install(app: FastAPI, engine: sa.Engine, now_ms: Callable[[], int], rules: VisitsSection) -> None:
-    """Add the routes to ``app``."""
+def install(
+    app: FastAPI,
+    engine: sa.Engine,
+    now_ms: Callable[[], int],
+    rules: VisitsSection,
+    zone: tzinfo | None = None,
+) -> None:
+    """Add the routes to ``app``; ``zone`` is where days are counted, None = this machine's."""
 
     @app.get("/api/v1/visits", response_model=models.Visits)
     def list_visits(
@@ -121,74 +121,87 @@ def install(app: FastAPI, engine: sa.Engine, now_ms: Callable[[], int], rules: V
         person: Annotated[str | None, Query(max_length=MAX_TEXT)] = None,
         every: bool = False,
         limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = 100,
+        begin: Annotated[str | None, Query(alias="from", max_length=MAX_TEXT)] = None,
+        end: Annotated[str | None, Query(alias="to", max_length=MAX_TEXT)] = None,
+        team: Annotated[str | None, Query(max_length=MAX_TEXT)] = None,
     ) -> dict[str, Any]:
-        query = sa.select(visit_table).order_by(visit_table.c.id.desc()).limit(limit)
-        if state is not None:
-            query = query.where(visit_table.c.state == state)
-        elif not every:
-            query = query.where(sa.or_(RUNNING, visit_table.c.state == "planned"))
-        if person is not None:
-            query = query.where(visit_table.c.person == person)
-        if (whose := user.only(P.SEE_VISITS)) is not None:
-            query = query.where(visit_table.c.person == whose)
-        with reading(engine) as connection:
-            return {"visits": [visit_words(row) for row in connection.execute(query).mappings()]}
+        """Visits that run or are planned, or every one, the newest first.
+
+        With `from` or `to` (a day, or an exact time): those that some of that period was, is or will be part of.
+        """
+        wanted = Chosen(user.only(P.SEE_VISITS), person, team, state)
+        with reading(engine) as connection, _refused():
+            if begin is not None or end is not None:
+                asked = parse_period(begin, end, zone, now_ms())
+                found = record.visits_of_period(connection, asked, wanted, rules, now_ms(), limit)
+            else:
+                found = record.list_visits(connection, wanted, rules, now_ms(), limit, every=every)
+        return {"visits": found}
 
     @app.get("/api/v1/visits/{number}", response_model=models.VisitWhole)
-    def show_visit(number: Number, user: SeesVisits) -> dict[str, Any]:
-        words = _visit(engine, number, user)
-        if words["positions"]:
-            _log.info("positions shown", visit=number, by=user.name)
-            with writing(engine) as connection:
-                note(connection, user.actor, now_ms(), "see positions", str(number), ALLOWED)
-        return words
+    def show_visit(number: Number, user: SeesVisits, positions: bool = True) -> dict[str, Any]:
+        """One visit. Its positions are told only to those who may see them, and each such look is in the audit log."""
+        return _visit(number, user, where=positions)
 
-    @app.post("/api/v1/visits", status_code=HTTPStatus.CREATED, response_model=models.VisitPlanned)
+    @app.post("/api/v1/visits", status_code=HTTPStatus.CREATED, response_model=models.VisitWhole)
     def plan_visit(wanted: NewVisit, user: RunsVisits) -> dict[str, Any]:
         if not user.may(P.RUN_VISITS) and wanted.person not in ("", user.name):
             raise Problem(HTTPStatus.FORBIDDEN, f"planning somebody else's visit needs the permission {P.RUN_VISITS}")
         with _refused():
             made = visits.plan(engine, _wanted(wanted, user.name), user.name, now_ms(), rules)
-        return {**_visit(engine, made.visit, user), "risks": [risk_words(risk) for risk in made.risks]}
+        return _visit(made.visit, user)
 
     @app.post("/api/v1/visits/{number}/start", response_model=models.VisitWhole)
     def start_visit(number: Number, user: RunsVisits) -> dict[str, Any]:
-        _of(number, user)
         with _refused():
+            _of(number, user)
             visits.start(engine, number, user.name, now_ms(), rules)
-        return _visit(engine, number, user)
+        return _visit(number, user)
 
     @app.post("/api/v1/visits/{number}/check-in", response_model=models.VisitWhole)
     def check_in(number: Number, user: RunsVisits) -> dict[str, Any]:
-        _of(number, user)
         with _refused():
+            _of(number, user)
             visits.check_in_at(engine, number, user.name, now_ms(), rules)
-        return _visit(engine, number, user)
+        return _visit(number, user)
 
     @app.post("/api/v1/visits/{number}/extend", response_model=models.VisitWhole)
     def extend_visit(number: Number, extension: Extension, user: RunsVisits) -> dict[str, Any]:
-        _of(number, user)
         with _refused():
+            _of(number, user)
             visits.extend_by(engine, number, extension.minutes, user.name, now_ms(), rules)
-        return _visit(engine, number, user)
+        return _visit(number, user)
 
     @app.post("/api/v1/visits/{number}/end", response_model=models.VisitWhole)
     def end_visit(number: Number, note: Note, user: RunsVisits) -> dict[str, Any]:
-        _of(number, user)
         with _refused():
+            _of(number, user)
             visits.end(engine, number, user.name, note.note, now_ms(), rules)
-        return _visit(engine, number, user)
+        return _visit(number, user)
 
     @app.post("/api/v1/visits/{number}/cancel", response_model=models.VisitWhole)
     def cancel_visit(number: Number, note: Note, user: RunsVisits) -> dict[str, Any]:
-        _of(number, user)
         with _refused():
+            _of(number, user)
             visits.take_back(engine, number, user.name, note.note, now_ms(), rules)
-        return _visit(engine, number, user)
+        return _visit(number, user)
 
     @app.get("/api/v1/risks", response_model=models.Risks)
-    def list_risks(user: SeesRisks, every: bool = False) -> dict[str, Any]:
-        found = risk_register.list_risks(engine, now_ms(), every=every)
+    def list_risks(
+        user: SeesRisks,
+        every: bool = False,
+        place: Annotated[str | None, Query(max_length=MAX_TEXT)] = None,
+        present: Annotated[str | None, Query(max_length=MAX_TEXT)] = None,
+    ) -> dict[str, Any]:
+        """The register, those due for review first.
+
+        With `place` or `present`: what is known of that place and of those people, as somebody who plans is told.
+        """
+        if place is None and present is None:
+            found = risk_register.list_risks(engine, now_ms(), every=every)
+        else:
+            with reading(engine) as connection:
+                found = risk_register.find_risks(connection, place or "", present or "", now_ms())
         return {"risks": [risk_words(risk) for risk in found]}
 
     @app.post("/api/v1/risks", status_code=HTTPStatus.CREATED, response_model=models.Risk)
@@ -212,12 +225,14 @@ def install(app: FastAPI, engine: sa.Engine, now_ms: Callable[[], int], rules: V
             return risk_words(risk_register.end_risk(engine, number, user.name, now_ms()))
 
     def _of(number: int, user: Principal) -> None:
-        """Whoever runs only their own visits is told of no other. Raises Problem."""
-        if not user.may(P.RUN_VISITS):
-            with reading(engine) as connection:
-                person = sa.select(visit_table.c.person).where(visit_table.c.id == number)
-                if connection.execute(person).scalar_one_or_none() != user.name:
-                    raise Problem(HTTPStatus.NOT_FOUND, "there is no such visit")
+        """Whoever runs only their own visits is told of no other. Raises NoSuchVisit."""
+        with reading(engine) as connection:
+            record.find_visit(connection, number, user.only(P.RUN_VISITS))
+
+    def _visit(number: int, user: Principal, *, where: bool = False) -> dict[str, Any]:
+        with _refused():
+            sight = look(engine, number, user, rules, now_ms(), where=where)
+        return {**sight.words, "risks": [risk_words(risk) for risk in sight.risks] if user.may(P.SEE_RISKS) else []}
 
 
 @contextmanager
@@ -229,7 +244,7 @@ def _refused() -> Iterator[None]:
         raise Problem(HTTPStatus.NOT_FOUND, str(error)) from None
     except NotNow as error:
         raise Problem(HTTPStatus.CONFLICT, str(error)) from None
-    except (VisitError, RiskError, PersonError, LocalTimeError) as error:
+    except (VisitError, RiskError, PersonError, LocalTimeError, PeriodError) as error:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
 
 
@@ -246,22 +261,3 @@ def _wanted(new: NewVisit, user: str) -> Wanted:
         new.check_in_min,
         parse_moment(new.planned, new.zone) if new.planned else None,
     )
-
-
-def _visit(engine: sa.Engine, number: int, user: Principal) -> dict[str, Any]:
-    """One visit with its log, its alarms and, for those who may, its positions. Raises Problem when there is none."""
-    with reading(engine) as connection:
-        row = connection.execute(sa.select(visit_table).where(visit_table.c.id == number)).mappings().one_or_none()
-        own = row is not None and row["person"] == user.name
-        if row is None or not (own or user.may(P.SEE_VISITS) or user.may(P.RUN_VISITS)):
-            raise Problem(HTTPStatus.NOT_FOUND, "there is no such visit")
-        log = sa.select(visit_log).where(visit_log.c.visit == number).order_by(visit_log.c.id.desc()).limit(MAX_ROWS)
-        found = sa.select(position).where(position.c.visit == number).order_by(position.c.id.desc()).limit(MAX_ROWS)
-        where = connection.execute(found).mappings().all() if own or user.may(P.SEE_POSITIONS) else []
-        raised = sa.select(alarm.c.id).where(alarm.c.visit == number).order_by(alarm.c.received_ms)
-        return {
-            **visit_words(row),
-            "log": [log_words(one) for one in reversed(connection.execute(log).mappings().all())],
-            "alarms": list(connection.execute(raised).scalars()),
-            "positions": [position_words(one) for one in reversed(where)],
-        }

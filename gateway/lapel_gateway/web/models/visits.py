@@ -29,6 +29,11 @@ class VisitShape(Shape):
     contact: Moment | None
     contact_lost: Moment | None
     ended: Act | None
+    amber: Moment | None
+    """When a check-in is wanted; of a visit that runs."""
+    deadline: Moment | None
+    """When it is overdue."""
+    late: bool
 
 
 class Position(Shape):
@@ -39,14 +44,6 @@ class Position(Shape):
     latitude: float
     longitude: float
     accuracy_m: int | None
-
-
-class VisitWhole(VisitShape):
-    """A visit with its log; positions are there for those who may see them."""
-
-    log: list[LogLine]
-    alarms: list[str]
-    positions: list[Position]
 
 
 class Risk(Shape):
@@ -63,14 +60,21 @@ class Risk(Shape):
     ended: Act | None
 
 
-class VisitPlanned(VisitWhole):
-    """A new visit, with what the register says of where it goes."""
+class VisitWhole(VisitShape):
+    """A visit with its log.
 
+    Positions are there for those who may see them, where one visit is asked for; what the risk register says of its
+    place and people as of now, for those who may read that.
+    """
+
+    log: list[LogLine]
+    alarms: list[str]
+    positions: list[Position]
     risks: list[Risk]
 
 
 class Visits(Shape):
-    """The newest first."""
+    """The newest first; those of a period by person."""
 
     visits: list[VisitShape]
 
