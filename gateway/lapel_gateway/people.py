@@ -11,7 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from lapel_gateway.ledger import reading, writing
+from lapel_gateway.ledger.account_tables import user
 from lapel_gateway.ledger.direct import Direct
+from lapel_gateway.ledger.schema import DEVICE_ACTIVE
+from lapel_gateway.ledger.schema import device as devices
 from lapel_gateway.ledger.schema import person as people
 from lapel_gateway.one_line import one_line
 from lapel_gateway.verify import Trust
@@ -61,6 +64,21 @@ def find_person(connection: sa.Connection, name: str) -> Person:
     """What is known of somebody; a person of no team where nothing is."""
     row = connection.execute(sa.select(people).where(people.c.name == name)).one_or_none()
     return Person(name) if row is None else Person(row.name, row.team, row.phone)
+
+
+def known_names(connection: sa.Connection) -> list[str]:
+    """Everybody who is entered here, wears a device or may log in, by name."""
+    entered = sa.select(people.c.name)
+    wearers = sa.select(devices.c.person).where(devices.c.state == DEVICE_ACTIVE, devices.c.person != "")
+    users = sa.select(user.c.name).where(user.c.disabled_ms.is_(None))
+    found = connection.execute(sa.union(entered, wearers, users)).scalars()
+    return sorted(found, key=lambda name: (name.casefold(), name))
+
+
+def list_teams(connection: sa.Connection) -> list[str]:
+    """Every team that somebody is of, by name."""
+    found = connection.execute(sa.select(people.c.team).where(people.c.team != "").distinct()).scalars()
+    return sorted(found, key=lambda name: (name.casefold(), name))
 
 
 def team_of(connection: sa.Connection, name: str) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from lapel_gateway import steps
-from lapel_gateway.ledger import writing
+from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.visits import running_visit
 from lapel_gateway.one_line import one_line
 from lapel_gateway.people import team_of
@@ -93,6 +93,15 @@ def plan(engine: sa.Engine, wanted: Wanted, who: str, now_ms: int, rules: Visits
     return Planned(made.id, risks)
 
 
+def foresee(engine: sa.Engine, wanted: Wanted, who: str, now_ms: int, rules: VisitsSection) -> list[Risk]:
+    """What the register knows of a visit that somebody wants; nothing is changed. Raises VisitError as `plan` would."""
+    made = _made(wanted, who, now_ms, rules)
+    with reading(engine) as connection:
+        if made.planned_ms is None:
+            _check_free(connection, made)
+        return risk_register.find_risks(connection, made.place, made.present, now_ms)
+
+
 def start(engine: sa.Engine, number: int, who: str, now_ms: int, rules: VisitsSection) -> None:
     """Begin a planned visit. Raises VisitError."""
     with _changing(engine, number, rules, now_ms) as (connection, visit):
@@ -144,6 +153,14 @@ def take_back(engine: sa.Engine, number: int, who: str, note: str, now_ms: int, 
         note_visit(connection, visit, "cancelled", who, note, now_ms)
 
 
+def minutes_of(what: str, text: str) -> int:
+    """Minutes as somebody typed them, 0 to a day's; `plan` has the closer bounds. Raises VisitError."""
+    text = text.strip()
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_VISIT_MINUTES))):
+        raise VisitError(f"{what} is a whole number of minutes, up to {MAX_VISIT_MINUTES}")
+    return int(text)
+
+
 def _made(wanted: Wanted, who: str, now_ms: int, rules: VisitsSection) -> Visit:
     expected = rules.default_expected_min if wanted.expected_min is None else wanted.expected_min
     if not 0 <= wanted.check_in_min <= MAX_CHECK_IN_MINUTES:
@@ -171,11 +188,15 @@ def _made(wanted: Wanted, who: str, now_ms: int, rules: VisitsSection) -> Visit:
 
 
 def _begin(connection: sa.Connection, visit: Visit, now_ms: int, rules: VisitsSection) -> None:
+    _check_free(connection, visit)
+    begin(visit, now_ms, rules)
+    watch_device(connection, visit, rules)
+
+
+def _check_free(connection: sa.Connection, visit: Visit) -> None:
     other = running_visit(connection, visit.person)
     if other is not None:
         raise NotNow(f"{visit.person} is on visit {other}: end that one first")
-    begin(visit, now_ms, rules)
-    watch_device(connection, visit, rules)
 
 
 def _check_runs(visit: Visit) -> None:

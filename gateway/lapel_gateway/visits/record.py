@@ -168,5 +168,11 @@ def own_visits(connection: sa.Connection, person: str, rules: VisitsSection, now
     return [watched_words(row, rules, now_ms) for row in connection.execute(query).mappings()]
 
 
+def buddies_of(connection: sa.Connection, person: str) -> list[str]:
+    """Whom somebody has named as a buddy before, by name."""
+    query = sa.select(visit.c.buddy).where(visit.c.person == person, visit.c.buddy != "").distinct()
+    return list(connection.execute(query.order_by(visit.c.buddy).limit(MAX_ROWS)).scalars())
+
+
 def _act(time_ms: int | None, who: str | None) -> dict[str, Any] | None:
     return None if time_ms is None else {**(moment(time_ms) or {}), "by": who}

@@ -42,6 +42,7 @@ from lapel_gateway.web.pages import account, ack, login, provider
 from lapel_gateway.web.pages import live as live_page
 from lapel_gateway.web.pages import clip as clip_page
 from lapel_gateway.web.pages import clips as clips_page
+from lapel_gateway.web.pages import visits as visit_pages
 from lapel_gateway.web.pages.ack import AckPages
 from lapel_gateway.web.pages.frame import Pages
 from lapel_gateway.web.problems import BodyLimit
@@ -80,6 +81,7 @@ def build_app(
     account.install(app, pages)
     app.state.feed = Feed(Reader(engine, installed.around), now_ms)
     live_page.install(app, pages, app.state.feed)
+    visit_pages.install(app, pages)
     users.install(app, guard)
     if installed.provider is not None:
         back = f"{installed.public_url}{provider.BACK_PATH}"
