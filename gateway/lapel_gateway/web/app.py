@@ -39,9 +39,9 @@ from lapel_gateway.web.headers import SafeHeaders
 from lapel_gateway.web.idempotency import Route
 from lapel_gateway.web.installed import NOTHING_INSTALLED, Installed
 from lapel_gateway.web.pages import account, ack, login, provider
-from lapel_gateway.web.pages import live as live_page
 from lapel_gateway.web.pages import clip as clip_page
 from lapel_gateway.web.pages import clips as clips_page
+from lapel_gateway.web.pages import live as live_page
 from lapel_gateway.web.pages import visits as visit_pages
 from lapel_gateway.web.pages.ack import AckPages
 from lapel_gateway.web.pages.frame import Pages
@@ -80,8 +80,12 @@ def build_app(
     login.install(app, pages)
     account.install(app, pages)
     app.state.feed = Feed(Reader(engine, installed.around), now_ms)
+    reason_ms = installed.accounts.reason_ms
+    # In the order in which people are shown the way to them.
     live_page.install(app, pages, app.state.feed)
     visit_pages.install(app, pages)
+    clips_page.install(app, pages, views, now_ms, reason_ms, installed.zone)
+    clip_page.install(app, pages, views, now_ms, reason_ms, installed.zone)
     users.install(app, guard)
     if installed.provider is not None:
         back = f"{installed.public_url}{provider.BACK_PATH}"
@@ -89,10 +93,7 @@ def build_app(
     if installed.links is not None:
         ack.install(app, AckPages(engine, installed.links, now_ms))
     alarms.install(app, engine, now_ms)
-    reason_ms = installed.accounts.reason_ms
     clips.install(app, engine, views, now_ms, reason_ms, installed.zone)
-    clips_page.install(app, pages, views, now_ms, reason_ms, installed.zone)
-    clip_page.install(app, pages, views, now_ms, reason_ms, installed.zone)
     disclosures.install(app, engine, now_ms)
     devices.install(app, engine)
     visits.install(app, engine, now_ms, installed.rules, installed.zone)
