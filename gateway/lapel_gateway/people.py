@@ -39,6 +39,15 @@ class Person:
     phone: str = ""
 
 
+@dataclass(frozen=True)
+class Held:
+    """A device that somebody has; ``contact_ms``: when it was last heard of, Unix milliseconds, None = never."""
+
+    device: str
+    name: str
+    contact_ms: int | None
+
+
 def set_person(engine: sa.Engine, name: str, team: str, phone: str, now_ms: int) -> Person:
     """Enter a person, or change what is known. Raises PersonError."""
     made = Person(
@@ -73,6 +82,16 @@ def known_names(connection: sa.Connection) -> list[str]:
     users = sa.select(user.c.name).where(user.c.disabled_ms.is_(None))
     found = connection.execute(sa.union(entered, wearers, users)).scalars()
     return sorted(found, key=lambda name: (name.casefold(), name))
+
+
+def devices_of(connection: sa.Connection) -> dict[str, list[Held]]:
+    """The devices in use that people have now, by whose they are."""
+    query = sa.select(devices.c.device, devices.c.name, devices.c.person, devices.c.contact_ms)
+    query = query.where(devices.c.state == DEVICE_ACTIVE, devices.c.person != "")
+    found: dict[str, list[Held]] = {}
+    for row in connection.execute(query.order_by(devices.c.person, devices.c.name)):
+        found.setdefault(row.person, []).append(Held(row.device, row.name, row.contact_ms))
+    return found
 
 
 def list_teams(connection: sa.Connection) -> list[str]:

@@ -17,6 +17,8 @@ import sqlalchemy as sa
 from fastapi import FastAPI
 
 from lapel_gateway.accounts.provider import IdentityProvider
+from lapel_gateway.alarms.ladders import ladders_of
+from lapel_gateway.alarms.policies import Reach
 from lapel_gateway.overview.feed import Feed
 from lapel_gateway.overview.reader import Reader
 from lapel_gateway.viewing.assembly import Views
@@ -30,6 +32,7 @@ from lapel_gateway.web.api import (
     live,
     metrics,
     people,
+    policies,
     reports,
     users,
     visits,
@@ -42,6 +45,8 @@ from lapel_gateway.web.pages import account, ack, login, provider
 from lapel_gateway.web.pages import clip as clip_page
 from lapel_gateway.web.pages import clips as clips_page
 from lapel_gateway.web.pages import live as live_page
+from lapel_gateway.web.pages import people as people_pages
+from lapel_gateway.web.pages import teams as team_pages
 from lapel_gateway.web.pages import visits as visit_pages
 from lapel_gateway.web.pages.ack import AckPages
 from lapel_gateway.web.pages.frame import Pages
@@ -86,6 +91,10 @@ def build_app(
     visit_pages.install(app, pages)
     clips_page.install(app, pages, views, now_ms, reason_ms, installed.zone)
     clip_page.install(app, pages, views, now_ms, reason_ms, installed.zone)
+    people_pages.install(app, pages)
+    ladders = ladders_of(installed.policies, Reach(dict(installed.channels)))
+    team_pages.install(app, pages, ladders)
+    policies.install(app, ladders)
     users.install(app, guard)
     if installed.provider is not None:
         back = f"{installed.public_url}{provider.BACK_PATH}"

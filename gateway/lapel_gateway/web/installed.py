@@ -9,6 +9,7 @@ from datetime import tzinfo
 from lapel_gateway.accounts.provider import Provider
 from lapel_gateway.accounts.seal import Seal
 from lapel_gateway.alarms.ack_links import AckLinks
+from lapel_gateway.alarms.policies import Policies
 from lapel_gateway.metrics.watched import Watched
 from lapel_gateway.overview.surroundings import Surroundings
 from lapel_gateway.settings.accounts import DEFAULT_ACCOUNTS, AccountsSection
@@ -36,6 +37,8 @@ class Installed:
     rules: VisitsSection = DEFAULT_RULES
     channels: Mapping[str, str] = field(default_factory=dict)
     """The channels that take alarms, by name, with whom each reaches, "" for nobody by name."""
+    policies: Policies = field(default_factory=Policies)
+    """Who is told of which alarms, as configured."""
     watched: Watched = field(default_factory=Watched)
     scraping: Scraping | None = field(default_factory=Scraping)
     """None: there are no figures to read."""

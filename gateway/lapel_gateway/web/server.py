@@ -27,7 +27,7 @@ from lapel_gateway.overview.feed import Feed
 from lapel_gateway.overview.surroundings import broker_unwatched, surroundings_of
 from lapel_gateway.progress import Pulse
 from lapel_gateway.settings.config import Config
-from lapel_gateway.settings.policies import find_zone
+from lapel_gateway.settings.policies import find_zone, policies_of
 from lapel_gateway.viewing.assembly import Views
 from lapel_gateway.web.app import build_app
 from lapel_gateway.web.installed import NOTHING_INSTALLED, Installed, Scraping
@@ -166,6 +166,7 @@ def build_role(config: Config, engine: sa.Engine) -> WebRole:
         zone=find_zone(config.alarms.time_zone),
         rules=config.visits,
         channels=around.channels,
+        policies=policies_of(config.policy, config.alarms.everyone_s, find_zone(config.alarms.time_zone)),
         watched=watched_of(config),
         scraping=scraping,
         around=around,

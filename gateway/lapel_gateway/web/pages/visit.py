@@ -59,28 +59,28 @@ def install(app: FastAPI, pages: Pages) -> None:
         return _visit(request, user, number, DONE.get(done, ""), where=where)
 
     @app.post(VISITS_PATH + "/{number}/start", include_in_schema=False)
-    def start_visit_page(request: Request, number: Number, user: Runs) -> Response:
+    def start_visit(request: Request, number: Number, user: Runs) -> Response:
         return _act(request, user, number, "started", lambda at: plans.start(engine, number, user.name, at, rules))
 
     @app.post(VISITS_PATH + "/{number}/check-in", include_in_schema=False)
-    def check_in_page(request: Request, number: Number, user: Runs) -> Response:
+    def check_in(request: Request, number: Number, user: Runs) -> Response:
         return _act(
             request, user, number, "checked-in", lambda at: plans.check_in_at(engine, number, user.name, at, rules)
         )
 
     @app.post(VISITS_PATH + "/{number}/extend", include_in_schema=False)
-    def extend_visit_page(request: Request, number: Number, user: Runs, minutes: Field = "") -> Response:
+    def extend_visit(request: Request, number: Number, user: Runs, minutes: Field = "") -> Response:
         def extend(at_ms: int) -> None:
             plans.extend_by(engine, number, plans.minutes_of("an extension", minutes), user.name, at_ms, rules)
 
         return _act(request, user, number, "extended", extend)
 
     @app.post(VISITS_PATH + "/{number}/end", include_in_schema=False)
-    def end_visit_page(request: Request, number: Number, user: Runs, note: Field = "") -> Response:
+    def end_visit(request: Request, number: Number, user: Runs, note: Field = "") -> Response:
         return _act(request, user, number, "ended", lambda at: plans.end(engine, number, user.name, note, at, rules))
 
     @app.post(VISITS_PATH + "/{number}/cancel", include_in_schema=False)
-    def cancel_visit_page(request: Request, number: Number, user: Runs, note: Field = "") -> Response:
+    def cancel_visit(request: Request, number: Number, user: Runs, note: Field = "") -> Response:
         return _act(
             request, user, number, "cancelled", lambda at: plans.take_back(engine, number, user.name, note, at, rules)
         )

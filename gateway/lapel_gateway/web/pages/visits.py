@@ -74,7 +74,7 @@ def install(app: FastAPI, pages: Pages) -> None:
         return _form(request, user, BLANK)
 
     @app.post(VISITS_PATH + "/new", include_in_schema=False)
-    def make_visit_page(request: Request, user: Runs, form: Annotated[VisitForm, Form()]) -> Response:
+    def plan_visit(request: Request, user: Runs, form: Annotated[VisitForm, Form()]) -> Response:
         try:
             wanted = as_wanted(form, user)
             risks = plans.foresee(engine, wanted, user.name, guard.now_ms(), rules)
