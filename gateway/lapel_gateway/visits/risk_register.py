@@ -61,6 +61,10 @@ class RiskError(Exception):
     """The request about the risk register cannot be met; the message says why."""
 
 
+class NoSuchRisk(RiskError):
+    """There is no entry of that number."""
+
+
 @dataclass(frozen=True)
 class Risk:
     """One entry. Times are Unix milliseconds; ``overdue`` says that its review is late."""
@@ -122,10 +126,10 @@ def list_risks(engine: sa.Engine, now_ms: int, *, every: bool = False) -> list[R
 
 
 def get_risk(connection: sa.Connection, number: int, now_ms: int) -> Risk:
-    """One entry. Raises RiskError."""
+    """One entry. Raises NoSuchRisk."""
     row = connection.execute(sa.select(risks).where(risks.c.id == number)).one_or_none()
     if row is None:
-        raise RiskError(f"there is no entry {number}: `lapel risk list` shows them")
+        raise NoSuchRisk(f"there is no entry {number}: `lapel risk list` shows them")
     return _risk(row, now_ms)
 
 

@@ -46,6 +46,7 @@ from lapel_gateway.web.pages import clip as clip_page
 from lapel_gateway.web.pages import clips as clips_page
 from lapel_gateway.web.pages import live as live_page
 from lapel_gateway.web.pages import people as people_pages
+from lapel_gateway.web.pages import risks as risk_pages
 from lapel_gateway.web.pages import teams as team_pages
 from lapel_gateway.web.pages import visits as visit_pages
 from lapel_gateway.web.pages.ack import AckPages
@@ -91,6 +92,7 @@ def build_app(
     visit_pages.install(app, pages)
     clips_page.install(app, pages, views, now_ms, reason_ms, installed.zone)
     clip_page.install(app, pages, views, now_ms, reason_ms, installed.zone)
+    risk_pages.install(app, pages)
     people_pages.install(app, pages)
     ladders = ladders_of(installed.policies, Reach(dict(installed.channels)))
     team_pages.install(app, pages, ladders)

@@ -118,6 +118,10 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/visits/{number}/extend"): row("wearer responder", 404, form={"minutes": "5"}),
     ("POST", "/visits/{number}/end"): row("wearer responder", 404, form={}),
     ("POST", "/visits/{number}/cancel"): row("wearer responder", 404, form={}),
+    ("GET", "/risks"): row("wearer responder", 200),
+    ("POST", "/risks"): row("responder", 422, form={"note": "x", "review": "never"}),
+    ("POST", "/risks/{number}/review"): row("responder", 422, form={"review": "never"}),
+    ("POST", "/risks/{number}/end"): row("responder", 404, form={}),
     ("GET", "/people"): row("responder evidence technician operator auditor", 200),
     ("GET", "/people/teams"): row("responder evidence technician operator auditor", 200),
     ("GET", "/people/new"): row("operator", 200),
@@ -274,4 +278,4 @@ def test_a_route_refuses_whoever_is_nobody_or_nobody_any_more(
 
 def _another(key: tuple[str, str]) -> str:
     """A permission that a route does not ask for."""
-    return "see-channels" if key[1] != f"{A}/channels" else "see-reports"
+    return "see-channels" if key[1] not in (f"{A}/channels", f"{A}/policies") else "see-reports"
