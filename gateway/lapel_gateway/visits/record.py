@@ -23,12 +23,13 @@ from lapel_gateway.visits.book import NoSuchVisit
 from lapel_gateway.visits.course import Visit, deadline_ms, from_row, warning_ms
 from lapel_gateway.visits.risk_register import Risk, find_risks
 from lapel_protocol.names import VISIT_STATE_NAMES
-from lapel_protocol.visit import OVERDUE, PLANNED
+from lapel_protocol.visit import CANCELLED, OVERDUE, PLANNED
 
 MAX_ROWS = 500
 """In one answer."""
 
 PLANNED_NAME = VISIT_STATE_NAMES[PLANNED]
+CANCELLED_NAME = VISIT_STATE_NAMES[CANCELLED]
 
 _BEGINS = sa.func.coalesce(visit.c.started_ms, visit.c.planned_ms, visit.c.made_ms)
 
@@ -148,14 +149,15 @@ def visits_of_period(
 ) -> list[dict[str, Any]]:
     """Words of the visits that some of a period was, is or will be part of: by person, then by when they begin."""
     due_then = sa.or_(sa.literal(now_ms) >= period.from_ms, visit.c.due_ms >= period.from_ms)
+    planned_then = sa.and_(
+        visit.c.state.in_((PLANNED_NAME, CANCELLED_NAME)),
+        visit.c.planned_ms < period.to_ms,
+        visit.c.planned_ms + visit.c.expected_ms >= period.from_ms,
+    )
     here = sa.or_(
         sa.and_(RUNNING, visit.c.started_ms < period.to_ms, due_then),
-        sa.and_(
-            visit.c.state == PLANNED_NAME,
-            visit.c.planned_ms < period.to_ms,
-            visit.c.planned_ms + visit.c.expected_ms >= period.from_ms,
-        ),
-        sa.and_(visit.c.ended_ms >= period.from_ms, period.to_ms > _BEGINS),
+        sa.and_(visit.c.ended_ms >= period.from_ms, visit.c.started_ms < period.to_ms),
+        planned_then,
     )
     query = chosen.of(sa.select(visit).where(here)).order_by(visit.c.person, _BEGINS, visit.c.id).limit(most)
     return [watched_words(row, rules, now_ms) for row in connection.execute(query).mappings()]

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from lapel_gateway.ledger import reading, writing
+from lapel_gateway.ledger.account_tables import audit
 from lapel_gateway.ledger.schema import position, visit
 from lapel_gateway.viewing.assembly import Views
 from lapel_gateway.web.server import WebRole
@@ -197,22 +198,84 @@ def test_people_have_a_team_and_a_telephone_number(desk: Desk) -> None:
     assert refused.status_code == 422
 
 
+def test_the_visits_of_a_day_are_those_that_any_of_it_is_part_of(desk: Desk) -> None:
+    desk.client.put("/api/v1/people/Zoë Quinn", headers=desk.ann, json={"team": "North"})
+    running = desk.plan(expected_min=30)["id"]
+    late = desk.plan(person="Zoë Quinn", planned="2026-10-24T23:40Z", expected_min=60)["id"]
+    ended = desk.plan(person="Bo")["id"]
+    desk.send(f"visits/{ended}/end")
+    cancelled = desk.plan(person="Bo", planned="2026-10-26T10:00Z")["id"]
+    desk.send(f"visits/{cancelled}/cancel")
+
+    def of(begin: str, end: str, **more: Any) -> set[int]:
+        period = {"from": f"{begin}T00:00Z", "to": f"{end}T00:00Z"}
+        return {one["id"] for one in desk.get("visits", **period, **more)["visits"]}
+
+    assert of("2026-10-24", "2026-10-25") == {running, late, ended}
+    assert of("2026-10-25", "2026-10-26") == {late}
+    assert of("2026-10-26", "2026-10-27") == {cancelled}
+    assert of("2026-10-23", "2026-10-24") == set()
+    assert of("2026-10-24", "2026-10-25", team="North") == {late}
+    assert of("2026-10-24", "2026-10-25", person="Bo", state="ended") == {ended}
+    answer = desk.client.get("/api/v1/visits", headers=desk.ann, params={"from": "yesterday"})
+    assert answer.status_code == 422
+    assert "neither a date" in answer.json()["detail"]
+
+
+def test_whoever_sees_their_own_visits_only_is_told_of_no_other_of_a_day(desk: Desk) -> None:
+    desk.plan(person="Zoë Quinn")
+    sam = {"authorization": f"Bearer {token_of(desk.engine, 'Sam', NOW_MS, ['wearer'])}"}
+    for query in ({"from": "2026-10-24"}, {"from": "2026-10-24", "person": "Zoë Quinn"}, {"every": "true"}):
+        answer = desk.client.get("/api/v1/visits", headers=sam, params=query)
+        assert answer.json() == {"visits": []}
+
+
+def test_a_running_visit_says_when_a_check_in_is_wanted_and_when_it_is_overdue(desk: Desk) -> None:
+    made = desk.plan(expected_min=60, check_in_min=20)
+    assert (made["amber"]["ms"], made["deadline"]["ms"]) == (NOW_MS + 20 * 60_000, NOW_MS + 25 * 60_000)
+    assert made["late"] is False
+    planned = desk.plan(person="Bo", planned="2026-10-25T10:00Z")
+    assert (planned["amber"], planned["deadline"], planned["late"]) == (None, None, False)
+
+
+def test_what_is_known_of_a_place_is_asked_for_before_a_visit_there(desk: Desk) -> None:
+    desk.send("risks", 201, place="4 High St. Leeds LS1 4AB", note="a dog", review="2027-01-01T00:00Z")
+    desk.send("risks", 201, about="Mr Brown", note="shouts", review="2027-01-01T00:00Z")
+
+    def known(**query: str) -> list[str]:
+        return [risk["note"] for risk in desk.get("risks", **query)["risks"]]
+
+    assert known(place="4 high street, LS1 4AB") == ["a dog"]
+    assert known(present="Mrs Green, mr brown") == ["shouts"]
+    assert known(place="5 High Street") == []
+
+
+def test_a_look_without_positions_shows_none_and_leaves_no_line(tmp_path: Path, desk: Desk) -> None:
+    number = desk.plan()["id"]
+    put_position(desk, Site(tmp_path, desk.engine), number)
+
+    def lines() -> int:
+        with reading(desk.engine) as connection:
+            query = sa.select(sa.func.count()).where(audit.c.what == "see positions")
+            return int(connection.execute(query).scalar_one())
+
+    assert desk.get(f"visits/{number}", positions=False)["positions"] == []
+    assert desk.send(f"visits/{number}/check-in")["positions"] == []
+    assert lines() == 0
+    assert len(desk.get(f"visits/{number}")["positions"]) == 1
+    assert lines() == 1
+
+
+def put_position(desk: Desk, site: Site, number: int) -> None:
+    values = {"device": site.device, "boot": 0, "counter": 1, "visit": number, "accuracy_m": 8}
+    values |= {"measured_ms": NOW_MS, "received_ms": NOW_MS, "latitude_e7": 515_000_000, "longitude_e7": -1_000_000}
+    with writing(desk.engine) as connection:
+        connection.execute(sa.insert(position).values(values))
+
+
 def test_positions_are_shown_with_their_visit(tmp_path: Path, desk: Desk) -> None:
     site = Site(tmp_path, desk.engine)
     number = desk.plan()["id"]
-    with writing(desk.engine) as connection:
-        connection.execute(
-            sa.insert(position).values(
-                device=site.device,
-                boot=0,
-                counter=1,
-                visit=number,
-                measured_ms=NOW_MS,
-                received_ms=NOW_MS,
-                latitude_e7=515_000_000,
-                longitude_e7=-1_000_000,
-                accuracy_m=8,
-            )
-        )
+    put_position(desk, site, number)
     (shown,) = desk.get(f"visits/{number}")["positions"]
     assert (shown["latitude"], shown["longitude"], shown["accuracy_m"]) == (51.5, -0.1, 8)

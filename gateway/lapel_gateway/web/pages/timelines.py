@@ -126,7 +126,7 @@ def draw_day(visits: Sequence[dict[str, Any]], period: Period, times: LocalTimes
     """The visits of a day, a lane to each person, as much of the day as they need and working hours at least."""
     now_ms = times.now_ms
     spans = [
-        (max(period.from_ms, begins_ms(one)), min(period.to_ms, ends_ms(one, now_ms)), one)
+        (max(period.from_ms, begins_ms(one)), max(period.from_ms, min(period.to_ms, ends_ms(one, now_ms))), one)
         for one in visits
         if begins_ms(one) < period.to_ms
     ]
