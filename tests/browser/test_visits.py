@@ -176,3 +176,20 @@ def test_a_responder_chooses_a_team_and_a_day_and_checks_in_for_somebody(desk: D
     expect(page.get_by_text("Checked in.")).to_be_visible()
     assert ("checked in", RITA) in steps(desk, found["late"])
     assert visit_of(desk.office, found["late"])["state"] == "active"
+
+
+def test_a_responder_starts_a_visit_for_somebody_who_is_then_on_it(desk: Desk) -> None:
+    working_day(desk.office)
+    page = desk.sit(RITA, ["responder"])
+    page.goto("/visits/new")
+    page.get_by_label("Who goes").fill("Ann Archer")
+    page.get_by_label("Place").fill("12 Mill Lane")
+    page.get_by_label("Check in every, minutes").fill("15")
+    page.get_by_role("button", name="Check and go on").click()
+    expect(page.get_by_text("The visit runs")).to_be_visible()
+
+    ann = desk.sit("Ann Archer", ["wearer"], phone=True)
+    ann.goto("/visits")
+
+    expect(ann.get_by_role("article")).to_contain_text("12 Mill Lane")
+    expect(ann.get_by_role("article")).to_contain_text("Check in within 15 min")
