@@ -40,6 +40,7 @@ from lapel_gateway.registry import Registry
 from lapel_gateway.settings.config import Config
 from lapel_gateway.settings.policies import find_zone, policies_of
 from lapel_gateway.viewing.assembly import Assembler, ClipFiles, Views, mark_delivered
+from lapel_gateway.viewing.live_pictures import LiveArea, LivePictures
 from lapel_gateway.viewing.unseal import KeyRing, keys_from_registry
 
 IN_HAND = 8
@@ -87,12 +88,14 @@ def build_role(
     escalator = Escalator(engine, policies, reach_of(config), answering_channels(config))
     watch = DiskWatch(engine, [config.data_dir, config.vault_dir], config.alarms.disk_low_bytes)
     outbox = make_outbox(engine, channels, policy, escalator)
-    publisher = None
+    # Its keys are its own: a key ring is one thread's.
+    own_keys = KeyRing(keys_from_registry(engine, registry), organisation)
+    beside: list[Beside] = [LivePictures(engine, vault, LiveArea(views.root), own_keys)]
     if config.status.enabled:
         from lapel_gateway.status.setup import build_publisher
 
-        publisher = build_publisher(config, engine, status, wall_ms)
-    return DeliverRole(outbox, escalator=escalator, watch=watch, beside=publisher)
+        beside.append(build_publisher(config, engine, status, wall_ms))
+    return DeliverRole(outbox, escalator=escalator, watch=watch, beside=beside)
 
 
 def make_outbox(
@@ -127,7 +130,7 @@ class DeliverRole:
         now_ms: Callable[[], int] = wall_ms,
         escalator: Escalator | None = None,
         watch: DiskWatch | None = None,
-        beside: Beside | None = None,
+        beside: Sequence[Beside] = (),
     ) -> None:
         """``beside``: what runs as long as the role, and delays no delivery."""
         self.outbox = outbox
@@ -168,16 +171,16 @@ class DeliverRole:
             _log.warning("deliveries wait for a channel that is not configured", channel=channel, rows=rows)
         for thread in (*self._workers, self._dispatcher):
             thread.start()
-        if self._beside is not None:
-            self._beside.start()
+        for one in self._beside:
+            one.start()
 
     def stop(self, timeout_s: float = 5.0) -> bool:
         """Give out nothing more and wait for what is under way; False when a channel did not end in time."""
         self._stopping = True
         self._ended.set()
         self._wake.set()
-        if self._beside is not None:
-            self._beside.stop()
+        for one in self._beside:
+            one.stop()
         deadline = time.monotonic() + timeout_s
         self._dispatcher.join(max(0.0, deadline - time.monotonic()))
         for work in self._work.values():

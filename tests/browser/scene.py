@@ -76,6 +76,10 @@ class Scene:
         self.contact(worker, battery=64)
         return worker
 
+    def zoe(self) -> Worker:
+        """The wearer of the site's own device, whose clips the site seals."""
+        return Worker("Zoë Quinn", self.site.device, self.site.chain)
+
     def contact(self, worker: Worker, battery: int) -> None:
         """The device was heard of."""
         status = json.dumps({"battery_percent": battery, "battery_minutes": battery * 6, "clips_held": 2})

@@ -15,12 +15,17 @@ from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import alarm as alarms
 from lapel_gateway.ledger.schema import alarm_log
 from lapel_gateway.settings.accounts import AccountsSection
+from lapel_gateway.viewing.live_pictures import LiveArea, LivePictures
 from lapel_protocol.reports import ALARM_MAN_DOWN
 from tests.browser.desks import Desk, scrolls_sideways, severe_faults, shoot
 from tests.browser.scene import Scene
 from tests.gateway.accounts.office import Office, opened, serving
+from tests.gateway.footage import ordinary_clip
+from tests.gateway.sealed import BOOT, public_half
+from tests.gateway.test_live_pictures import arrive
 
 RITA, SAM, ZOE = "Rita Rowe", "Sam Ortega", "Zoë Quinn"
+PIXELS = "canvas => canvas.toDataURL()"
 LIVE = re.compile(r"^Live \d")
 
 
@@ -230,6 +235,45 @@ def test_a_gateway_that_is_gone_is_said_within_five_seconds_and_comes_back_by_it
         resolve(office.engine, identifier, SAM, "test", "", scene.now_ms)
         expect(card(page, identifier)).to_have_count(0)
         desk.close()
+
+
+def test_the_clip_of_an_alarm_is_seen_as_it_comes_in(desk: Desk, scene: Scene) -> None:
+    zoe = scene.zoe()
+    sealed = scene.site.seal(ordinary_clip().matroska(), alarm=(BOOT, 2))
+    identifier = scene.alarm(zoe, clip=sealed.clip)
+    arrive(scene.site, sealed, 0, len(sealed.segments) // 2)
+    looking = LivePictures(scene.engine, scene.site.vault, LiveArea(scene.site.views.root), scene.site.keys())
+    looking.start()
+    try:
+        page = open_live(desk)
+        picture = card(page, identifier).get_by_role("img", name=re.compile("Newest picture"))
+        expect(picture).to_be_visible()
+        expect(card(page, identifier).get_by_role("progressbar")).to_be_visible()
+        first = picture.evaluate(PIXELS)
+        arrive(scene.site, sealed, len(sealed.segments) // 2, len(sealed.segments))
+        expect(card(page, identifier)).to_contain_text(f"{len(sealed.segments)} segments")
+        page.wait_for_function(f"before => ({PIXELS})(document.querySelector('canvas')) !== before", arg=first)
+        shoot(page, "live-picture")
+        assert severe_faults(page) == []
+    finally:
+        looking.stop()
+
+
+def test_a_clip_that_cannot_be_opened_here_is_said_to_be_sealed(desk: Desk, scene: Scene) -> None:
+    zoe = scene.zoe()
+    sealed = scene.site.seal(ordinary_clip().matroska(), alarm=(BOOT, 2))
+    identifier = scene.alarm(zoe, clip=sealed.clip)
+    arrive(scene.site, sealed, 0, 9)
+    keys = scene.site.keys(public_half(scene.site.organisation))
+    looking = LivePictures(scene.engine, scene.site.vault, LiveArea(scene.site.views.root), keys)
+    looking.start()
+    desk.expected.append("409")
+    try:
+        page = open_live(desk)
+        words = "No picture here: the organisation's private key is kept elsewhere."
+        expect(card(page, identifier).get_by_text(words)).to_be_visible()
+    finally:
+        looking.stop()
 
 
 def test_two_thousand_devices_are_counted_found_and_not_all_drawn(desk: Desk, scene: Scene) -> None:

@@ -18,6 +18,7 @@ from lapel_gateway.viewing.assembly import Views
 from lapel_gateway.viewing.unseal import KeyRing, keys_from_registry
 from lapel_protocol.clip import (
     END_WEARER,
+    FLAG_ALARM,
     NOTICE_CONFIRMED,
     PREV_NONE,
     TRUST_GATEWAY,
@@ -93,6 +94,11 @@ class Site:
         self.device = package.device.hex()
         self._chain = package.chain_key
 
+    @property
+    def chain(self) -> bytes:
+        """The device's chain key, as it was provisioned."""
+        return self._chain
+
     def keys(self, organisation: OrganisationKey | None = None) -> KeyRing:
         """The gateway's keys, with this organisation key (its own, private half included, by default)."""
         return KeyRing(keys_from_registry(self.engine, self.registry), organisation or self.organisation)
@@ -103,8 +109,10 @@ class Site:
             chain = chain_next(chain)
         return EpochKeys(chain)
 
-    def seal(self, plain: bytes, clip: int = 5, previous: SealedClip | None = None) -> SealedClip:
-        """Seal ``plain`` as the device would."""
+    def seal(
+        self, plain: bytes, clip: int = 5, previous: SealedClip | None = None, alarm: tuple[int, int] | None = None
+    ) -> SealedClip:
+        """Seal ``plain`` as the device would; ``alarm``: (boot, counter) of the alarm that it was begun for."""
         keys = self.epoch_keys(clip)
         seed = self._chance.randbytes(32)
         header = ClipHeader()
@@ -112,6 +120,8 @@ class Site:
         header.wall_ms, header.mono_ms, header.trust = NOW_MS, 12_345, TRUST_GATEWAY
         header.notice, header.prompted_ms, header.confirmed_ms = NOTICE_CONFIRMED, 4000, 1500
         header.key_id = self.organisation.key_id
+        if alarm is not None:
+            header.flags, (header.alarm_boot, header.alarm_counter) = FLAG_ALARM, alarm
         header.previous_clip = previous.clip if previous else PREV_NONE
         header.previous_head = previous.heads[-1] if previous else bytes(32)
         header.wrapped_seed = wrap_seed(seed, self._chance.randbytes(32), self.organisation.modulus)

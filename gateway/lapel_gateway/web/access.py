@@ -36,8 +36,12 @@ async def given_form_token(request: Request) -> str:
     return ""
 
 
-def may(*any_of: Permission) -> Dependency:
-    """A dependency: the request's principal, who has one of these permissions; without any, whoever is logged in."""
+def may(*any_of: Permission, again: bool = False) -> Dependency:
+    """A dependency: the request's principal, who has one of these permissions; without any, whoever is logged in.
+
+    ``again``: it is asked for again and again while somebody looks; the audit log is told that they look, not how
+    often.
+    """
 
     def principal_of(
         request: Request,
@@ -45,7 +49,7 @@ def may(*any_of: Permission) -> Dependency:
         bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
         cookie: Annotated[str | None, Security(_cookie)],
     ) -> Principal:
-        return guard_of(request).authorise(request, any_of, given)
+        return guard_of(request).authorise(request, any_of, given, again=again)
 
     _declared[principal_of] = any_of
     return principal_of

@@ -33,6 +33,7 @@ from lapel_gateway.web.api import (
     metrics,
     people,
     policies,
+    pictures,
     reports,
     users,
     visits,
@@ -105,6 +106,8 @@ def build_app(
         ack.install(app, AckPages(engine, installed.links, now_ms))
     alarms.install(app, engine, now_ms)
     clips.install(app, engine, views, now_ms, reason_ms, installed.zone)
+    clips.install(app, engine, views)
+    pictures.install(app, engine, views)
     disclosures.install(app, engine, now_ms)
     devices.install(app, engine)
     visits.install(app, engine, now_ms, installed.rules, installed.zone)

@@ -37,6 +37,12 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 FORM_FIELD = "form_token"
 FORM_HEADER = "X-Form-Token"
 
+LOOK_MS = 3_600_000
+"""Whoever looks at the same thing for longer is noted again."""
+
+MAX_LOOKS = 4096
+"""Looks that are remembered; one that is forgotten is noted again."""
+
 LOG_IN_WORDS = "log in, or send a token of yours as Authorization: Bearer; `lapel user token add NAME TOKEN` makes one"
 _PREFIX = "__Host-"
 """A browser takes such a cookie from https only, for the whole of this host and for no other (RFC 6265bis 4.1.3.2)."""
@@ -87,11 +93,16 @@ class Guard:
         self.cookies = Cookies(behind_tls=installed.behind_tls)
         self.logins = LogIns(engine, installed.seal, self.rules, now_ms)
         self._buckets = Buckets(installed.accounts.requests_per_min)
+        self._looks: dict[tuple[str, str, str], int] = {}
+        self._looks_lock = threading.Lock()
 
-    def authorise(self, request: Request, any_of: tuple[Permission, ...], given: str) -> Principal:
+    def authorise(
+        self, request: Request, any_of: tuple[Permission, ...], given: str, *, again: bool = False
+    ) -> Principal:
         """Who makes the request, if one of the permissions is theirs (or none is asked for). Raises Problem.
 
-        ``given``: the token of a form, as the request carries it; "" = none.
+        ``given``: the token of a form, as the request carries it; "" = none. ``again``: it belongs to one look with
+        those before it, of which the audit log has been told.
         """
         done: Principal | None = getattr(request.state, "principal", None)
         if done is not None:
@@ -115,11 +126,24 @@ class Guard:
                 note(connection, principal.actor, self.now_ms(), what, about, REFUSED, f"needs {any_of[0]}")
             giver = "this token does" if principal.how == "token" else "your roles do"
             raise Problem(HTTPStatus.FORBIDDEN, f"this needs the permission {any_of[0]}, which {giver} not give")
-        if changing or RECORDED & set(any_of):
+        if changing or (RECORDED & set(any_of) and not (again and self.looks(principal, what, about))):
             with writing(self.engine) as connection:
                 note(connection, principal.actor, self.now_ms(), what, about, ALLOWED)
         request.state.principal = principal
         return principal
+
+    def looks(self, principal: Principal, what: str, about: str) -> bool:
+        """Whether this user has looked at the same lately; from now on they have."""
+        key, now_ms = (principal.name, what, about), self.now_ms()
+        with self._looks_lock:
+            before = self._looks.pop(key, None)
+            if before is not None and 0 <= now_ms - before < LOOK_MS:
+                self._looks[key] = before
+                return True
+            self._looks[key] = now_ms
+            if len(self._looks) > MAX_LOOKS:
+                del self._looks[next(iter(self._looks))]
+        return False
 
     def session_of(self, request: Request) -> Session | None:
         """The session of the request's cookie, at whatever stage."""

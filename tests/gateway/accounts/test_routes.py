@@ -66,6 +66,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", f"{A}/clips/{{clip_id}}/views"): row("wearer evidence operator auditor", 404),
     ("POST", f"{A}/clips/{{clip_id}}/views"): row("wearer responder evidence", 404, {}),
     ("GET", f"{A}/clip-views"): row("wearer", 200),
+    ("GET", f"{A}/clips/{{clip_id}}/picture"): row("wearer responder evidence", 404),
     ("GET", f"{A}/clips/{{clip_id}}/disclosures"): row("evidence auditor", 404),
     ("POST", f"{A}/clips/{{clip_id}}/disclosures"): row("evidence", 404, {"kind": "police", "recipient": "x"}),
     ("GET", f"{A}/live"): row("responder", 200),

@@ -171,7 +171,7 @@ class Card {
     slot("call", alarm.phone, () => alarm.phone && element("a", { class: "button plain", href: telOf(alarm.phone) }, `Call ${alarm.phone}`));
     slot("where", alarm.where, () => whereOf(alarm));
     slot("told", [alarm.told, alarm.notes], () => [...toldOf(alarm), ...notesOf(alarm)]);
-    slot("picture", alarm.clip ?? alarm.clip_id, () => this.#page.picture(alarm));
+    slot("picture", [alarm.clip, alarm.clip_id], () => this.#page.picture(alarm));
     if (this.#log.open) this.#showLog();
   }
 

@@ -3,7 +3,8 @@
 import { element } from "./lapel.js";
 import { Alarms } from "./live-alarms.js";
 import { Devices } from "./live-devices.js";
-import { Clips, Gateway, progress, troublesOf } from "./live-gateway.js";
+import { Clips, Gateway, troublesOf } from "./live-gateway.js";
+import { Pictures } from "./live-picture.js";
 import { Slot } from "./live-rows.js";
 import { Sound } from "./live-sound.js";
 import { Live } from "./live-stream.js";
@@ -31,8 +32,11 @@ const page = {
   technical: new Set(root.dataset.technical.split(" ")),
   announce,
   deviceName: (id) => live.section("devices")[id]?.name ?? id,
-  picture: (alarm) => (alarm.clip ? [element("h4", {}, "Clip"), element("p", { class: "clip-bar" }, ...progress(alarm.clip))] : null),
+  plays: Boolean(root.dataset.plays),
+  clips: Boolean(root.dataset.clips),
 };
+const pictures = new Pictures(page);
+page.picture = (alarm) => pictures.of(alarm);
 const alarms = sees.has("alarms") ? new Alarms(root, page) : null;
 const visits = sees.has("visits") ? new Visits(root, live) : null;
 const devices = sees.has("devices") ? new Devices(root, live) : null;
@@ -46,6 +50,7 @@ part("sound-button").addEventListener("click", () => sound.turn(sound.state === 
 showSound();
 setInterval(() => {
   live.watch();
+  pictures.look(live);
   stand();
 }, TICK_MS);
 document.addEventListener("visibilitychange", stand);

@@ -1,0 +1,107 @@
+// The newest picture of an alarm's clip while it comes in, asked for once a second as long as somebody looks at it.
+// A picture is drawn, not linked to: what was seen is kept by no cache, and an answer that says why there is none is read.
+
+import { element } from "./lapel.js";
+import { progress } from "./live-gateway.js";
+import { clock } from "./live-times.js";
+
+const EVERY_MS = 1_000;
+const SELDOM_MS = 10_000; // once a clip is here whole, or where it cannot be seen
+
+export class Pictures {
+  #page;
+  #shown = new Map();
+
+  constructor(page) {
+    this.#page = page;
+  }
+
+  /** What an alarm's card shows of its clip; null where it has none. */
+  of(alarm) {
+    const id = alarm.clip?.id ?? alarm.clip_id;
+    if (!id) return null;
+    let picture = this.#shown.get(id);
+    if (picture === undefined) {
+      picture = new Picture(id, this.#page);
+      this.#shown.set(id, picture);
+    }
+    return picture.show(alarm);
+  }
+
+  /** To be called several times a second. */
+  look(live) {
+    for (const [id, picture] of this.#shown) {
+      if (!picture.node.isConnected) this.#shown.delete(id);
+      else if (!live.away && !document.hidden) picture.look(Math.max(1, this.#shown.size / 2));
+    }
+  }
+}
+
+class Picture {
+  #path;
+  #page;
+  #canvas = element("canvas", { hidden: true, role: "img" });
+  #words = element("p", { class: "quiet" });
+  #bar = element("p", { class: "clip-bar" });
+  #etag = "";
+  #next = 0;
+  #every = EVERY_MS;
+  #asking = false;
+  #who = "";
+
+  constructor(id, page) {
+    this.#path = `/api/v1/clips/${encodeURIComponent(id)}/picture`;
+    this.#page = page;
+    const link = page.clips ? element("p", { class: "links" }, element("a", { href: `/clips/${encodeURIComponent(id)}` }, "The clip")) : null;
+    this.node = element("div", {}, element("h4", {}, "Clip"), element("div", { class: "live-picture" }, this.#canvas, this.#words), this.#bar);
+    if (link) this.node.append(link);
+    if (!page.plays) this.#words.textContent = "";
+  }
+
+  show(alarm) {
+    this.#who = alarm.person || "";
+    if (alarm.clip) this.#bar.replaceChildren(...progress(alarm.clip));
+    else this.#bar.replaceChildren("Announced; nothing of it is here yet.");
+    if (alarm.clip && !["open", "ended", "cut", "held"].includes(alarm.clip.state)) this.#every = SELDOM_MS;
+    return this.node;
+  }
+
+  /** Ask, when it is time; with many pictures on a page each is asked for less often. */
+  async look(slower) {
+    if (!this.#page.plays || this.#asking || performance.now() < this.#next) return;
+    this.#asking = true;
+    this.#next = performance.now() + this.#every * slower;
+    try {
+      const headers = this.#etag ? { "If-None-Match": this.#etag } : {};
+      const response = await fetch(this.#path, { headers, cache: "no-store" });
+      if (response.status === 200) await this.#draw(response);
+      else if (response.status >= 400 && response.status < 500) {
+        this.#words.textContent = response.status === 404 ? "You may not see this clip." : sentence((await response.json()).detail);
+        this.#every = SELDOM_MS;
+      } else if (response.status === 204 && this.#canvas.hidden) {
+        this.#words.textContent = "No picture is here yet.";
+      }
+    } catch {
+      // The gateway is away: the page says so.
+    } finally {
+      this.#asking = false;
+    }
+  }
+
+  async #draw(response) {
+    const bitmap = await createImageBitmap(await response.blob());
+    this.#canvas.width = bitmap.width;
+    this.#canvas.height = bitmap.height;
+    this.#canvas.getContext("2d").drawImage(bitmap, 0, 0);
+    bitmap.close();
+    this.#etag = response.headers.get("ETag") ?? "";
+    this.#canvas.hidden = false;
+    const words = `Newest picture, shown at ${clock(this.#page.live.nowMs)}`;
+    this.#canvas.setAttribute("aria-label", `${words}${this.#who ? `, of ${this.#who}'s clip` : ""}`);
+    this.#words.textContent = `${words}.`;
+  }
+}
+
+function sentence(words) {
+  return `${words[0].toUpperCase()}${words.slice(1)}.`;
+}
