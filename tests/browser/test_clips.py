@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import sqlalchemy as sa
@@ -56,7 +56,7 @@ def site(desk: Desk, tmp_path: Path) -> Site:
         for number, ago_min in ((5, 3000), (6, 190), (7, 65), (8, 1)):
             began = {"start_ms": NOW_MS - ago_min * 60_000}
             connection.execute(sa.update(clips).where(clips.c.clip == number).values(began))
-        arriving = {"state": "open", "settled_by": None, "settled_segments": 24, "assembled_ms": None}
+        arriving: dict[str, Any] = {"state": "open", "settled_by": None, "settled_segments": 24, "assembled_ms": None}
         arriving |= {"extents": bytes([0, 0, 0, 12, 0, 0, 0, 4]), "receipt_segments": None}
         connection.execute(sa.update(clips).where(clips.c.clip == 8).values(arriving))
     return site

@@ -108,5 +108,5 @@ def test_nothing_in_the_hot_path_reads_a_whole_table(pair: DevicePair) -> None:
 def test_a_statement_that_does_would_be_found(pair: DevicePair) -> None:
     seen = watch(pair.engine)
     with pair.engine.connect() as connection:
-        connection.exec_driver_sql("SELECT clip FROM clip WHERE person = 'x'")
+        connection.exec_driver_sql("SELECT clip FROM clip WHERE suite = 9")
     assert len(scans(pair, seen)) == 1

@@ -23,7 +23,7 @@ from lapel_gateway.custody.credit import ALARM_WINDOW_BYTES, WINDOW_BYTES, Credi
 from lapel_gateway.custody.doubts import Doubts, write_mark
 from lapel_gateway.custody.downlink import Outcome, seal_order
 from lapel_gateway.custody.events import take_event, write_events
-from lapel_gateway.custody.linking import link_alarm, link_clip
+from lapel_gateway.custody.linking import link_alarm, link_clip, name_wearer
 from lapel_gateway.custody.receipts import receipts_of
 from lapel_gateway.custody.recovery import rebuild, stored_payloads, tail_is_sound
 from lapel_gateway.custody.taking import Custody, VaultDamaged
@@ -288,6 +288,8 @@ class IngestCore:
         touched = [track for _, track in sorted(work.touched.items()) if track.changed or track.grown]
         changed = [track for track in touched if track.changed]
         for track in changed:
+            if track.header_ms == work.now_ms:
+                name_wearer(connection, track)
             link_clip(connection, work, work.trusts[track.device], track)
         save_tracks(connection, touched)
         for track in changed:

@@ -17,6 +17,7 @@ from lapel_gateway.ledger.schema import (
     CHAIN_WAITING,
     OPENING_UNTRIED,
     alarm,
+    handover,
 )
 from lapel_gateway.ledger.schema import clip as clips
 from lapel_gateway.verify import Trust
@@ -40,6 +41,26 @@ _SETTLED = Direct(
         clips.c.device == sa.bindparam("of_device"), clips.c.clip == sa.bindparam("of_clip")
     )
 )
+
+
+_ISSUED = Direct(
+    sa.select(handover.c.person, handover.c.returned_ms)
+    .where(handover.c.device == sa.bindparam("of_device"), handover.c.issued_ms <= sa.bindparam("at_ms"))
+    .order_by(handover.c.issued_ms.desc(), handover.c.id.desc())
+    .limit(1)
+)
+
+
+def name_wearer(connection: sa.Connection, track: ClipTrack) -> None:
+    """Enter whoever had the device when the clip began, where that is on record; call before the track is first saved.
+
+    A clip may come in after its device was taken back, or handed to somebody else. Within no handover that is over, or
+    with a clock that cannot be believed, it is of whoever has the device as it comes in.
+    """
+    if track.dated:
+        for person, returned_ms in _ISSUED.all(connection, {"of_device": track.name, "at_ms": track.start_ms}):
+            if returned_ms is not None and track.start_ms < returned_ms:
+                track.person = person
 
 
 def link_clip(connection: sa.Connection, batch: Batch, trust: Trust, track: ClipTrack) -> None:

@@ -104,12 +104,15 @@ class ClipTrack:
         return bool(self.header and self.header.flags)
 
     @property
+    def dated(self) -> bool:
+        """Whether its device's clock can be believed on when it began."""
+        header = self.header
+        return header is not None and header.trust != TRUST_NONE and header.wall_ms <= self.first_ms + CLOCK_AHEAD_MS
+
+    @property
     def start_ms(self) -> int:
         """When it began: by its device's clock where that can be believed, else when something of it came first."""
-        header = self.header
-        if header is None or header.trust == TRUST_NONE or header.wall_ms > self.first_ms + CLOCK_AHEAD_MS:
-            return self.first_ms
-        return header.wall_ms
+        return self.header.wall_ms if self.header is not None and self.dated else self.first_ms
 
     @property
     def unfinished(self) -> bool:

@@ -4,7 +4,8 @@ Rules that hold here
 - A device is in one person's hands at a time; it is taken back before it is handed to the next.
 - What speaks against handing it out (charge, self-test, clips of somebody else still on it) is said and keeps it from
   being handed out, unless whoever does it gives a reason, which is kept.
-- Clips are entered under whoever wears the device when they arrive: a device that still holds some is not handed on.
+- Clips are entered under whoever had the device when they began, as far as its clock can be believed; others under
+  whoever has it when they arrive: a device that still holds some is not handed on.
 """
 
 from __future__ import annotations

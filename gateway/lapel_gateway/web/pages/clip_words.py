@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
+import sqlalchemy as sa
 from markupsafe import Markup
 
 from lapel_gateway.custody.tracks import decode_extents
@@ -46,7 +47,7 @@ from lapel_protocol.clip import (
 )
 from lapel_protocol.reports import WHY_BATTERY, WHY_POWER, WHY_STORAGE_ERROR, WHY_STORAGE_FULL
 
-Row = Mapping[str, Any]
+Row = Mapping[str, Any] | sa.RowMapping
 
 _WANTING = ("does not answer", "between samples", "gap", "pause")
 """What a device's lines have in them that tell of something that is not there."""
@@ -179,8 +180,9 @@ def length_text(time_ms: int | None) -> str:
 
 def length_ms(row: Row, assembly: Row | None) -> int | None:
     """How long a clip is: what can be played of it, else as its device said."""
-    content = (assembly or {}).get("content")
-    return content["duration_ms"] if content else row["duration_ms"]
+    content = assembly.get("content") if assembly else None
+    found: int | None = content["duration_ms"] if content else row["duration_ms"]
+    return found
 
 
 def assembly_of(row: Row) -> dict[str, Any] | None:
