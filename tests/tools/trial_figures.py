@@ -247,6 +247,9 @@ def report(journal: Iterable[Line], from_ms: int, to_ms: int, team: str | None, 
         "by_team": {name: everything(partial(is_of, name, None), in_team(name)) for name in names},
         "by_month": monthly(team, everybody),
         "by_team_and_month": {name: monthly(name, in_team(name)) for name in names},
+        "answers": answers_of(
+            [one for one in story.alarms if from_ms <= one["received"] < to_ms and team in (None, one["team"])]
+        ),
         "incidents": [
             {
                 "alarm": one["name"],
@@ -310,3 +313,10 @@ def figures(had: set[tuple[str, date]], used: set[tuple[str, date]], things: lis
         "clips_passed_on": {"count": things.count("passed on"), "police": things.count("passed to police")},
         "faults": {name: things.count("fault " + name) for name in (*faults, "storage", "update", "device_lost")},
     }
+
+
+def answers_of(alarms: list[Line]) -> list[Line]:
+    """How many alarms were acknowledged within each of some times."""
+    took = [one["acknowledged"] - one["received"] for one in alarms if "acknowledged" in one]
+    steps = [5, 10, 20, 40, 60, 120, 300, 600, 3600]
+    return [{"within_ms": 1000 * step, "alarms": len([each for each in took if each <= 1000 * step])} for step in steps]

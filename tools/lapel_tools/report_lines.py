@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Callable, Sequence
 from datetime import tzinfo
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 import typer
@@ -16,6 +15,7 @@ from lapel_gateway.ledger import reading
 from lapel_gateway.reports.period import Period, PeriodError, parse_period
 from lapel_gateway.reports.response import UnknownTeam
 from lapel_gateway.reports.response_words import unknown_team_words
+from lapel_gateway.reports.spreadsheets import write_lines
 from lapel_gateway.settings.policies import find_zone
 from lapel_tools.api import Api, read_token
 from lapel_tools.console import NOT_FOUND, CommandError, now_ms
@@ -74,31 +74,11 @@ def check_form(as_json: bool, csv_file: str | None) -> None:
 def write_csv(target: str, lines: Sequence[dict[str, Any]]) -> None:
     """Write lines as CSV to a file, or to standard output for ``-``; the columns are those of the last one."""
     if target == STANDARD_OUTPUT:
-        _write(sys.stdout, lines)
+        write_lines(sys.stdout, lines)
         return
     try:
         # The csv module ends lines itself; the mark lets spreadsheets read names as they are.
         with Path(target).open("w", encoding="utf-8-sig", newline="") as file:
-            _write(file, lines)
+            write_lines(file, lines)
     except OSError as error:
         raise CommandError(f"{target}: {error.strerror}") from None
-
-
-def percent(part: int, whole: int) -> str | None:
-    """A share rounded down, so that what has just missed a target is not shown as having met it."""
-    return f"{part * 1000 // whole / 10:.1f} %" if whole else None
-
-
-def seconds(time_ms: int | None) -> str | None:
-    """Milliseconds as seconds: to the millisecond below ten seconds."""
-    if time_ms is None:
-        return None
-    if time_ms % 1000 == 0:
-        return str(time_ms // 1000)
-    return f"{time_ms / 1000:.3f}" if abs(time_ms) < 10_000 else f"{time_ms / 1000:.1f}"
-
-
-def _write(file: TextIO, lines: Sequence[dict[str, Any]]) -> None:
-    writer = csv.DictWriter(file, list(lines[-1]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)

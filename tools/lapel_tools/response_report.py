@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 import typer
 
+from lapel_gateway.reports.figure_words import percent, seconds
 from lapel_gateway.reports.period import Period
 from lapel_gateway.reports.response import read_report
 from lapel_gateway.reports.response_words import response_words
@@ -21,8 +22,6 @@ from lapel_tools.report_lines import (
     ToOption,
     check_form,
     fetch,
-    percent,
-    seconds,
     write_csv,
 )
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import tzinfo
-from enum import StrEnum
 from typing import Annotated, Any
 
 import sqlalchemy as sa
 import typer
 
+from lapel_gateway.reports.figure_words import percent, seconds, share_percent
 from lapel_gateway.reports.period import Period
 from lapel_gateway.reports.trial import read_trial
+from lapel_gateway.reports.trial_lines import By, groups, trial_lines
 from lapel_gateway.reports.trial_words import trial_words
 from lapel_tools.api import TokenFileOption, UrlOption
 from lapel_tools.console import ConfigOption, JsonOption, print_json, print_table, when
@@ -21,21 +22,8 @@ from lapel_tools.report_lines import (
     ToOption,
     check_form,
     fetch,
-    percent,
-    seconds,
     write_csv,
 )
-
-Group = tuple[str, str, dict[str, Any]]
-"""Its team and month, "" for all of them, and its figures."""
-
-
-class By(StrEnum):
-    """What figures are put together by."""
-
-    TEAM = "team"
-    MONTH = "month"
-    BOTH = "both"
 
 
 def trial(
@@ -60,23 +48,11 @@ def trial(
     elif csv_file is None:
         _print(words, by)
     else:
-        write_csv(csv_file, [_line(words, group) for group in _groups(words, by)])
+        write_csv(csv_file, trial_lines(words, by))
 
 
 def _read(connection: sa.Connection, period: Period, team: str | None, zone: tzinfo | None) -> dict[str, Any]:
     return trial_words(read_trial(connection, period, team, zone))
-
-
-def _groups(words: dict[str, Any], by: By) -> Iterator[Group]:
-    """Each line of a table or CSV."""
-    if by == By.TEAM:
-        yield from ((team, "", found) for team, found in words["by_team"].items())
-    elif by == By.MONTH:
-        yield from (("", month, found) for month, found in words["by_month"].items())
-    else:
-        for team, months in words["by_team_and_month"].items():
-            yield from ((team, month, found) for month, found in months.items())
-    yield "total", "", words["total"]
 
 
 # -- for people -------------------------------------------------------------------------------------------------------
@@ -85,12 +61,12 @@ def _groups(words: dict[str, Any], by: By) -> Iterator[Group]:
 def _print(words: dict[str, Any], by: By) -> None:
     whose = "" if words["team"] is None else f", team {words['team'] or '-'}"
     typer.echo(f"{when(words['from'])} to {when(words['to'])} UTC{whose}")
-    groups = list(_groups(words, by))
-    names = [" ".join(filter(None, (team, month))) or "-" for team, month, _ in groups]
+    found_groups = list(groups(words, by))
+    names = [" ".join(filter(None, (team, month))) or "-" for team, month, _ in found_groups]
 
     def table(titles: tuple[str, ...], part: str, *columns: str) -> None:
         typer.echo("")
-        rows = [(name, *_cells(found, part, columns)) for name, (_, _, found) in zip(names, groups, strict=True)]
+        rows = [(name, *_cells(found, part, columns)) for name, (_, _, found) in zip(names, found_groups, strict=True)]
         print_table((by.value if by != By.BOTH else "team, month", *titles), rows, "")
 
     table(
@@ -173,29 +149,5 @@ def _told(column: str, value: Any) -> object:
     if isinstance(value, dict):
         return percent(value["within"], value["alarms"])
     if column.endswith("_share"):
-        return None if value is None else f"{int(value * 1000) / 10:.1f} %"
+        return share_percent(value)
     return seconds(value) if column.startswith("received_to") else value
-
-
-# -- for spreadsheets -------------------------------------------------------------------------------------------------
-
-
-def _line(words: dict[str, Any], group: Group) -> dict[str, Any]:
-    """The figures of one group by column; durations in milliseconds, shares from 0 to 1."""
-    team, month, found = group
-    line = {"team": team, "month": month, "from": words["from"]["utc"], "to": words["to"]["utc"]}
-    for part, figures in found.items():
-        line |= _columns(part, figures)
-    return line
-
-
-def _columns(name: str, value: Any) -> dict[str, Any]:
-    if isinstance(value, dict):
-        return {column: cell for key, each in value.items() for column, cell in _columns(f"{name}_{key}", each).items()}
-    if isinstance(value, list):  # of targets
-        return {
-            f"{name}_within_{each['within_ms']}_ms{suffix}": each[key]
-            for each in value
-            for key, suffix in (("within", ""), ("share", "_share"), ("verdict", "_verdict"))
-        }
-    return {name: value}

@@ -44,6 +44,9 @@ FAULTS = (
     "device_lost",
 )
 
+ANSWER_STEPS_MS = (5_000, 10_000, 20_000, 40_000, 60_000, 120_000, 300_000, 600_000, 3_600_000)
+"""How many alarms were answered within each of these is told, so that the answers' spread can be seen."""
+
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -110,6 +113,8 @@ class TrialReport:
     """"" = of no team."""
     by_month: dict[str, Trial]
     by_team_and_month: dict[str, dict[str, Trial]]
+    answers: dict[int, int]
+    """How many alarms were acknowledged within each of `ANSWER_STEPS_MS` of reception."""
     incidents: list[Incident]
 
 
@@ -153,6 +158,7 @@ def read_trial(
             )
             for name in by_team
         },
+        answers=_answers(alarms),
         incidents=_incidents(connection, period, team),
     )
 
@@ -190,6 +196,11 @@ def _trial(some_facts: Iterable[Fact], alarms: Sequence[AlarmTimes], people: int
         counts=dict(counts),
         alarms=response.figures(alarms),
     )
+
+
+def _answers(alarms: Iterable[AlarmTimes]) -> dict[int, int]:
+    took = [one.acknowledged_ms - one.received_ms for one in alarms if one.acknowledged_ms is not None]
+    return {step: sum(0 <= each <= step for each in took) for step in ANSWER_STEPS_MS}
 
 
 def _incidents(connection: sa.Connection, period: Period, team: str | None) -> list[Incident]:

@@ -26,6 +26,7 @@ def trial_words(report: TrialReport) -> dict[str, Any]:
         "by_team": _groups(report.by_team),
         "by_month": _groups(report.by_month),
         "by_team_and_month": {team: _groups(months) for team, months in report.by_team_and_month.items()},
+        "answers": [{"within_ms": step, "alarms": count} for step, count in report.answers.items()],
         "incidents": [_incident(one) for one in report.incidents],
     }
 

@@ -106,7 +106,6 @@ def build_app(
         ack.install(app, AckPages(engine, installed.links, now_ms))
     alarms.install(app, engine, now_ms)
     clips.install(app, engine, views, now_ms, reason_ms, installed.zone)
-    clips.install(app, engine, views)
     pictures.install(app, engine, views)
     disclosures.install(app, engine, now_ms)
     devices.install(app, engine)

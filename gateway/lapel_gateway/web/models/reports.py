@@ -133,6 +133,13 @@ class Trial(Shape):
     faults: dict[str, int]
 
 
+class Answered(Shape):
+    """How many alarms of all were acknowledged within a time."""
+
+    within_ms: int
+    alarms: int
+
+
 class Incident(Shape):
     """An alarm that was in earnest, and its outcome."""
 
@@ -158,4 +165,5 @@ class TrialReport(Shape):
     by_team: dict[str, Trial]
     by_month: dict[str, Trial]
     by_team_and_month: dict[str, dict[str, Trial]]
+    answers: list[Answered]
     incidents: list[Incident]
