@@ -25,6 +25,7 @@ from lapel_gateway.alarms.own import Concern, raise_own
 from lapel_gateway.custody.credit import Windows
 from lapel_gateway.custody.downlink import Order, changing_order
 from lapel_gateway.custody.receipts import receipts_of
+from lapel_gateway.devices.health import note_health
 from lapel_gateway.ledger.clips import held_lately, open_progress
 from lapel_gateway.ledger.devices import Desk, Desks
 from lapel_gateway.ledger.epochs import account, missing_clips
@@ -68,6 +69,8 @@ class Answers:
     orders: list[Order] = field(default_factory=list)
     greeted: list[tuple[Trust, Hello]] = field(default_factory=list)
     """Hellos that are answered, each device's newest last."""
+    fresh: list[tuple[Trust, Hello, bool]] = field(default_factory=list)
+    """Hellos that were news, and whether each was the first of its boot."""
     heard: list[tuple[Trust, Heartbeat]] = field(default_factory=list)
     """Heartbeats that were news."""
     replayed: list[Trust] = field(default_factory=list)
@@ -123,6 +126,7 @@ def converse(
     _offer(connection, desks, replies, answers.greeted, now_ms)
     in_contact = [(trust, beat) for trust, beat in answers.heard if desks[trust.name].contact_ms == now_ms]
     note_beats(connection, in_contact, rules, now_ms)
+    note_health(connection, answers.fresh, answers.heard, now_ms)
     desks.write(connection)
     answers.orders = _orders(connection, replies, windows, now_ms)
     return answers
@@ -212,6 +216,7 @@ def _take_hellos(
     _account(connection, desks, fresh, now_ms, answers)
     for trust, event, hello in fresh:
         desk = desks[trust.name]
+        answers.fresh.append((trust, hello, desk.hello_counter is None))
         desk.change(
             hello_counter=event.counter,
             nonce=hello.nonce,

@@ -17,7 +17,7 @@ from tests.support.pair import DevicePair
 
 GROWING = (
     *("clip", "event", "epoch", "alarm", "alarm_log", "outbox", "delivery", "notice", "device"),
-    *("visit", "visit_log", "position", "device_firmware"),
+    *("visit", "visit_log", "position", "device_firmware", "device_health"),
 )
 _SCAN = re.compile(rf"SCAN (?:{'|'.join(GROWING)})(?: |$)")
 _STATEMENT = re.compile(r"\s*(?:WITH|SELECT|INSERT|UPDATE|DELETE)\b", re.IGNORECASE)

@@ -138,7 +138,7 @@ def show_log(
 ) -> None:
     """Show who did what, to what, from where, and who was refused: the audit log, newest first."""
     with reading(Site(config).engine) as connection:
-        lines = audit.read_lines(connection, limit, user)
+        lines = audit.read_lines(connection, limit, wanted=audit.Wanted(user))
     if as_json:
         names = ("id", "who", "how", "what", "about", "outcome", "detail", "address")
         print_json([{"at": moment(line.at_ms), **{name: getattr(line, name) for name in names}} for line in lines])

@@ -22,6 +22,8 @@ DONE = "done"
 ALLOWED = "allowed"
 REFUSED = "refused"
 
+OUTCOMES = (DONE, ALLOWED, REFUSED)
+
 MAX_TEXT = 300
 """Characters of what a line is about, and of its detail."""
 
@@ -77,14 +79,53 @@ def note(
     connection.execute(sa.insert(audit_table).values(address=printable(actor.address, 64), **values))
 
 
-def read_lines(connection: sa.Connection, limit: int, who: str | None = None, before: int | None = None) -> list[Line]:
-    """The newest ``limit`` lines, newest first: of one user, below a line's number."""
-    query = sa.select(audit_table).order_by(audit_table.c.id.desc()).limit(limit)
-    if who is not None:
-        query = query.where(audit_table.c.who == who)
+@dataclass(frozen=True)
+class Wanted:
+    """Which lines are wanted; None or "" = any. Times are Unix milliseconds, ``to_ms`` is not among them."""
+
+    who: str | None = None
+    what: str = ""
+    """Part of what was done, in any case, with blanks or underscores between its words."""
+    about: str = ""
+    """Part of what it was about, or of the detail."""
+    outcome: str | None = None
+    from_ms: int | None = None
+    to_ms: int | None = None
+
+
+EVERYTHING = Wanted()
+
+
+def read_lines(
+    connection: sa.Connection, limit: int, before: int | None = None, wanted: Wanted = EVERYTHING
+) -> list[Line]:
+    """The newest ``limit`` lines of those that are wanted, newest first, below a line's number."""
+    table = audit_table.c
+    query = sa.select(audit_table).order_by(table.id.desc()).limit(limit)
     if before is not None:
-        query = query.where(audit_table.c.id < before)
+        query = query.where(table.id < before)
+    if wanted.who is not None:
+        query = query.where(table.who == wanted.who)
+    if wanted.outcome is not None:
+        query = query.where(table.outcome == wanted.outcome)
+    if wanted.what:
+        query = query.where(sa.func.replace(table.what, "_", " ").icontains(_words(wanted.what), autoescape=True))
+    if wanted.about:
+        query = query.where(
+            sa.or_(
+                table.about.icontains(wanted.about, autoescape=True),
+                table.detail.icontains(wanted.about, autoescape=True),
+            )
+        )
+    if wanted.from_ms is not None:
+        query = query.where(table.at_ms >= wanted.from_ms)
+    if wanted.to_ms is not None:
+        query = query.where(table.at_ms < wanted.to_ms)
     return list(_lines(connection.execute(query).mappings()))
+
+
+def _words(text: str) -> str:
+    return " ".join(text.replace("_", " ").split())
 
 
 def _lines(rows: sa.MappingResult) -> Iterator[Line]:

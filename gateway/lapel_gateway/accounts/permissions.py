@@ -37,6 +37,7 @@ class Permission(StrEnum):
     PLAY_CLIPS = "play-clips"
     PASS_ON_CLIPS = "pass-on-clips"
     SEE_DEVICES = "see-devices"
+    HAND_OUT_DEVICES = "hand-out-devices"
     SEE_CHANNELS = "see-channels"
     SEE_REPORTS = "see-reports"
     KEEP_USERS = "keep-users"
@@ -67,6 +68,7 @@ ROLES: Mapping[RoleName, frozenset[Permission]] = {
             P.SEE_ALARM_CLIPS,
             P.PLAY_CLIPS,
             P.SEE_DEVICES,
+            P.HAND_OUT_DEVICES,
             P.SEE_CHANNELS,
             P.SEE_REPORTS,
         }
@@ -84,7 +86,7 @@ ROLES: Mapping[RoleName, frozenset[Permission]] = {
             P.SEE_REPORTS,
         }
     ),
-    "technician": frozenset({P.OWN_ACCOUNT, P.SEE_DEVICES, P.SEE_CHANNELS, P.SEE_PEOPLE}),
+    "technician": frozenset({P.OWN_ACCOUNT, P.SEE_DEVICES, P.HAND_OUT_DEVICES, P.SEE_CHANNELS, P.SEE_PEOPLE}),
     "operator": frozenset(
         {
             P.OWN_ACCOUNT,

@@ -33,7 +33,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION = "0011"
+SCHEMA_REVISION = "0013"
 """The revision that this code reads and writes; revisions are four digits and grow by one."""
 
 LARGEST = (1 << 63) - 1
@@ -165,6 +165,22 @@ handover = Table(
     Column("note", Text, nullable=False),  # what was said at its return
     Index("ix_handover_device", "device", "id"),
     Index("ix_handover_person", "person", "id"),
+)
+
+device_health = Table(
+    "device_health",
+    metadata,
+    Column("device", DeviceName, ForeignKey("device.device"), primary_key=True),
+    Column("hour_ms", BigInteger, primary_key=True, autoincrement=False),  # the UTC hour, by the gateway's clock
+    Column("battery_min", Integer),  # percent; NULL = not said
+    Column("battery_max", Integer),
+    Column("free_kib_min", BigInteger),  # of its storage
+    Column("held_max", Integer),  # clips that were still on it; NULL = it was only heard to greet
+    Column("heartbeats", Integer, nullable=False),
+    Column("boots", Integer, nullable=False),  # how often it was switched on, or began anew
+    Column("blocked", Boolean, nullable=False),  # it waited for leave to send
+    Column("full", Boolean, nullable=False),  # its storage was full
+    Index("ix_device_health_hour_ms", "hour_ms"),
 )
 
 epoch = Table(

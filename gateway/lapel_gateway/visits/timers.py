@@ -20,6 +20,7 @@ from lapel_gateway import steps
 from lapel_gateway.alarms.kinds import CONTACT_LOST, VISIT_LOW_BATTERY, VISIT_OVERDUE
 from lapel_gateway.alarms.policies import PERSON_PREFIX, Reach
 from lapel_gateway.custody.downlink import seal_order
+from lapel_gateway.devices import health
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.devices import Desks
 from lapel_gateway.ledger.outgoing import add_notice
@@ -89,7 +90,10 @@ class VisitWatch:
     def turn(self, now_ms: int) -> list[tuple[str, bytes]]:
         """Do what is due; returns downlinks for devices that are to show something else."""
         if not 0 <= now_ms - self._disposed_ms < DISPOSE_MS:
-            self._disposed_ms = 0 if dispose(self._engine, self._rules, now_ms).more else now_ms
+            more = dispose(self._engine, self._rules, now_ms).more
+            with writing(self._engine) as connection:
+                more |= health.dispose_health(connection, now_ms) >= health.PORTION
+            self._disposed_ms = 0 if more else now_ms
         with reading(self._engine) as connection:
             if not anything_waits(connection, now_ms, now_ms + CLOCK_SLACK_MS):
                 return []

@@ -25,6 +25,7 @@ from lapel_gateway.viewing.assembly import Views
 from lapel_gateway.web import problems, schema
 from lapel_gateway.web.api import (
     alarms,
+    audit,
     channels,
     clips,
     devices,
@@ -50,6 +51,9 @@ from lapel_gateway.web.pages import people as people_pages
 from lapel_gateway.web.pages import risks as risk_pages
 from lapel_gateway.web.pages import teams as team_pages
 from lapel_gateway.web.pages import visits as visit_pages
+from lapel_gateway.web.pages import audit as audit_pages
+from lapel_gateway.web.pages import devices as device_pages
+from lapel_gateway.web.pages import reports as report_pages
 from lapel_gateway.web.pages.ack import AckPages
 from lapel_gateway.web.pages.frame import Pages
 from lapel_gateway.web.problems import BodyLimit
@@ -99,6 +103,10 @@ def build_app(
     team_pages.install(app, pages, ladders)
     policies.install(app, ladders)
     users.install(app, guard)
+    audit.install(app, guard)
+    device_pages.install(app, pages)
+    report_pages.install(app, pages)
+    audit_pages.install(app, pages)
     if installed.provider is not None:
         back = f"{installed.public_url}{provider.BACK_PATH}"
         provider.install(app, pages, IdentityProvider(installed.provider, installed.seal, back))
@@ -110,6 +118,8 @@ def build_app(
     disclosures.install(app, engine, now_ms)
     devices.install(app, engine)
     visits.install(app, engine, now_ms, installed.rules, installed.zone)
+    devices.install(app, guard)
+    visits.install(app, engine, now_ms, installed.rules)
     people.install(app, engine, now_ms)
     channels.install(app, engine, installed.channels)
     reports.install(app, engine, now_ms, installed.zone)

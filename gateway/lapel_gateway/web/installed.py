@@ -13,6 +13,7 @@ from lapel_gateway.alarms.policies import Policies
 from lapel_gateway.metrics.watched import Watched
 from lapel_gateway.overview.surroundings import Surroundings
 from lapel_gateway.settings.accounts import DEFAULT_ACCOUNTS, AccountsSection
+from lapel_gateway.settings.devices import DEFAULT_DEVICE_RULES, DevicesSection
 from lapel_gateway.settings.visits import DEFAULT_RULES, VisitsSection
 
 
@@ -45,6 +46,10 @@ class Installed:
     around: Surroundings = field(default_factory=Surroundings)
     """What the picture of now tells beside the ledger."""
 
+    device_rules: DevicesSection = DEFAULT_DEVICE_RULES
+    """What devices must be like to be handed to somebody."""
+    organisation: str = ""
+    """Whose it is, for what is printed; "" = not told."""
     accounts: AccountsSection = DEFAULT_ACCOUNTS
     seal: Seal = field(default_factory=Seal.passing)
     """Keeps what accounts keep encrypted; by default its key ends with the process."""

@@ -170,6 +170,8 @@ def build_role(config: Config, engine: sa.Engine) -> WebRole:
         watched=watched_of(config),
         scraping=scraping,
         around=around,
+        device_rules=config.devices,
+        organisation=config.gateway.organisation,
         accounts=config.accounts,
         seal=Seal.load(config.accounts_key_file),
         public_url=(config.web.public_url or "").rstrip("/"),

@@ -1,4 +1,4 @@
-"""``lapel device issue``, ``return`` and what was handed to whom; self-tests on record. On the gateway's machine."""
+"""``lapel device issue`` and ``return``, what was handed to whom, self-tests, how devices fared: at the gateway."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ import typer
 
 from lapel_gateway.devices import handover
 from lapel_gateway.devices.handover import HandoverError
+from lapel_gateway.devices.health import list_health
 from lapel_gateway.devices.self_tests import list_self_tests
+from lapel_gateway.reports.period import PeriodError, parse_period
+from lapel_gateway.settings.policies import find_zone
 from lapel_tools.console import CommandError, ConfigOption, JsonOption, now_ms, print_json, print_table, when
+from lapel_tools.report_lines import FromOption, ToOption
 from lapel_tools.site import Site, find_device
 
 Device = Annotated[str, typer.Argument(help="Id of the device, a beginning of it, or the name of an active one.")]
@@ -23,6 +27,7 @@ def install(app: typer.Typer) -> None:
     app.command("return")(take_back)
     app.command("handovers")(list_handovers)
     app.command("self-tests")(self_tests)
+    app.command("health")(health)
 
 
 def issue(
@@ -123,4 +128,44 @@ def self_tests(device: Device, config: ConfigOption = None, as_json: JsonOption 
             for words in found
         ],
         "no self-test is on record: lapel device selftest",
+    )
+
+
+def health(
+    device: Device,
+    begin: FromOption = None,
+    end: ToOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How a device fared hour by hour: battery, clips still on it, storage, how often it was heard. Oldest first.
+
+    An hour that is missing is one in which it was not heard.
+    """
+    site = Site(config)
+    try:
+        period = parse_period(begin, end, find_zone(site.config.alarms.time_zone), now_ms())
+    except PeriodError as error:
+        raise CommandError(str(error)) from None
+    found = list_health(site.engine, find_device(site, device), period.from_ms, period.to_ms)
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("hour", "battery %", "to", "clips on it", "free KiB", "heartbeats", "switched on", "blocked", "storage full"),
+        [
+            (
+                when(words["hour"]),
+                words["battery_percent_min"],
+                words["battery_percent_max"],
+                words["unsent_clips_max"],
+                words["storage_free_kib_min"],
+                words["heartbeats"],
+                words["boots"],
+                words["blocked"],
+                words["storage_full"],
+            )
+            for words in found
+        ],
+        "it was not heard in this time",
     )

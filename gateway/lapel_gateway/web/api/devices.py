@@ -1,27 +1,82 @@
-"""The API of devices."""
+"""The API of devices: the list, one with all that is known of it, how it fared; handing it out and taking it back."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from http import HTTPStatus
 from typing import Annotated, Any
 
-import sqlalchemy as sa
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Query
 
-from lapel_gateway import describe
 from lapel_gateway.accounts.permissions import Permission
 from lapel_gateway.accounts.principal import Principal
-from lapel_gateway.ledger.schema import device as device_table
+from lapel_gateway.devices import handover
+from lapel_gateway.devices.handover import HandoverError
+from lapel_gateway.devices.health import list_health
+from lapel_gateway.devices.states import Judging, list_states, read_device
+from lapel_gateway.reports.period import Period, PeriodError, parse_period
 from lapel_gateway.web.access import may
-from lapel_gateway.web.api.asking import rows
+from lapel_gateway.web.guard import Guard
 from lapel_gateway.web.models import devices as models
+from lapel_gateway.web.problems import Problem
 
-SeesDevices = Annotated[Principal, Depends(may(Permission.SEE_DEVICES))]
+Seer = Annotated[Principal, Depends(may(Permission.SEE_DEVICES))]
+Keeper = Annotated[Principal, Depends(may(Permission.HAND_OUT_DEVICES))]
+When = Annotated[str | None, Query(max_length=64)]
+From = Annotated[str | None, Query(alias="from", max_length=64)]
 
 
-def install(app: FastAPI, engine: sa.Engine) -> None:
+def install(app: FastAPI, guard: Guard) -> None:
     """Add the routes to ``app``."""
+    engine = guard.engine
 
     @app.get("/api/v1/devices", response_model=models.Devices)
-    def list_devices(user: SeesDevices) -> dict[str, Any]:
-        query = sa.select(device_table).order_by(device_table.c.name, device_table.c.provisioned_ms)
-        return {"devices": [describe.device_words(row) for row in rows(engine, query)]}
+    def list_devices(user: Seer) -> dict[str, Any]:
+        return {"devices": list_states(engine, judging(guard))}
+
+    @app.get("/api/v1/devices/{device}", response_model=models.DeviceDetail)
+    def show_device(user: Seer, device: str) -> dict[str, Any]:
+        return device_of(guard, device)
+
+    @app.get("/api/v1/devices/{device}/health", response_model=models.Health)
+    def health(user: Seer, device: str, begin: From = None, to: When = None) -> dict[str, Any]:
+        device_of(guard, device)
+        try:
+            period: Period = parse_period(begin, to, guard.installed.zone, guard.now_ms())
+        except PeriodError as error:
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+        return {"hours": list_health(engine, device, period.from_ms, period.to_ms)}
+
+    @app.post("/api/v1/devices/{device}/issue", response_model=models.Issued)
+    def issue_device(user: Keeper, device: str, asked: models.IssueTo) -> dict[str, Any]:
+        device_of(guard, device)
+        by = judging(guard)
+        try:
+            found = handover.issue(
+                engine, device, asked.person, user.name, by.now_ms, by.rules, in_spite=asked.in_spite
+            )
+        except HandoverError as error:
+            raise Problem(HTTPStatus.CONFLICT, str(error)) from None
+        return {"checks": [asdict(one) for one in found]}
+
+    @app.post("/api/v1/devices/{device}/return", response_model=models.ToDo)
+    def take_back_device(user: Keeper, device: str, asked: models.TakenBack) -> dict[str, Any]:
+        device_of(guard, device)
+        try:
+            return {"left": handover.take_back(engine, device, user.name, guard.now_ms(), asked.note)}
+        except HandoverError as error:
+            raise Problem(HTTPStatus.CONFLICT, str(error)) from None
+
+
+def judging(guard: Guard) -> Judging:
+    """What devices are judged by now."""
+    installed = guard.installed
+    return Judging(guard.now_ms(), installed.around.heartbeat_late_ms, installed.device_rules)
+
+
+def device_of(guard: Guard, device: str) -> dict[str, Any]:
+    """All that is known of a device. Raises Problem."""
+    found = read_device(guard.engine, device, judging(guard))
+    if found is None:
+        raise Problem(HTTPStatus.NOT_FOUND, "there is no such device")
+    return found

@@ -1,4 +1,4 @@
-"""The API of accounts: who I am, users and their roles, sessions, the audit log. See `api` for the rules of all of it.
+"""The API of accounts: who I am, users and their roles, sessions. See `api` for the rules of all of it.
 
 Passwords, authenticators and tokens are no matter of the API: only their owner sees them, on pages (`pages.account`).
 """
@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Path, Query, Response
+from fastapi import Depends, FastAPI, Path, Response
 
 from lapel_gateway.accounts import users
-from lapel_gateway.accounts.audit import note, read_lines
+from lapel_gateway.accounts.audit import note
 from lapel_gateway.accounts.permissions import Permission
 from lapel_gateway.accounts.principal import Principal
 from lapel_gateway.accounts.sessions import end_session, list_sessions
@@ -33,7 +32,6 @@ LARGEST_NUMBER = (1 << 53) - 1
 Number = Annotated[int, Path(ge=1, le=LARGEST_NUMBER)]
 Anybody = Annotated[Principal, Depends(may(Permission.OWN_ACCOUNT))]
 Operator = Annotated[Principal, Depends(may(Permission.KEEP_USERS))]
-Auditor = Annotated[Principal, Depends(may(Permission.SEE_AUDIT))]
 
 
 def install(app: FastAPI, guard: Guard) -> None:
@@ -112,17 +110,6 @@ def install(app: FastAPI, guard: Guard) -> None:
             note(connection, user.actor, now_ms(), "end session", owner)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
-    @app.get("/api/v1/audit", response_model=models.Audit)
-    def audit(
-        user: Auditor,
-        who: Annotated[str | None, Query(max_length=200)] = None,
-        before: Annotated[int | None, Query(ge=1, le=LARGEST_NUMBER)] = None,
-        limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = 100,
-    ) -> dict[str, Any]:
-        with reading(engine) as connection:
-            found = read_lines(connection, limit, who, before)
-        return {"lines": [_line_words(asdict(line)) for line in found]}
-
     def _find(name: str) -> User:
         with reading(engine) as connection:
             return users.find_user(connection, name)
@@ -153,7 +140,3 @@ def _user_words(user: User) -> dict[str, Any]:
         "has_password": user.has_password,
         "has_authenticator": user.has_authenticator,
     }
-
-
-def _line_words(line: dict[str, Any]) -> dict[str, Any]:
-    return {"at": moment(line.pop("at_ms")), **line}

@@ -4,7 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from lapel_gateway.web.models.shapes import Moment, Shape
+from pydantic import Field
+
+from lapel_gateway.web.models.shapes import Act, Moment, Shape
+
+
+class ConcernShape(Shape):
+    """Something about a device that wants a look; ``level``: bad or warn."""
+
+    level: str
+    words: str
+
+
+class UpdateState(Shape):
+    """What it runs, and what its last update came to."""
+
+    number: int
+    trial: bool
+    wanted: str | None
+    step: str | None
+    why: str | None
+
+
+class LastTest(Shape):
+    """Its newest self-test."""
+
+    at: Moment
+    passed: bool
 
 
 class DeviceShape(Shape):
@@ -13,6 +39,7 @@ class DeviceShape(Shape):
     device: str
     name: str
     person: str
+    team: str
     state: str
     provisioned: Moment
     ended: Moment | None
@@ -20,13 +47,124 @@ class DeviceShape(Shape):
     found: Moment | None
     follows: str | None
     contact: Moment | None
+    link: str
     boot: int | None
     epoch: int
     status: dict[str, Any] | None
     settings: dict[str, Any] | None
+    update: UpdateState | None
+    self_test: LastTest | None
+    attention: list[ConcernShape]
 
 
 class Devices(Shape):
     """By name."""
 
     devices: list[DeviceShape]
+
+
+class CheckShape(Shape):
+    """What is looked at before a device is handed out."""
+
+    name: str
+    good: bool
+    words: str
+
+
+class HandoverShape(Shape):
+    """Who had it from when to when; batteries in percent."""
+
+    device: str
+    name: str
+    person: str
+    issued: Act
+    issued_battery: int | None
+    in_spite: str | None
+    returned: Act | None
+    returned_battery: int | None
+    note: str | None
+
+
+class TestShape(Shape):
+    """One test of a self-test."""
+
+    name: str
+    outcome: str
+    found: str
+    remedy: str
+
+
+class SelfTestShape(Shape):
+    """A self-test."""
+
+    device: str | None
+    hardware: str
+    at: Moment
+    by: str
+    passed: bool
+    tests: list[TestShape]
+
+
+class FaultShape(Shape):
+    """Something that a device sent and that was not taken, and how often."""
+
+    reason: str
+    count: int
+    first: Moment
+    last: Moment
+
+
+class DeviceDetail(DeviceShape):
+    """A device with all that is known of it."""
+
+    out: bool
+    checks: list[CheckShape]
+    handovers: list[HandoverShape]
+    self_tests: list[SelfTestShape]
+    clips: dict[str, int]
+    faults: list[FaultShape]
+
+
+class HealthHour(Shape):
+    """What a device said within an hour."""
+
+    hour: Moment
+    battery_percent_min: int | None
+    battery_percent_max: int | None
+    storage_free_kib_min: int | None
+    unsent_clips_max: int | None
+    heartbeats: int
+    boots: int
+    blocked: bool
+    storage_full: bool
+
+
+class Health(Shape):
+    """The hours in which it was heard, oldest first."""
+
+    hours: list[HealthHour]
+
+
+class IssueTo(Shape):
+    """To whom a device is handed; ``in_spite``: why, whatever speaks against it."""
+
+    person: str = Field(max_length=200)
+    in_spite: str = Field("", max_length=500)
+
+
+class TakenBack(Shape):
+    """What was said or seen when it came back."""
+
+    note: str = Field("", max_length=500)
+
+
+class ToDo(Shape):
+    """What has to be done with a device that came back, before the next has it."""
+
+    left: list[str]
+
+
+class Issued(Shape):
+    """What was looked at."""
+
+    checks: list[CheckShape]

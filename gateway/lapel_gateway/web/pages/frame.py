@@ -29,6 +29,8 @@ from lapel_gateway.accounts.principal import Principal
 from lapel_gateway.accounts.sessions import KNOWN_MS
 from lapel_gateway.accounts.throttle import TooMany
 from lapel_gateway.channels.message import moment_text
+from lapel_gateway.describe import utc
+from lapel_gateway.reports.figure_words import seconds
 from lapel_gateway.web.guard import FORM_FIELD, SAFE_METHODS, Guard
 from lapel_gateway.web.problems import Problem
 
@@ -75,7 +77,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters["moment"] = _moment
+        self._templates.filters |= {"moment": self._moment, "local": self._local, "ago": self._ago, "seconds": seconds}
         self._static = {one.name: one for one in (_FOLDER / "static").iterdir() if one.suffix in MEDIA_TYPES}
         self.sections: list[Section] = []
         """In the order in which they are shown; whoever comes to the door is shown into the first that is theirs."""
@@ -174,6 +176,28 @@ class Pages:
             kind = MEDIA_TYPES[found.suffix]
             return FileResponse(found, media_type=kind, headers={"Cache-Control": "no-cache"})
 
+    def _moment(self, time_ms: int | None) -> str:
+        return "–" if time_ms is None else moment_text(time_ms, self.guard.installed.zone)
+
+    def _local(self, time_ms: int | None) -> Markup | str:
+        """A time as people read it in a table, and as programs do."""
+        if time_ms is None:
+            return "–"
+        text = moment_text(time_ms, self.guard.installed.zone)
+        shown = text.partition(" (")[0]
+        return Markup('<time datetime="{}" title="{}">{}</time>').format(utc(time_ms) or "", text, shown)
+
+    def _ago(self, time_ms: int | None) -> str:
+        """How long ago a time was: now, 5 min ago, 3 h ago, 2 d ago."""
+        if time_ms is None:
+            return "never"
+        gone = max(0, self.guard.now_ms() - time_ms) // 60_000
+        if gone < 1:
+            return "now"
+        if gone < 120:
+            return f"{gone} min ago"
+        return f"{gone // 60} h ago" if gone < 2880 else f"{gone // 1440} d ago"
+
     def _form_cookie(self, request: Request) -> str:
         cookies = self.guard.cookies
         return request.cookies.get(cookies.session) or request.cookies.get(cookies.form) or ""
@@ -195,7 +219,3 @@ def next_path(asked: str) -> str:
 def wait_words(error: TooMany) -> str:
     """What somebody reads who has to wait."""
     return f"Too many attempts. Wait {max(1, -(-error.wait_ms // 1000))} seconds and try again."
-
-
-def _moment(time_ms: int | None) -> str:
-    return "–" if time_ms is None else moment_text(time_ms)
