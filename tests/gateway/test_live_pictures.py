@@ -8,14 +8,19 @@ from pathlib import Path
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from lapel_gateway.accounts.tokens import add_token
 from lapel_gateway.accounts.users import add_user
 from lapel_gateway.custody.ingest import IngestCore
+from lapel_gateway.ledger import writing
+from lapel_gateway.ledger.schema import alarm
 from lapel_gateway.viewing.assembly import Assembler
 from lapel_gateway.viewing.frames import FrameFinder, decodes
 from lapel_gateway.viewing.live_pictures import ASKED_S, LiveArea, LivePictures
+from lapel_gateway.viewing.looks import list_looks
 from lapel_gateway.viewing.unseal import KeyRing
+from lapel_gateway.web.api.clips import REASON_HEADER
 from lapel_protocol.topics import LANE_CLIP, topic
 from tests.gateway.accounts.office import Office, opened
 from tests.gateway.footage import ordinary_clip
@@ -197,9 +202,11 @@ class Gallery:
     def __init__(self, office: Office, site: Site, client: httpx.Client) -> None:
         self.office, self.site, self.client = office, site, client
 
-    def get(self, name: str, clip: str, etag: str = "") -> httpx.Response:
+    def get(self, name: str, clip: str, etag: str = "", why: str = "") -> httpx.Response:
         token = add_token(self.office.engine, name, f"t{len(self.office.lines())}", BY, NOW_MS)
         headers = {"authorization": f"Bearer {token}", **({"if-none-match": etag} if etag else {})}
+        if why:
+            headers[REASON_HEADER] = why
         return self.client.get(f"/api/v1/clips/{clip}/picture", headers=headers)
 
 
@@ -224,13 +231,33 @@ def test_a_picture_is_given_once_and_every_look_is_in_the_audit_log_once(gallery
     assert found.headers["cache-control"] == "no-store"
     assert decodes(found.content)
     assert gallery.get("Zoë Quinn", sealed.name, found.headers["etag"]).status_code == 304
-    assert gallery.get("Eve", sealed.name).status_code == 200
+    assert gallery.get("Eve", sealed.name, why="complaint C-2031").status_code == 200
 
     looks = [line for line in gallery.office.lines() if line[1] == "newest_picture"]
     assert looks == [("Zoë Quinn", "newest_picture", "allowed"), ("Eve", "newest_picture", "allowed")]
     gallery.office.clock[0] += 3_600_001
     gallery.get("Eve", sealed.name)
     assert len([line for line in gallery.office.lines() if line[1] == "newest_picture"]) == 3
+
+
+def test_an_open_alarm_is_reason_enough_and_is_entered_as_that(gallery: Gallery) -> None:
+    site = gallery.site
+    sealed = site.seal(ordinary_clip().matroska())
+    arrive(site, sealed, 0, len(sealed.segments) // 2)
+    pictures(site).turn()
+    refused = gallery.get("Eve", sealed.name)
+    assert (refused.status_code, "say first why" in refused.json()["detail"]) == (403, True)
+    name = f"{site.device}-4-2"
+    raised = {"id": name, "device": site.device, "boot": 4, "counter": 2, "kind": 1, "about": "", "detail": ""}
+    raised |= {"test": False, "state": "received", "person": "Zoë Quinn", "team": "", "device_state": "active"}
+    raised |= {"raised_wall_ms": NOW_MS, "raised_mono_ms": 1, "trust": 3, "received_ms": NOW_MS, "untold": False}
+    with writing(site.engine) as connection:
+        connection.execute(sa.insert(alarm).values(raised | {"clip": sealed.clip}))
+
+    assert [gallery.get("Eve", sealed.name).status_code for _ in range(2)] == [204, 204]
+
+    looks = list_looks(site.engine, (site.device, sealed.clip))
+    assert [(one["seen"]["by"], one["reason"]) for one in looks] == [("Eve", f"the alarm {name} is open")]
 
 
 def test_whoever_may_not_see_a_clip_is_not_told_that_it_is_there(gallery: Gallery) -> None:
@@ -251,7 +278,7 @@ def test_an_assembled_clip_gives_its_last_picture_and_a_sealed_one_says_why_not(
         site.hold(sealed)
         Assembler(site.engine, site.vault, site.views, keys).assemble(site.device, sealed.clip, NOW_MS + 9000)
 
-    found, refused = gallery.get("Eve", first.name), gallery.get("Eve", second.name)
+    found, refused = (gallery.get("Eve", one.name, why="complaint C-2031") for one in (first, second))
 
     assert found.content == ordinary_clip().frames[-1][1]
     assert (refused.status_code, "kept elsewhere" in refused.json()["detail"]) == (409, True)

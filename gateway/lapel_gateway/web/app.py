@@ -33,8 +33,8 @@ from lapel_gateway.web.api import (
     live,
     metrics,
     people,
-    policies,
     pictures,
+    policies,
     reports,
     users,
     visits,
@@ -44,16 +44,16 @@ from lapel_gateway.web.headers import SafeHeaders
 from lapel_gateway.web.idempotency import Route
 from lapel_gateway.web.installed import NOTHING_INSTALLED, Installed
 from lapel_gateway.web.pages import account, ack, login, provider
+from lapel_gateway.web.pages import audit as audit_pages
 from lapel_gateway.web.pages import clip as clip_page
 from lapel_gateway.web.pages import clips as clips_page
+from lapel_gateway.web.pages import devices as device_pages
 from lapel_gateway.web.pages import live as live_page
 from lapel_gateway.web.pages import people as people_pages
+from lapel_gateway.web.pages import reports as report_pages
 from lapel_gateway.web.pages import risks as risk_pages
 from lapel_gateway.web.pages import teams as team_pages
 from lapel_gateway.web.pages import visits as visit_pages
-from lapel_gateway.web.pages import audit as audit_pages
-from lapel_gateway.web.pages import devices as device_pages
-from lapel_gateway.web.pages import reports as report_pages
 from lapel_gateway.web.pages.ack import AckPages
 from lapel_gateway.web.pages.frame import Pages
 from lapel_gateway.web.problems import BodyLimit
@@ -92,21 +92,21 @@ def build_app(
     account.install(app, pages)
     app.state.feed = Feed(Reader(engine, installed.around), now_ms)
     reason_ms = installed.accounts.reason_ms
+    ladders = ladders_of(installed.policies, Reach(dict(installed.channels)))
     # In the order in which people are shown the way to them.
     live_page.install(app, pages, app.state.feed)
     visit_pages.install(app, pages)
+    risk_pages.install(app, pages)
     clips_page.install(app, pages, views, now_ms, reason_ms, installed.zone)
     clip_page.install(app, pages, views, now_ms, reason_ms, installed.zone)
-    risk_pages.install(app, pages)
+    device_pages.install(app, pages)
     people_pages.install(app, pages)
-    ladders = ladders_of(installed.policies, Reach(dict(installed.channels)))
     team_pages.install(app, pages, ladders)
+    report_pages.install(app, pages)
+    audit_pages.install(app, pages)
     policies.install(app, ladders)
     users.install(app, guard)
     audit.install(app, guard)
-    device_pages.install(app, pages)
-    report_pages.install(app, pages)
-    audit_pages.install(app, pages)
     if installed.provider is not None:
         back = f"{installed.public_url}{provider.BACK_PATH}"
         provider.install(app, pages, IdentityProvider(installed.provider, installed.seal, back))
@@ -114,12 +114,10 @@ def build_app(
         ack.install(app, AckPages(engine, installed.links, now_ms))
     alarms.install(app, engine, now_ms)
     clips.install(app, engine, views, now_ms, reason_ms, installed.zone)
-    pictures.install(app, engine, views)
+    pictures.install(app, engine, views, now_ms, reason_ms)
     disclosures.install(app, engine, now_ms)
-    devices.install(app, engine)
     visits.install(app, engine, now_ms, installed.rules, installed.zone)
     devices.install(app, guard)
-    visits.install(app, engine, now_ms, installed.rules)
     people.install(app, engine, now_ms)
     channels.install(app, engine, installed.channels)
     reports.install(app, engine, now_ms, installed.zone)

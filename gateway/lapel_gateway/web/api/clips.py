@@ -150,17 +150,7 @@ def install(
         path = views.path(row["device"], row["clip"], name)
         if not path.is_file():
             raise Problem(HTTPStatus.NOT_FOUND, f"the {kind} of clip {clip_id} is missing from the view area")
-        now = now_ms()
-        try:
-            admitted = looks.admit(engine, row, user, why if user.how == "token" else None, now, now - reason_ms)
-        except LookError as error:
-            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{REASON_HEADER}: {error}") from None
-        if not admitted:
-            raise Problem(
-                HTTPStatus.FORBIDDEN,
-                f"say first why you look at somebody else's clip: on its page, with a header {REASON_HEADER}: WORDS, "
-                f"or with POST /api/v1/clips/{clip_id}/views",
-            )
+        admit(engine, row, user, why if user.how == "token" else None, now_ms(), reason_ms)
         return path
 
     @app.get("/api/v1/clips/{clip_id}/thumbnail", response_class=FileResponse, responses=schema.PICTURE)
@@ -203,6 +193,21 @@ def enter(engine: sa.Engine, row: sa.RowMapping, user: Principal, reason: Reason
         looks.enter_look(engine, row, user, None if looks.is_own(row, user) else reason, now, now - reason_ms)
     except LookError as error:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+
+
+def admit(engine: sa.Engine, row: sa.RowMapping, user: Principal, said: str | None, now: int, reason_ms: int) -> None:
+    """Let somebody see a clip who gave a reason, lately or with the request (``said``). Raises Problem."""
+    try:
+        admitted = looks.admit(engine, row, user, said, now, now - reason_ms)
+    except LookError as error:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{REASON_HEADER}: {error}") from None
+    if not admitted:
+        name = describe.clip_name(row["device"], row["clip"])
+        raise Problem(
+            HTTPStatus.FORBIDDEN,
+            f"say first why you look at somebody else's clip: on its page, with a header {REASON_HEADER}: WORDS, "
+            f"or with POST /api/v1/clips/{name}/views",
+        )
 
 
 def row_of(engine: sa.Engine, clip_id: str, user: Principal) -> sa.RowMapping:

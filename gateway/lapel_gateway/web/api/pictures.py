@@ -6,10 +6,13 @@ Rules that hold here
 - A page asks again once a second with the ETag that it has, and is told of a picture once. An endless answer would take
   one of the few connections that a browser has for a gateway, for each clip; and whoever may not look any more would.
 - Each clip that somebody looks at is in the audit log, once in a while instead of once a second.
+- An alarm that nobody has resolved is reason enough to see its clip, and is entered as that; any other look at somebody
+  else's clip needs one that was given before (`api.clips`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,13 +20,17 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from fastapi import Depends, FastAPI, Header, Response
 
+from lapel_gateway import describe
 from lapel_gateway.accounts.permissions import Permission
 from lapel_gateway.accounts.principal import Principal
+from lapel_gateway.ledger import reading
+from lapel_gateway.ledger.schema import alarm
+from lapel_gateway.viewing import looks
 from lapel_gateway.viewing.assembly import FORM_SEALED, MATROSKA, Views
 from lapel_gateway.viewing.frames import FrameFinder
 from lapel_gateway.viewing.live_pictures import LiveArea
 from lapel_gateway.web.access import may
-from lapel_gateway.web.api.clips import clip_of
+from lapel_gateway.web.api.clips import Why, admit, row_of
 from lapel_gateway.web.problems import Problem
 
 TAIL_BYTES = 2 << 20
@@ -40,13 +47,17 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def install(app: FastAPI, engine: sa.Engine, views: Views) -> None:
-    """Add the route to ``app``."""
+def install(app: FastAPI, engine: sa.Engine, views: Views, now_ms: Callable[[], int], reason_ms: int) -> None:
+    """Add the route to ``app``. A reason holds for ``reason_ms``."""
     area = LiveArea(views.root)
 
     @app.get("/api/v1/clips/{clip_id}/picture", response_class=Response, responses=ANSWERS)
-    def newest_picture(user: Looks, clip_id: str, if_none_match: IfNoneMatch = "") -> Response:
-        clip = clip_of(engine, clip_id, user)
+    def newest_picture(user: Looks, clip_id: str, if_none_match: IfNoneMatch = "", why: Why = None) -> Response:
+        row = row_of(engine, clip_id, user)
+        clip, now = describe.clip_words(row), now_ms()
+        if not looks.admit(engine, row, user, None, now, now - reason_ms):
+            said = why if user.how == "token" else None
+            admit(engine, row, user, said or _open_alarm(engine, row), now, reason_ms)
         assembly = clip["assembly"]
         if assembly is not None:
             if assembly["form"] == FORM_SEALED:
@@ -58,6 +69,16 @@ def install(app: FastAPI, engine: sa.Engine, views: Views) -> None:
         if seen.why_not:
             raise _sealed(seen.why_not)
         return _answer(seen.picture, seen.tag, if_none_match)
+
+
+def _open_alarm(engine: sa.Engine, row: sa.RowMapping) -> str | None:
+    """The reason that an alarm is which the clip was recorded with and which is open still."""
+    with reading(engine) as connection:
+        query = sa.select(alarm.c.id).where(
+            alarm.c.device == row["device"], alarm.c.clip == row["clip"], alarm.c.resolved_ms.is_(None)
+        )
+        found = connection.execute(query.limit(1)).scalar_one_or_none()
+    return None if found is None else f"the alarm {found} is open"
 
 
 def _answer(picture: bytes, tag: str, known: str) -> Response:
