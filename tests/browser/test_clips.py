@@ -8,12 +8,14 @@ from typing import Any, Literal
 
 import pytest
 import sqlalchemy as sa
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from lapel_gateway.ledger import writing
 from lapel_gateway.ledger.schema import clip as clips
+from lapel_gateway.settings.accounts import AccountsSection
 from lapel_gateway.viewing.assembly import Assembler
 from tests.browser.desks import Desk, scrolls_sideways, severe_faults, shoot
+from tests.gateway.accounts.office import opened
 from tests.gateway.footage import Clip, jpegs, ordinary_clip, tone
 from tests.gateway.sealed import NOW_MS, SealedClip, Site, public_half
 
@@ -235,3 +237,31 @@ def test_that_a_clip_was_passed_on_is_entered_on_its_page(desk: Desk, site: Site
     expect(page.get_by_role("region", name="Passed on")).to_contain_text("Thames Valley Police, PC Ward (43250012)")
     page.goto("/clips?words=43250012")
     expect(page.get_by_role("link", name=WEARER)).to_have_count(1)
+
+
+def test_an_export_waits_on_the_clips_page_for_a_second_person(chromium: Browser, tmp_path: Path) -> None:
+    rule = AccountsSection(requests_per_min=100_000, two_person_export=True)
+    with opened(tmp_path, accounts=rule) as office:
+        site = Site(tmp_path, office.engine)
+        made(site, b"plain", 5, None)
+        desk = Desk(chromium, office)
+        page = desk.sit("Eve Evans", ["evidence"])
+        page.goto(f"/clips/{site.device}-5")
+        page.get_by_text("Ask for an export").click()
+        page.get_by_label("Why", exact=True).fill("A hearing on 12 May")
+        page.get_by_role("button", name="Ask for it").click()
+        section = page.get_by_role("region", name="Export")
+        expect(section).to_contain_text("Somebody else has to agree.")
+        assert section.get_by_role("button", name="Agree to this export").count() == 0
+
+        other = desk.sit("Emil Ek", ["evidence"], phone=True)
+        other.goto(f"/clips/{site.device}-5")
+        other.get_by_role("button", name="Agree to this export").click()
+
+        section = other.get_by_role("region", name="Export")
+        expect(section).to_contain_text("Emil Ek agreed")
+        expect(section).to_contain_text(f"lapel clip export {site.device}-5 --out FOLDER --request 1")
+        assert severe_faults(other) == []
+        assert not scrolls_sideways(other)
+        shoot(other, "clip-export-phone-light")
+        desk.close()

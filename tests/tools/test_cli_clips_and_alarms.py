@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pytest
 import sqlalchemy as sa
 from cryptography.hazmat.primitives import serialization
 
+from lapel_gateway.accounts.audit import read_lines
 from lapel_gateway.alarms.escalations import begin
 from lapel_gateway.ledger import fresh_ledger, open_ledger, reading, writing
 from lapel_gateway.ledger.schema import alarm as alarms
+from lapel_gateway.viewing.approvals import approve_export, ask_export
 from lapel_gateway.viewing.assembly import Views
 from lapel_gateway.web.server import WebRole
 from tests.gateway.footage import ordinary_clip
@@ -114,6 +117,31 @@ def test_without_the_private_key_a_clip_is_exported_sealed_and_still_verified(ba
     checked = bare("verify", "evidence")
     assert checked.status == 0
     assert checked.out.endswith("verified\n")
+
+
+def test_where_an_export_needs_two_people_it_is_refused_until_the_second_agreed(
+    bare: Lapel, site: Site, clip: SealedClip
+) -> None:
+    settings = bare.config.read_text()
+    assert "\ntwo_person_export = false\n" in settings
+    bare.config.write_text(settings.replace("\ntwo_person_export = false\n", "\ntwo_person_export = true\n"))
+    export = ("clip", "export", clip.name, "--out", "evidence")
+    here, now = (clip.device, clip.clip), time.time_ns() // 1_000_000
+    refused = bare(*export)
+    assert (refused.status, "--request" in refused.err) == (2, True)
+    number = ask_export(site.engine, here, "hearing", "", "Eve", now)["number"]
+    waiting = bare(*export, "--request", number)
+    assert (waiting.status, "nobody has agreed" in waiting.err) == (2, True)
+    assert not (bare.folder / "evidence").exists()
+    approve_export(site.engine, here, number, "Emil", now)
+
+    assert bare(*export, "--request", number).status == 0
+
+    with reading(site.engine) as connection:
+        lines = read_lines(connection, 10)
+    assert [(line.how, line.what, line.about, line.detail) for line in lines] == [
+        ("command", "export clip", clip.name, f"request {number}")
+    ]
 
 
 def test_a_key_that_is_not_there_cannot_be_exported(bare: Lapel, clip: SealedClip) -> None:

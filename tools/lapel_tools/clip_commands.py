@@ -9,12 +9,14 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 import typer
 
+from lapel_gateway.accounts.audit import command_line, note
 from lapel_gateway.custody.vault import Vault
-from lapel_gateway.describe import clip_words, parse_clip_name
-from lapel_gateway.ledger import reading
+from lapel_gateway.describe import clip_name, clip_words, parse_clip_name
+from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.schema import clip as clips
 from lapel_gateway.reports.period import PeriodError, parse_moment
 from lapel_gateway.settings.policies import find_zone
+from lapel_gateway.viewing.approvals import ApprovalError, check_export
 from lapel_gateway.viewing.assembly import Views
 from lapel_gateway.viewing.disclosures import (
     KINDS,
@@ -84,12 +86,16 @@ def export(
     clip: Clip,
     out: Annotated[Path, typer.Option(help="New or empty folder for the export.")],
     with_key: Annotated[bool, typer.Option("--with-key", help="The clip's own key too: who has it reads it.")] = False,
+    request: Annotated[
+        int | None, typer.Option(min=1, help="Number of the request that a second person agreed to.")
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the sealed original, what can be opened of it, and a manifest that proves them."""
     site = Site(config)
     row = _find(site, clip)
+    _allow_export(site, (row["device"], row["clip"]), request, with_key)
     keys = KeyRing(keys_from_registry(site.engine, site.registry), site.organisation)
     vault, views = Vault(site.config.vault_dir), Views(site.config.views_dir)
     try:
@@ -140,6 +146,24 @@ def passed(
         [(when(one["passed"]), one["kind"], one["recipient"], one["reference"], one["entered"]["by"]) for one in found],
         "this clip was passed on to nobody",
     )
+
+
+def _allow_export(site: Site, clip: tuple[str, int], request: int | None, with_key: bool) -> None:
+    """Enter an export into the audit log, if it may be made. Raises CommandError."""
+    if request is None and site.config.accounts.two_person_export:
+        raise CommandError(
+            "an export needs a second person here (two_person_export): ask for it on the clip's page, let somebody "
+            "else agree, and name the request with --request"
+        )
+    with writing(site.engine) as connection:
+        if request is not None:
+            try:
+                check_export(connection, clip, request, now_ms())
+            except ApprovalError as error:
+                raise CommandError(str(error)) from None
+        said = [f"request {request}"] if request is not None else []
+        detail = ", ".join([*said, *(["with its key"] if with_key else [])])
+        note(connection, command_line(), now_ms(), "export clip", clip_name(*clip), detail=detail)
 
 
 def _find(site: Site, text: str) -> sa.RowMapping:

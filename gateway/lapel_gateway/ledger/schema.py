@@ -303,6 +303,22 @@ clip_view = Table(
     Index("ix_clip_view_by", "by", "id"),
 )
 
+export_request = Table(
+    "export_request",  # that somebody wants to export a clip, and who else agreed
+    metadata,
+    Column("id", RowNumber, primary_key=True, autoincrement=True),
+    Column("device", DeviceName, nullable=False),
+    Column("clip", BigInteger, nullable=False),
+    Column("asked_ms", BigInteger, nullable=False),
+    Column("asked_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("reference", Text, nullable=False),  # of a case; "" = none was given
+    Column("approved_ms", BigInteger),
+    Column("approved_by", Text),
+    ForeignKeyConstraint(["device", "clip"], ["clip.device", "clip.clip"], name="fk_export_request_clip"),
+    Index("ix_export_request_clip", "device", "clip", "id"),
+)
+
 vault_mark = Table(
     "vault_mark",
     metadata,

@@ -34,6 +34,9 @@ class AccountsSection(Section):
         le=168,
         description="How long a reason for looking at another's clip holds, within a session.",
     )
+    two_person_export: bool = Field(
+        False, description="A clip is exported only after a second person agreed to it, on the clip's page."
+    )
     requests_per_min: int = Field(
         600, ge=30, le=1_000_000, description="Requests that one user, or one token's user, may make to the API."
     )

@@ -30,6 +30,7 @@ from lapel_gateway.web.api import (
     clips,
     devices,
     disclosures,
+    exports,
     live,
     metrics,
     people,
@@ -118,6 +119,12 @@ def build_app(
     disclosures.install(app, engine, now_ms)
     visits.install(app, engine, now_ms, installed.rules, installed.zone)
     devices.install(app, guard)
+    clips_page.install(app, pages, views, now_ms, reason_ms, installed.zone)
+    clip_page.install(app, pages, views, now_ms, installed)
+    disclosures.install(app, engine, now_ms)
+    exports.install(app, engine, now_ms)
+    devices.install(app, engine)
+    visits.install(app, engine, now_ms, installed.rules)
     people.install(app, engine, now_ms)
     channels.install(app, engine, installed.channels)
     reports.install(app, engine, now_ms, installed.zone)

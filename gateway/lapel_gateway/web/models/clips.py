@@ -105,6 +105,24 @@ class Looks(Shape):
     views: list[Look]
 
 
+class ExportRequest(Shape):
+    """That somebody wants to export a clip, and who else agreed; ``state`` is waiting, approved or over."""
+
+    number: int
+    clip: str
+    state: str
+    asked: Act
+    reason: str
+    reference: str | None
+    approved: Act | None
+
+
+class ExportRequests(Shape):
+    """The newest first."""
+
+    requests: list[ExportRequest]
+
+
 class DisclosureShape(Shape):
     """That a clip was passed on."""
 

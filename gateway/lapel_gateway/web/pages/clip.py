@@ -9,7 +9,6 @@ Rules that hold here
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import tzinfo
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -25,12 +24,15 @@ from lapel_gateway.ledger.schema import clip as clips
 from lapel_gateway.ledger.schema import device as devices
 from lapel_gateway.ledger.schema import visit as visits
 from lapel_gateway.reports.period import PeriodError, parse_bound
-from lapel_gateway.viewing import catalogue, disclosures, looks
+from lapel_gateway.viewing import approvals, catalogue, disclosures, looks
+from lapel_gateway.viewing.approvals import ApprovalError
 from lapel_gateway.viewing.assembly import FORM_OPENED, MATROSKA, MP4, VTT, Views
 from lapel_gateway.viewing.disclosures import Disclosure, DisclosureError
 from lapel_gateway.viewing.looks import Reason
 from lapel_gateway.web.access import may
 from lapel_gateway.web.api.clips import enter, row_of
+from lapel_gateway.web.api.exports import Number
+from lapel_gateway.web.installed import Installed
 from lapel_gateway.web.pages import clip_words as words_of
 from lapel_gateway.web.pages.clips import CLIPS_PATH
 from lapel_gateway.web.pages.frame import Pages
@@ -58,11 +60,12 @@ def install(
     pages: Pages,
     views: Views,
     now_ms: Callable[[], int],
-    reason_ms: int,
-    zone: tzinfo | None,
+    installed: Installed,
 ) -> None:
-    """Add the page to ``app``. A reason holds for ``reason_ms``; ``zone``: of times, None = this machine's."""
+    """Add the page to ``app``."""
     engine = pages.guard.engine
+    reason_ms, zone = installed.accounts.reason_ms, installed.zone
+    two_needed = installed.accounts.two_person_export
 
     @app.get(CLIP_PATH, include_in_schema=False)
     def show_one(request: Request, user: SeesClips, clip_id: str) -> Response:
@@ -99,6 +102,26 @@ def install(
             return _page(request, user, row, about_passing=str(error), passing=(kind, recipient, reference, passed))
         return pages.go(f"{CLIPS_PATH}/{clip_id}#passed-title")
 
+    @app.post(CLIP_PATH + "/export-requests", include_in_schema=False)
+    def ask_for_export(
+        request: Request, user: PassesOn, clip_id: str, reason: Field = "", reference: Field = ""
+    ) -> Response:
+        row = row_of(engine, clip_id, user)
+        try:
+            approvals.ask_export(engine, (row["device"], row["clip"]), reason, reference, user.name, now_ms())
+        except ApprovalError as error:
+            return _page(request, user, row, about_export=str(error), exporting=(reason, reference))
+        return pages.go(f"{CLIPS_PATH}/{clip_id}#export-title")
+
+    @app.post(CLIP_PATH + "/export-requests/{number}/approve", include_in_schema=False)
+    def agree_to_export(request: Request, user: PassesOn, clip_id: str, number: Number) -> Response:
+        row = row_of(engine, clip_id, user)
+        try:
+            approvals.approve_export(engine, (row["device"], row["clip"]), number, user.name, now_ms())
+        except ApprovalError as error:
+            return _page(request, user, row, about_export=str(error))
+        return pages.go(f"{CLIPS_PATH}/{clip_id}#export-title")
+
     def _page(
         request: Request,
         user: Principal,
@@ -107,6 +130,8 @@ def install(
         filled: tuple[str, str, str] = ("", "", ""),
         about_passing: str = "",
         passing: tuple[str, str, str, str] = ("", "", "", ""),
+        about_export: str = "",
+        exporting: tuple[str, str] = ("", ""),
     ) -> Response:
         key, now = (row["device"], row["clip"]), now_ms()
         own = looks.is_own(row, user)
@@ -123,7 +148,7 @@ def install(
         return pages.show(
             request,
             "clip.html",
-            HTTPStatus.UNPROCESSABLE_ENTITY if about_look or about_passing else HTTPStatus.OK,
+            HTTPStatus.UNPROCESSABLE_ENTITY if about_look or about_passing or about_export else HTTPStatus.OK,
             clip=describe.clip_words(row),
             row=row,
             base=f"{CLIPS_PATH}/{describe.clip_name(*key)}",
@@ -154,6 +179,9 @@ def install(
             recipients=RECIPIENTS,
             about_passing=_sentence(about_passing),
             passing=passing,
+            requests=approvals.list_requests(engine, key, now) if two_needed and user.may(P.SEE_CLIPS) else None,
+            about_export=_sentence(about_export),
+            exporting=exporting,
             looks=looks.list_looks(engine, key) if own or user.may(P.SEE_CLIPS) or user.may(P.SEE_AUDIT) else None,
             when=lambda ms: words_of.time_tag(ms, zone, seconds=True),
             zone=words_of.zone_name(zone, now),

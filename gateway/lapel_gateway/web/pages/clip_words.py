@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from lapel_gateway.custody.tracks import decode_extents
 from lapel_gateway.describe import utc
+from lapel_gateway.ledger.clips import UNFINISHED
 from lapel_gateway.ledger.schema import (
     CHAIN_BROKEN,
     CHAIN_FIRST,
@@ -195,6 +196,8 @@ def no_picture(row: Row, assembly: Row | None, may_see: bool) -> str:
     """Why there is no picture of a clip."""
     if row["header_ms"] is None:
         return "Nothing has arrived yet"
+    if assembly is None and row["state"] not in UNFINISHED:
+        return "Being made ready to play"
     if assembly is None:
         settled = row["settled_segments"]
         return f"Arriving: {row['contiguous']}{'' if settled is None else f' of {settled}'} segments"

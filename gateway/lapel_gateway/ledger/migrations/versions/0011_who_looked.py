@@ -1,4 +1,4 @@
-"""Who looked at clips and why, and clips in the order of their beginning."""
+"""Who looked at clips and why, who agreed to an export, and clips in the order of their beginning."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -38,6 +38,21 @@ def upgrade() -> None:
     )
     op.create_index("ix_clip_view_clip", "clip_view", ["device", "clip", "by", "at_ms"])
     op.create_index("ix_clip_view_by", "clip_view", ["by", "id"])
+    op.create_table(
+        "export_request",
+        sa.Column("id", _NUMBER, autoincrement=True, nullable=False),
+        sa.Column("device", sa.String(length=16), nullable=False),
+        sa.Column("clip", sa.BigInteger(), nullable=False),
+        sa.Column("asked_ms", sa.BigInteger(), nullable=False),
+        sa.Column("asked_by", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("reference", sa.Text(), nullable=False),
+        sa.Column("approved_ms", sa.BigInteger(), nullable=True),
+        sa.Column("approved_by", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(["device", "clip"], ["clip.device", "clip.clip"], name=op.f("fk_export_request_clip")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_export_request")),
+    )
+    op.create_index("ix_export_request_clip", "export_request", ["device", "clip", "id"])
     for change in ("UPDATE", "DELETE"):
         op.execute(
             f"CREATE TRIGGER clip_view_no_{change.lower()} BEFORE {change} ON clip_view "

@@ -1,0 +1,93 @@
+"""The rule of two for exports: asked for by one, agreed to by another, for a day and for that clip alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lapel_gateway.ledger import reading
+from lapel_gateway.viewing.approvals import (
+    HOLDS_MS,
+    ApprovalError,
+    NoSuchRequest,
+    approve_export,
+    ask_export,
+    check_export,
+    list_requests,
+)
+from tests.gateway.ledgers import new_ledger
+from tests.gateway.sealed import NOW_MS, Site
+
+EVE, EMIL = "Eve Evans", "Emil Ek"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with new_ledger(tmp_path) as engine:
+        site = Site(tmp_path, engine)
+        for number in (5, 6):
+            site.hold(site.seal(b"plain", number))
+        yield site
+
+
+def ask(site: Site, now_ms: int = NOW_MS) -> int:
+    number: int = ask_export(site.engine, (site.device, 5), "hearing", "", EVE, now_ms)["number"]
+    return number
+
+
+def check(site: Site, number: int, now_ms: int, clip: int = 5) -> None:
+    with reading(site.engine) as connection:
+        check_export(connection, (site.device, clip), number, now_ms)
+
+
+def test_what_a_second_person_agreed_to_can_be_exported_for_a_day(site: Site) -> None:
+    number = ask(site)
+    with pytest.raises(ApprovalError, match="nobody has agreed"):
+        check(site, number, NOW_MS)
+
+    agreed = approve_export(site.engine, (site.device, 5), number, EMIL, NOW_MS + HOLDS_MS - 1)
+
+    assert (agreed["state"], agreed["asked"]["by"], agreed["approved"]["by"]) == ("approved", EVE, EMIL)
+    check(site, number, NOW_MS + 2 * HOLDS_MS - 2)
+    with pytest.raises(ApprovalError, match="more than a day old"):
+        check(site, number, NOW_MS + 2 * HOLDS_MS - 1)
+
+
+@pytest.mark.parametrize("name", [EVE, "eve  evans", "EVE EVANS"])
+def test_nobody_agrees_to_what_they_asked_for_themselves(site: Site, name: str) -> None:
+    number = ask(site)
+    with pytest.raises(ApprovalError, match="yourself"):
+        approve_export(site.engine, (site.device, 5), number, name, NOW_MS)
+    assert list_requests(site.engine, (site.device, 5), NOW_MS)[0]["state"] == "waiting"
+
+
+def test_a_request_is_for_one_clip_alone(site: Site) -> None:
+    number = ask(site)
+    approve_export(site.engine, (site.device, 5), number, EMIL, NOW_MS)
+    for clip, named in ((6, number), (5, number + 1)):
+        with pytest.raises(NoSuchRequest):
+            check(site, named, NOW_MS, clip)
+        with pytest.raises(NoSuchRequest):
+            approve_export(site.engine, (site.device, clip), named, EMIL, NOW_MS)
+    assert list_requests(site.engine, (site.device, 6), NOW_MS) == []
+
+
+def test_what_was_agreed_to_or_is_over_is_agreed_to_no_more(site: Site) -> None:
+    number = ask(site)
+    approve_export(site.engine, (site.device, 5), number, EMIL, NOW_MS)
+    with pytest.raises(ApprovalError, match="Emil Ek agreed"):
+        approve_export(site.engine, (site.device, 5), number, "Otto", NOW_MS + 1)
+    old = ask(site)
+    for later_ms in (NOW_MS + HOLDS_MS, NOW_MS - HOLDS_MS):
+        with pytest.raises(ApprovalError, match="ask anew"):
+            approve_export(site.engine, (site.device, 5), old, EMIL, later_ms)
+
+
+def test_a_request_needs_a_reason_and_a_clip_that_is_here(site: Site) -> None:
+    with pytest.raises(ApprovalError, match="say in some words"):
+        ask_export(site.engine, (site.device, 5), " ", "", EVE, NOW_MS)
+    with pytest.raises(ApprovalError, match="nothing to export"):
+        ask_export(site.engine, (site.device, 7), "hearing", "", EVE, NOW_MS)
+    assert list_requests(site.engine, (site.device, 5), NOW_MS) == []
