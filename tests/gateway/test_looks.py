@@ -208,3 +208,14 @@ def _spread(path: Path) -> tuple[tuple[int, int], float]:
     lines = [data[at : at + frame.width] for at in range(0, len(data), plane.line_size)]
     steps = [abs(a - b) for line in lines for a, b in pairwise(line)]
     return (frame.width, frame.height), float(sorted(steps)[-len(steps) // 200])
+
+
+@pytest.mark.parametrize(("width", "height"), [(16, 2000), (2000, 16), (2, 2)])
+def test_a_picture_of_an_odd_shape_keeps_no_clip_from_being_assembled(tmp_path: Path, width: int, height: int) -> None:
+    matroska = tmp_path / "clip.mkv"
+    clip = Clip(frames=[(100, _black(width, height))], width=width, height=height)
+    matroska.write_bytes(clip.matroska())
+
+    thumbnail.write_thumbnails(matroska, survey(matroska), tmp_path)
+
+    assert (tmp_path / thumbnail.THUMBNAIL).exists() == (tmp_path / thumbnail.BLURRED).exists()

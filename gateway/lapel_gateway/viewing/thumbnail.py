@@ -40,11 +40,16 @@ BEGINNING_MS = 15_000
 
 
 def write_thumbnails(matroska: Path, survey: Survey, folder: Path) -> None:
-    """Write both pictures of a surveyed clip into ``folder``; none where no frame decodes. Raises OSError."""
+    """Write both pictures of a surveyed clip into ``folder``, or none where none can be made. Raises OSError."""
     best = _best_picture(matroska, survey)
-    if best is not None:
-        (folder / THUMBNAIL).write_bytes(_jpeg(best, WIDTH))
-        (folder / BLURRED).write_bytes(_jpeg(_shrunk(best, BLURRED_WIDTH), WIDTH))
+    if best is None:
+        return
+    try:
+        made = {THUMBNAIL: _jpeg(best, WIDTH), BLURRED: _jpeg(_shrunk(best, BLURRED_WIDTH), WIDTH)}
+    except (av.error.FFmpegError, ValueError, MemoryError):
+        return  # a picture of a shape that nothing makes smaller: the clip itself is none the worse
+    for name, content in made.items():
+        (folder / name).write_bytes(content)
 
 
 def _best_picture(matroska: Path, survey: Survey) -> VideoFrame | None:
