@@ -11,13 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from lapel_gateway.describe import moment
+from lapel_gateway.devices.attention import link_of
 from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.schema import DEVICE_RETIRED, device, device_firmware, person
-
-IN_CONTACT = "in contact"
-SILENT = "silent"
-NEVER = "never heard"
-"""How a device's link stands."""
 
 _NAMES = ("device", "name", "person", "state", "cut", "contact_ms", "boot", "status")
 _FIRMWARE = ("number", "trial", "wanted", "step")
@@ -56,7 +52,7 @@ class DeviceReader:
         """The devices in words as they stand at this time."""
         known, words = {}, {}
         for row in self._rows:
-            link = self._link(row[_CONTACT_AT], now_ms)
+            link = link_of(row[_CONTACT_AT], now_ms, self._late_ms)
             before = self._known.get(row[0])
             if before is None or before[0] != row or before[1] != link:
                 before = (row, link, _words(dict(zip(_TITLES, row, strict=True)), link))
@@ -64,11 +60,6 @@ class DeviceReader:
             words[row[0]] = before[2]
         self._known, self.words = known, words
         return words
-
-    def _link(self, contact_ms: int | None, now_ms: int) -> str:
-        if contact_ms is None:
-            return NEVER
-        return IN_CONTACT if now_ms - contact_ms < self._late_ms else SILENT
 
 
 def _words(row: dict[str, Any], link: str) -> dict[str, Any]:

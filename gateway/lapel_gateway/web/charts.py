@@ -72,17 +72,19 @@ class Plan:
     """The end of the axis; None: whatever the values need."""
     levels: Sequence[Level] = ()
     note: str = ""
+    whole: bool = True
+    """Whether there are only whole ones of it."""
     lower_labels: Mapping[int, str] = field(default_factory=dict)
     """A second line below some labels."""
 
 
-def ticks(most: float) -> list[float]:
-    """Round numbers from zero to the first that is not below ``most``: at least two, at most seven."""
+def ticks(most: float, *, whole: bool = True) -> list[float]:
+    """Round numbers, ``whole`` ones or any, from zero to the first that is not below ``most``: two to seven."""
     if not math.isfinite(most) or most <= 0:
         return [0.0, 1.0]
     step = 10.0 ** math.floor(math.log10(most / 4))
     step = next(step * times for times in (1, 2, 2.5, 5, 10) if most / (step * times) <= 5)
-    if most >= 4:
+    if whole:
         step = max(1.0, float(math.ceil(step)))
     count = math.ceil(most / step - 1e-9)
     return [step * number for number in range(count + 1)]
@@ -199,7 +201,7 @@ class Scale:
 
     def __init__(self, plan: Plan, values: Sequence[float]) -> None:
         most = max([*values, *(one.value for one in plan.levels)]) if plan.most is None else plan.most
-        self._ticks = ticks(most)
+        self._ticks = ticks(most, whole=plan.whole)
         self._told = plan.told
         self._most = self._ticks[-1]
 
@@ -214,15 +216,15 @@ class Scale:
             y = self.y(value)
             kind = "grid" if value else "axis"
             parts.append(Markup('<path class="{}" d="M{} {:.1f}H{}"/>').format(kind, LEFT, y, WIDTH - RIGHT))
-            parts.append(text(LEFT - 6, y + 4, _short(self._told, value), "label", "end"))
+            parts.append(text(LEFT - 6, y + 4, _short(self._told, value, self._most), "label", "end"))
         return Markup("").join(parts)
 
 
-def _short(told: Told, value: float) -> str:
-    """A figure of the axis, in so few characters that it fits beside it."""
-    for size, name in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if value >= size:
-            return f"{value / (1e3 if name == 'k' else size):,.4g} {name}"
+def _short(told: Told, value: float, most: float) -> str:
+    """A figure of the axis, all of which are in the same unit, in so few characters that it fits beside it."""
+    for size, name in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if most >= 10 * size or (most >= size and name != "k"):
+            return f"{value / size:,.4g} {name}" if value else "0"
     return told(value) if value == int(value) else f"{value:g}"
 
 

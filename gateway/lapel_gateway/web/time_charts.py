@@ -124,4 +124,4 @@ def _time(ticks: Sequence[tuple[float, str]]) -> Iterable[Markup]:
         yield Markup('<path class="axis" d="M{0:.1f} {1}v4"/>').format(x, HEIGHT - BOTTOM)
         if x - half >= free and x + half <= WIDTH:
             yield text(x, HEIGHT - BOTTOM + 17, words, "label", "middle")
-            free = x + half + 6
+            free = x + half + 12

@@ -62,6 +62,8 @@ def health_charts(hours: Sequence[Words], from_ms: int, days: int, zone: tzinfo 
             said = f"Between {told(least)} and {told(most)}; heard in {len(known)} of {len(spans)} spans of time."
         return draw(Plan(f"chart-{key}", title, [], told, **more), Course(spans, ticks, said))
 
+    free = [one["storage_free_kib_min"] for one in hours if one["storage_free_kib_min"] is not None]
+    kib, unit = (1 << 20, "GiB") if max(free, default=0) > 2 << 20 else (1 << 10, "MiB")
     return [
         drawn(
             "battery",
@@ -80,10 +82,11 @@ def health_charts(hours: Sequence[Words], from_ms: int, days: int, zone: tzinfo 
         ),
         drawn(
             "storage",
-            "Free storage, MiB",
-            [_span(group, "storage_free_kib_min", "storage_free_kib_min", 1 / 1024) for group in groups],
+            f"Free storage, {unit}",
+            [_span(group, "storage_free_kib_min", "storage_free_kib_min", 1 / kib) for group in groups],
             time_charts.area,
-            lambda value: f"{value:,.0f}",
+            lambda value: f"{value:,.1f}",
+            whole=False,
         ),
         drawn(
             "heard",
