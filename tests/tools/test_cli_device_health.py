@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.test_device_health import HOUR, HOUR_MS, beat
+from lapel_gateway.devices.health import HOUR_MS
+from lapel_gateway.keystore import KeyStore
+from tests.gateway.test_device_health import HOUR, beat
 from tests.support.pair import DevicePair
 from tests.tools.command import Lapel
 
@@ -22,6 +24,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pair.now_ms = HOUR + 2 * HOUR_MS
     pair.send(beat(pair.one, 41, free_kib=512))
     pair.stop()
+    (folder / "keys").mkdir(exist_ok=True)
+    KeyStore.create(folder / "keys" / "master.key")
     path = folder / "lapel.toml"
     path.write_text(f'[gateway]\ndata_dir = "{folder}"\n')
     return path
