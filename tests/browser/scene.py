@@ -15,6 +15,8 @@ from lapel_gateway.alarms.policies import Policies, Reach
 from lapel_gateway.ledger import writing
 from lapel_gateway.ledger.schema import device as devices
 from lapel_gateway.ledger.schema import position as positions
+from lapel_gateway.overview.reader import Reader
+from lapel_gateway.overview.surroundings import Surroundings
 from lapel_gateway.people import set_person
 from lapel_gateway.settings.visits import DEFAULT_RULES
 from lapel_gateway.visits import plans
@@ -79,6 +81,10 @@ class Scene:
     def zoe(self) -> Worker:
         """The wearer of the site's own device, whose clips the site seals."""
         return Worker("Zoë Quinn", self.site.device, self.site.chain)
+
+    def reader(self) -> Reader:
+        """A reader of the picture of now; to be closed."""
+        return Reader(self.engine, Surroundings())
 
     def contact(self, worker: Worker, battery: int) -> None:
         """The device was heard of."""

@@ -22,7 +22,6 @@ from tests.browser.scene import Scene
 from tests.gateway.accounts.office import Office, opened, serving
 from tests.gateway.footage import ordinary_clip
 from tests.gateway.sealed import BOOT, public_half
-from tests.gateway.test_live_pictures import arrive
 
 RITA, SAM, ZOE = "Rita Rowe", "Sam Ortega", "Zoë Quinn"
 PIXELS = "canvas => canvas.toDataURL()"
@@ -241,7 +240,7 @@ def test_the_clip_of_an_alarm_is_seen_as_it_comes_in(desk: Desk, scene: Scene) -
     zoe = scene.zoe()
     sealed = scene.site.seal(ordinary_clip().matroska(), alarm=(BOOT, 2))
     identifier = scene.alarm(zoe, clip=sealed.clip)
-    arrive(scene.site, sealed, 0, len(sealed.segments) // 2)
+    scene.site.arrive(sealed, 0, len(sealed.segments) // 2)
     looking = LivePictures(scene.engine, scene.site.vault, LiveArea(scene.site.views.root), scene.site.keys())
     looking.start()
     try:
@@ -250,7 +249,7 @@ def test_the_clip_of_an_alarm_is_seen_as_it_comes_in(desk: Desk, scene: Scene) -
         expect(picture).to_be_visible()
         expect(card(page, identifier).get_by_role("progressbar")).to_be_visible()
         first = picture.evaluate(PIXELS)
-        arrive(scene.site, sealed, len(sealed.segments) // 2, len(sealed.segments))
+        scene.site.arrive(sealed, len(sealed.segments) // 2, len(sealed.segments))
         expect(card(page, identifier)).to_contain_text(f"{len(sealed.segments)} segments")
         page.wait_for_function(f"before => ({PIXELS})(document.querySelector('canvas')) !== before", arg=first)
         shoot(page, "live-picture")
@@ -263,7 +262,7 @@ def test_a_clip_that_cannot_be_opened_here_is_said_to_be_sealed(desk: Desk, scen
     zoe = scene.zoe()
     sealed = scene.site.seal(ordinary_clip().matroska(), alarm=(BOOT, 2))
     identifier = scene.alarm(zoe, clip=sealed.clip)
-    arrive(scene.site, sealed, 0, 9)
+    scene.site.arrive(sealed, 0, 9)
     keys = scene.site.keys(public_half(scene.site.organisation))
     looking = LivePictures(scene.engine, scene.site.vault, LiveArea(scene.site.views.root), keys)
     looking.start()
@@ -274,6 +273,26 @@ def test_a_clip_that_cannot_be_opened_here_is_said_to_be_sealed(desk: Desk, scen
         expect(card(page, identifier).get_by_text(words)).to_be_visible()
     finally:
         looking.stop()
+
+
+def test_an_auditor_sees_alarms_and_cannot_answer_them_and_a_technician_sees_none(desk: Desk, scene: Scene) -> None:
+    zoe = scene.worker(ZOE)
+    scene.visit(zoe)
+    identifier = scene.alarm(zoe)
+    scene.walk(zoe, identifier)
+
+    auditor = open_live(desk, "Ada Audit", ("auditor",))
+    expect(card(auditor, identifier)).to_contain_text("4 High Street")
+    expect(card(auditor, identifier)).to_contain_text("No position was sent")
+    assert card(auditor, identifier).get_by_role("button").count() == 0
+    assert severe_faults(auditor) == []
+
+    technician = open_live(desk, "Tim Tech", ("technician",))
+    expect(technician.get_by_role("heading", name="Devices")).to_be_visible()
+    assert technician.get_by_role("heading", name="Alarms").count() == 0
+    expect(technician).to_have_title("Live – Lapel")
+    assert identifier not in technician.content()
+    assert severe_faults(technician) == []
 
 
 def test_two_thousand_devices_are_counted_found_and_not_all_drawn(desk: Desk, scene: Scene) -> None:

@@ -171,3 +171,14 @@ class Site:
         outcome = core.handle(messages, now_ms)
         core.close()
         assert outcome.acknowledge == list(range(len(messages)))
+
+    def arrive(self, sealed: SealedClip, first: int, count: int, *, end: bool = False) -> None:
+        """Some of a clip's segments arrive, with its header before the first and its end behind the last."""
+        records = sealed.segments[first : first + count]
+        name = topic(bytes.fromhex(self.device), LANE_CLIP)
+        chunks = [b"".join(records[at : at + CHUNK_RECORDS]) for at in range(0, len(records), CHUNK_RECORDS)]
+        if not first:
+            chunks[0] = sealed.header_record + chunks[0]
+        core = IngestCore(self.engine, self.vault, self.registry, self.organisation)
+        core.handle([(name, chunk) for chunk in [*chunks, *([sealed.end_record] if end else [])]], NOW_MS + 4000)
+        core.close()

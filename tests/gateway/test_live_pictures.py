@@ -12,7 +12,6 @@ import sqlalchemy as sa
 
 from lapel_gateway.accounts.tokens import add_token
 from lapel_gateway.accounts.users import add_user
-from lapel_gateway.custody.ingest import IngestCore
 from lapel_gateway.ledger import writing
 from lapel_gateway.ledger.schema import alarm
 from lapel_gateway.viewing.assembly import Assembler
@@ -21,11 +20,10 @@ from lapel_gateway.viewing.live_pictures import ASKED_S, LiveArea, LivePictures
 from lapel_gateway.viewing.looks import list_looks
 from lapel_gateway.viewing.unseal import KeyRing
 from lapel_gateway.web.api.clips import REASON_HEADER
-from lapel_protocol.topics import LANE_CLIP, topic
 from tests.gateway.accounts.office import Office, opened
 from tests.gateway.footage import ordinary_clip
 from tests.gateway.ledgers import new_ledger
-from tests.gateway.sealed import NOW_MS, SealedClip, Site, organisation, public_half
+from tests.gateway.sealed import NOW_MS, Site, organisation, public_half
 from tests.support.accounts import BY
 
 
@@ -37,21 +35,6 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 def pictures(site: Site, keys: KeyRing | None = None) -> LivePictures:
     return LivePictures(site.engine, site.vault, LiveArea(site.views.root), keys or site.keys())
-
-
-def arrive(site: Site, sealed: SealedClip, first: int, count: int, *, end: bool = False) -> None:
-    """Some of a clip's segments arrive, with its header before the first and its end behind the last."""
-    records = sealed.segments[first : first + count]
-    device = topic(bytes.fromhex(site.device), LANE_CLIP)
-    core = IngestCore(site.engine, site.vault, site.registry, site.organisation)
-    chunks = [records[at : at + 4] for at in range(0, len(records), 4)]
-    messages = [
-        (device, (sealed.header_record if not first and not at else b"") + b"".join(c)) for at, c in enumerate(chunks)
-    ]
-    if end:
-        messages.append((device, sealed.end_record))
-    core.handle(messages, NOW_MS + 4000)
-    core.close()
 
 
 @pytest.mark.parametrize("piece", [1, 7, 4064, 1 << 20])
@@ -98,14 +81,14 @@ def test_a_clip_that_comes_in_is_seen_as_far_as_it_is_here(site: Site) -> None:
     sealed = site.seal(ordinary_clip().matroska())
     area, looking = LiveArea(site.views.root), pictures(site)
     half = len(sealed.segments) // 2
-    arrive(site, sealed, 0, half)
+    site.arrive(sealed, 0, half)
     looking.turn()
     assert area.see(sealed.name).picture == b""  # nobody has asked
 
     area.ask(sealed.name)
     looking.turn()
     first = area.see(sealed.name)
-    arrive(site, sealed, half, len(sealed.segments), end=True)
+    site.arrive(sealed, half, len(sealed.segments), end=True)
     looking.turn()
     last = area.see(sealed.name)
     before = site.vault.path(site.device, sealed.clip).read_bytes()
@@ -140,7 +123,7 @@ def test_a_picture_goes_when_nobody_looks_any_more_and_when_the_clip_has_its_cop
 @pytest.mark.parametrize("keys", ["public", "other"])
 def test_a_clip_that_cannot_be_opened_here_says_why(site: Site, keys: str) -> None:
     sealed = site.seal(ordinary_clip().matroska())
-    arrive(site, sealed, 0, 8)
+    site.arrive(sealed, 0, 8)
     area = LiveArea(site.views.root)
     area.ask(sealed.name)
 
@@ -152,7 +135,7 @@ def test_a_clip_that_cannot_be_opened_here_says_why(site: Site, keys: str) -> No
 
 def test_a_damaged_clip_shows_what_came_before_and_nothing_after(site: Site) -> None:
     sealed = site.seal(ordinary_clip().matroska())
-    arrive(site, sealed, 0, len(sealed.segments))
+    site.arrive(sealed, 0, len(sealed.segments))
     path = site.vault.path(site.device, sealed.clip)
     bent = bytearray(path.read_bytes())
     bent[len(bent) // 2] ^= 1
@@ -170,7 +153,7 @@ def test_a_clip_that_is_far_ahead_is_taken_up_near_its_end(site: Site, monkeypat
     monkeypatch.setattr("lapel_gateway.viewing.live_pictures.MAX_BEHIND", 30)
     sealed = site.seal(ordinary_clip().matroska())
     assert len(sealed.segments) > 30
-    arrive(site, sealed, 0, len(sealed.segments))
+    site.arrive(sealed, 0, len(sealed.segments))
     area = LiveArea(site.views.root)
     area.ask(sealed.name)
 
@@ -185,7 +168,7 @@ def test_no_more_clips_are_opened_at_once_than_there_are_places(site: Site, monk
     names = []
     for number in (5, 6, 7):
         sealed = site.seal(ordinary_clip().matroska(), number)
-        arrive(site, sealed, 0, 30)
+        site.arrive(sealed, 0, 30)
         area.ask(sealed.name)
         names.append(sealed.name)
         os.utime(area.root / f"{sealed.name}.asked", (NOW_MS // 1000, NOW_MS // 1000 + number))
@@ -221,7 +204,7 @@ def gallery(tmp_path: Path) -> Iterator[Gallery]:
 def test_a_picture_is_given_once_and_every_look_is_in_the_audit_log_once(gallery: Gallery) -> None:
     site = gallery.site
     sealed = site.seal(ordinary_clip().matroska())
-    arrive(site, sealed, 0, len(sealed.segments) // 2)
+    site.arrive(sealed, 0, len(sealed.segments) // 2)
     looking = pictures(site)
 
     assert gallery.get("Zoë Quinn", sealed.name).status_code == 204
@@ -243,7 +226,7 @@ def test_a_picture_is_given_once_and_every_look_is_in_the_audit_log_once(gallery
 def test_an_open_alarm_is_reason_enough_and_is_entered_as_that(gallery: Gallery) -> None:
     site = gallery.site
     sealed = site.seal(ordinary_clip().matroska())
-    arrive(site, sealed, 0, len(sealed.segments) // 2)
+    site.arrive(sealed, 0, len(sealed.segments) // 2)
     pictures(site).turn()
     refused = gallery.get("Eve", sealed.name)
     assert (refused.status_code, "say first why" in refused.json()["detail"]) == (403, True)
@@ -262,7 +245,7 @@ def test_an_open_alarm_is_reason_enough_and_is_entered_as_that(gallery: Gallery)
 
 def test_whoever_may_not_see_a_clip_is_not_told_that_it_is_there(gallery: Gallery) -> None:
     sealed = gallery.site.seal(ordinary_clip().matroska())
-    arrive(gallery.site, sealed, 0, 9)
+    gallery.site.arrive(sealed, 0, 9)
 
     for name in ("Bob", "Rita"):  # no alarm's clip
         assert gallery.get(name, sealed.name).status_code == 404

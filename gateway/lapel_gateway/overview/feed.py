@@ -1,9 +1,10 @@
 """One reader for all who look on: reads the ledger in a thread of its own, and hands each change to every stream.
 
 Rules that hold here
-- However many look on, the ledger is read once. A change is made into JSON once.
-- Nothing is kept for a reader: each remembers how far it is in one short history that all share. Whoever has fallen out
-  of it is told to begin anew, and costs no memory meanwhile.
+- However many look on, the ledger is read once. A change is made into JSON once for each view (`overview.views`), of
+  which there are as many as there are kinds of reader looking on.
+- Nothing is kept for a reader: each remembers how far it is in one short history that all of its view share. Whoever
+  has fallen out of it is told to begin anew, and costs no memory meanwhile.
 - A beat at least every `BEAT_S` says when the ledger was last read. It is made by the thread that reads: where that
   hangs there is no beat, and whoever hears none for `AWAY_S` says so. Where the ledger cannot be read it says why.
 - Nobody looks on: nothing is read.
@@ -23,12 +24,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import sqlalchemy as sa
 import structlog
 
 from lapel_gateway.describe import moment
 from lapel_gateway.overview.reader import Picture, Reader
+from lapel_gateway.overview.views import WHOLE, View
 
 POLL_S = 0.05
 """How often the ledger is asked whether something was written: a third of what a reader may wait, at most."""
@@ -46,7 +49,8 @@ IDLE_S = 10.0
 READ_TIMEOUT_S = 5.0
 HISTORY = 512
 HISTORY_BYTES = 4 << 20
-"""How many changes are kept, and how large all together, for readers that are behind or come again."""
+"""How many changes are kept for each view, and how large those of all views are together, for readers that are behind
+or come again."""
 
 SNAPSHOT, CHANGE, BEAT, RELOAD = "snapshot", "change", "beat", "reload"
 """Kinds of event in a stream."""
@@ -69,6 +73,46 @@ class Item:
     """As it is sent (WHATWG HTML, "Server-sent events"): made once, whoever it goes to."""
 
 
+class _Told:
+    """What is told to those of one view: its newest changes, and the whole."""
+
+    def __init__(self, view: View, name: str) -> None:
+        self.view = view
+        self.name = name
+        self.number = 0
+        self.history: deque[tuple[int, Item]] = deque()
+        self.history_bytes = 0
+        self.snapshot: Item | None = None
+        self.readers = 0
+        self.used_s = time.monotonic()
+
+    def cursor(self, number: int) -> str:
+        return f"{self.name}-{number}"
+
+    def place(self, cursor: str) -> int | None:
+        """The number that a cursor stands for, where what follows it is still known."""
+        name, _, number = cursor.rpartition("-")
+        if name != self.name or not number.isascii() or not number.isdigit() or len(number) > 18:
+            return None
+        first = self.history[0][0] if self.history else self.number + 1
+        return int(number) if first - 1 <= int(number) <= self.number else None
+
+    def change(self, changed: dict[str, dict[str, Any]], at_ms: int) -> None:
+        """Tell of changes."""
+        self.number += 1
+        cursor = self.cursor(self.number)
+        item = _item(CHANGE, cursor, {"cursor": cursor, "time": moment(at_ms), "changed": changed})
+        self.history.append((self.number, item))
+        self.history_bytes += len(item.wire)
+        while len(self.history) > max(1, HISTORY):
+            self.forget()
+
+    def forget(self) -> None:
+        """Let go of the oldest change."""
+        _, oldest = self.history.popleft()
+        self.history_bytes -= len(oldest.wire)
+
+
 class Feed:
     """The picture of now and its changes, for one event loop."""
 
@@ -76,11 +120,9 @@ class Feed:
         self._reader = reader
         self._now_ms = now_ms
         self._run = secrets.token_hex(4)
-        self._number = 0
-        self._history: deque[tuple[int, Item]] = deque()
-        self._history_bytes = 0
+        self._told: dict[View, _Told] = {}
+        self._views = 0  # that there were: none is taken for another that came later
         self._picture: Picture | None = None
-        self._snapshot: Item | None = None
         self._looked_ms: int | None = None
         self._trouble = ""
         self._beats = 0
@@ -99,7 +141,7 @@ class Feed:
         """Streams that are open."""
         return self._readers
 
-    async def snapshot(self) -> str:
+    async def snapshot(self, view: View = WHOLE) -> str:
         """The picture as JSON, read after this was asked for. Raises OverviewError where it cannot be read."""
         wanted = self._begin()
         deadline = time.monotonic() + READ_TIMEOUT_S
@@ -109,33 +151,35 @@ class Feed:
             await self._news.wait()
         if self._trouble:
             raise OverviewError(self._trouble)
-        return self._whole().data
+        return self._whole(self._telling(view)).data
 
-    async def stream(self, cursor: str, until_s: float) -> AsyncIterator[Item]:
+    async def stream(self, cursor: str, until_s: float, view: View = WHOLE) -> AsyncIterator[Item]:
         """What a reader is to be told, for ``until_s`` seconds: the changes since ``cursor`` or, where that is not one
         of the history's, a snapshot; then each change as it comes, and beats. Ends early when the feed is closed."""
         wanted = self._begin()
+        told = self._telling(view)
         self._readers += 1
+        told.readers += 1
         deadline = time.monotonic() + until_s
         beats = self._beats
         try:
-            at = self._place(cursor)
+            at = told.place(cursor)
             if at is None and cursor:
                 yield self._reload("what has changed since is not known any more")
             while time.monotonic() < deadline and not self._closed.is_set():
                 self._used_s = time.monotonic()
                 if at is None:
                     if self._done >= wanted and not self._trouble:
-                        at = self._number
-                        yield self._whole()
+                        at = told.number
+                        yield self._whole(told)
                         continue
-                elif at < self._number:
-                    if self._history[0][0] > at + 1:
+                elif at < told.number:
+                    if not told.history or told.history[0][0] > at + 1:
                         at = None
                         yield self._reload("this reader is too slow")
                         continue
                     at += 1
-                    yield self._history[at - self._history[0][0]][1]
+                    yield told.history[at - told.history[0][0]][1]
                     continue
                 if beats != self._beats:
                     beats = self._beats
@@ -144,6 +188,8 @@ class Feed:
                 await self._news.wait()
         finally:
             self._readers -= 1
+            told.readers -= 1
+            told.used_s = time.monotonic()
 
     def close(self) -> None:
         """End every stream and the thread; from any other thread than the event loop's."""
@@ -177,24 +223,22 @@ class Feed:
         told, self._news = self._news, asyncio.Event()
         told.set()
 
-    def _place(self, cursor: str) -> int | None:
-        """The number that a cursor stands for, where what follows it is still known."""
-        run, _, number = cursor.partition("-")
-        if run != self._run or not number.isascii() or not number.isdigit() or len(number) > 18:
-            return None
-        first = self._history[0][0] if self._history else self._number + 1
-        return int(number) if first - 1 <= int(number) <= self._number else None
+    def _telling(self, view: View) -> _Told:
+        told = self._told.get(view)
+        if told is None:
+            self._views += 1
+            told = self._told[view] = _Told(view, f"{self._run}-{self._views}")
+        told.used_s = time.monotonic()
+        return told
 
-    def _cursor(self, number: int) -> str:
-        return f"{self._run}-{number}"
-
-    def _whole(self) -> Item:
-        if self._snapshot is None:
+    def _whole(self, told: _Told) -> Item:
+        if told.snapshot is None:
             if self._picture is None:
                 raise OverviewError("nothing was read yet")
-            cursor = self._cursor(self._number)
-            self._snapshot = _item(SNAPSHOT, cursor, {"cursor": cursor, **self._picture.words()})
-        return self._snapshot
+            cursor = told.cursor(told.number)
+            words = {"time": moment(self._picture.at_ms), **told.view.of_picture(self._picture)}
+            told.snapshot = _item(SNAPSHOT, cursor, {"cursor": cursor, **words})
+        return told.snapshot
 
     def _beat(self) -> Item:
         words = {"time": moment(self._now_ms()), "read": moment(self._looked_ms), "trouble": self._trouble or None}
@@ -206,17 +250,19 @@ class Feed:
     def _looked(self, number: int, picture: Picture, beat: bool) -> None:
         before, self._picture = self._picture, picture
         self._looked_ms, self._trouble, self._done = picture.at_ms, "", number
-        self._snapshot = None
         changed = picture.changes_since(before) if before is not None else {}
-        if changed:
-            self._number += 1
-            cursor = self._cursor(self._number)
-            item = _item(CHANGE, cursor, {"cursor": cursor, "time": moment(picture.at_ms), "changed": changed})
-            self._history.append((self._number, item))
-            self._history_bytes += len(item.wire)
-            while len(self._history) > 1 and (len(self._history) > HISTORY or self._history_bytes > HISTORY_BYTES):
-                _, oldest = self._history.popleft()
-                self._history_bytes -= len(oldest.wire)
+        now_s = time.monotonic()
+        for view, told in list(self._told.items()):
+            told.snapshot = None
+            if not told.readers and now_s - told.used_s > IDLE_S:
+                del self._told[view]
+            elif changed and before is not None and (seen := view.of_changes(changed, before)):
+                told.change(seen, picture.at_ms)
+        while sum(told.history_bytes for told in self._told.values()) > HISTORY_BYTES:
+            largest = max(self._told.values(), key=lambda told: told.history_bytes)
+            if len(largest.history) < 2:
+                break
+            largest.forget()
         self._beats += beat
         self._tell_all()
 

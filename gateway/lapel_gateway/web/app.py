@@ -128,6 +128,6 @@ def build_app(
     people.install(app, engine, now_ms)
     channels.install(app, engine, installed.channels)
     reports.install(app, engine, now_ms, installed.zone)
-    live.install(app, app.state.feed)
+    live.install(app, guard, app.state.feed)
     metrics.install(app, engine, now_ms, installed)
     return app

@@ -38,6 +38,8 @@ class Office:
     installed: Installed
     clock: list[int] = field(default_factory=lambda: [NOW_MS])
     clients: list[httpx.Client] = field(default_factory=list)
+    feed: Any = None
+    """What tells those who look on, to be looked at."""
 
     def add(self, name: str, roles: Iterable[str], password: str | None = None) -> None:
         """A user, with a password where one is given."""
@@ -135,7 +137,7 @@ def serving(office: Office, folder: Path, port: int = 0) -> Iterator[None]:
     clock = office.clock
     role = WebRole(office.engine, Views(folder / "views"), "127.0.0.1", port, lambda: clock[0], office.installed)
     role.start()
-    office.url = role.url
+    office.url, office.feed = role.url, role._feed
     try:
         yield
     finally:

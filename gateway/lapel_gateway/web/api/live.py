@@ -5,6 +5,8 @@ The stream is server-sent events (WHATWG HTML, "Server-sent events"): ``snapshot
 event is its cursor: a reader that comes again with it as Last-Event-ID is told only what it missed.
 
 Rules that hold here
+- Everybody is told what their permissions open (`overview.views`). Whoever is told where somebody is, is in the audit
+  log, once in a while instead of at each event.
 - A stream ends after `STREAM_S`, and its reader comes again with its cursor: so whoever has lost the right to look on
   stops seeing anything then, whatever the kind of access.
 - Streams have fewer places than the server has connections: however many look on, an answer to an alarm finds one.
@@ -18,13 +20,17 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Header
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 from sse_starlette import EventSourceResponse
 
-from lapel_gateway.accounts.permissions import Permission
+from lapel_gateway.accounts.audit import ALLOWED, note
 from lapel_gateway.accounts.principal import Principal
+from lapel_gateway.ledger import writing
 from lapel_gateway.overview.feed import Feed, OverviewError
+from lapel_gateway.overview.views import WATCHERS, View, view_of
 from lapel_gateway.web.access import may
+from lapel_gateway.web.guard import Guard
 from lapel_gateway.web.problems import Problem
 
 MAX_STREAMS = 256
@@ -35,17 +41,20 @@ RETRY_MS = 1_000
 SEND_S = 10.0
 MAX_CURSOR = 64
 
-Watcher = Annotated[Principal, Depends(may(Permission.SEE_LIVE))]
+Watcher = Annotated[Principal, Depends(may(*WATCHERS))]
 LastEventId = Annotated[str, Header(alias="Last-Event-ID", max_length=MAX_CURSOR)]
 
 
-def install(app: FastAPI, feed: Feed) -> None:
+def install(app: FastAPI, guard: Guard, feed: Feed) -> None:
     """Let ``app`` tell what is going on now."""
 
     @app.get("/api/v1/live")
     async def live(user: Watcher) -> Response:
+        view = await run_in_threadpool(look, guard, user)
         try:
-            return Response(await feed.snapshot(), media_type="application/json", headers={"Cache-Control": "no-store"})
+            return Response(
+                await feed.snapshot(view), media_type="application/json", headers={"Cache-Control": "no-store"}
+            )
         except OverviewError as error:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), {"Retry-After": "1"}) from None
 
@@ -57,10 +66,20 @@ def install(app: FastAPI, feed: Feed) -> None:
                 f"{MAX_STREAMS} pages and terminals look on already: close some that nobody looks at",
                 {"Retry-After": "5"},
             )
-        return EventSourceResponse(_events(feed, last_event_id), ping=0, send_timeout=SEND_S)
+        view = await run_in_threadpool(look, guard, user)
+        return EventSourceResponse(_events(feed, last_event_id, view), ping=0, send_timeout=SEND_S)
 
 
-async def _events(feed: Feed, cursor: str) -> AsyncIterator[bytes]:
+def look(guard: Guard, user: Principal) -> View:
+    """What somebody is told; noted where it says where people are."""
+    view = view_of(user.permissions)
+    if view.positions and view.sections & {"alarms", "visits"} and not guard.looks(user, "look on", ""):
+        with writing(guard.engine) as connection:
+            note(connection, user.actor, guard.now_ms(), "look on", "", ALLOWED, "positions among it")
+    return view
+
+
+async def _events(feed: Feed, cursor: str, view: View) -> AsyncIterator[bytes]:
     yield f": lapel\nretry: {RETRY_MS}\n\n".encode()
-    async for item in feed.stream(cursor, STREAM_S):
+    async for item in feed.stream(cursor, STREAM_S, view):
         yield item.wire

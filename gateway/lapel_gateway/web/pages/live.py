@@ -21,9 +21,10 @@ from lapel_gateway.accounts.principal import Principal
 from lapel_gateway.alarms.kinds import KIND_NAMES, TECHNICAL_NAMES, UNKNOWN
 from lapel_gateway.channels.message import kind_text
 from lapel_gateway.overview.feed import Feed, OverviewError
+from lapel_gateway.overview.views import NO_CLIPS, WATCHERS
 from lapel_gateway.web.access import may
 from lapel_gateway.web.api.alarms import MAX_NOTE, Reason, acknowledge_alarm, note_alarm, resolve_alarm
-from lapel_gateway.web.api.live import Watcher
+from lapel_gateway.web.api.live import Watcher, look
 from lapel_gateway.web.pages.frame import Pages
 from lapel_gateway.web.problems import Problem
 
@@ -41,7 +42,7 @@ KINDS = {name: kind_text(name).capitalize() for name in KIND_NAMES.values()} | {
 def install(app: FastAPI, pages: Pages, feed: Feed) -> None:
     """Add the page to ``app``."""
     engine, now_ms = pages.guard.engine, pages.guard.now_ms
-    pages.add_section("Live", LIVE_PATH, P.SEE_LIVE)
+    pages.add_section("Live", LIVE_PATH, *WATCHERS)
 
     @app.get(LIVE_PATH, include_in_schema=False)
     def live_page(request: Request, user: Watcher) -> Response:
@@ -69,10 +70,11 @@ def install(app: FastAPI, pages: Pages, feed: Feed) -> None:
         return pages.go(LIVE_PATH)
 
     def _shown(request: Request, user: Principal, status: int = HTTPStatus.OK, words: str = "") -> Response:
+        view = look(pages.guard, user)
         now: dict[str, Any] | None = None
         trouble = ""
         try:
-            now = json.loads(from_thread.run(feed.snapshot))
+            now = json.loads(from_thread.run(feed.snapshot, view))
         except OverviewError as error:
             trouble = f"What is going on is not known: {error}."
         return pages.show(
@@ -85,15 +87,22 @@ def install(app: FastAPI, pages: Pages, feed: Feed) -> None:
             bad=True,
             kinds=KINDS,
             technical=sorted(TECHNICAL_NAMES),
-            sees=SECTIONS,
+            sees=[name for name, sections in PARTS.items() if view.sections & sections],
             answers=user.may(P.ANSWER_ALARMS),
-            plays=user.may(P.PLAY_CLIPS),
+            plays=user.may(P.PLAY_CLIPS) and view.clips != NO_CLIPS,
             tone=_tone,
             tel=_tel,
         )
 
 
-SECTIONS = ("alarms", "visits", "devices", "clips", "gateway")
+PARTS = {
+    "alarms": {"alarms"},
+    "visits": {"visits"},
+    "devices": {"devices"},
+    "clips": {"clips"},
+    "gateway": {"roles", "channels", "storage", "broker"},
+}
+"""The parts of the page, and the sections of which it has to be told one."""
 
 
 def _tone(alarm: Mapping[str, Any]) -> str:

@@ -56,6 +56,7 @@ export class Devices {
     const wanted = new Set(shown.map((one) => one.device));
     for (const id of this.#rows.keys()) if (!wanted.has(id)) this.#rows.delete(id);
     arrange(this.#part("devices"), shown.map((one) => this.#row(one)));
+    this.#part("devices").closest(".wide").hidden = shown.length === 0;
     this.#count(all);
     const rest = found.length - shown.length;
     this.#part("more-devices").hidden = rest === 0;
