@@ -10,18 +10,22 @@ import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from lapel_gateway.accounts.users import disable_user
 from lapel_gateway.alarms.core import acknowledge, resolve
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import alarm as alarms
 from lapel_gateway.ledger.schema import alarm_log
+from lapel_gateway.overview.surroundings import Surroundings
 from lapel_gateway.settings.accounts import AccountsSection
 from lapel_gateway.viewing.live_pictures import LiveArea, LivePictures
+from lapel_gateway.web.api import live as live_api
 from lapel_protocol.reports import ALARM_MAN_DOWN
 from tests.browser.desks import Desk, scrolls_sideways, severe_faults, shoot
 from tests.browser.scene import Scene
 from tests.gateway.accounts.office import Office, opened, serving
 from tests.gateway.footage import ordinary_clip
 from tests.gateway.sealed import BOOT, public_half
+from tests.support.accounts import BY
 
 RITA, SAM, ZOE = "Rita Rowe", "Sam Ortega", "Zoë Quinn"
 PIXELS = "canvas => canvas.toDataURL()"
@@ -293,6 +297,36 @@ def test_an_auditor_sees_alarms_and_cannot_answer_them_and_a_technician_sees_non
     expect(technician).to_have_title("Live – Lapel")
     assert identifier not in technician.content()
     assert severe_faults(technician) == []
+
+
+def test_what_is_wrong_with_the_gateway_is_said_above_everything(chromium: Browser, tmp_path: Path) -> None:
+    broker = {"connected": False, "since": None, "trouble": "it cannot be reached", "figures": None}
+    around = Surroundings(roles=("alarms",), broker=lambda: {**broker, "why_no_figures": "the broker is away"})
+    with opened(tmp_path, accounts=AccountsSection(requests_per_min=100_000), around=around) as office:
+        desk = Desk(chromium, office)
+        page = open_live(desk)
+
+        troubles = page.locator('[data-part="troubles"]')
+        expect(troubles.get_by_text("The gateway's alarms role is silent: new alarms may not come in.")).to_be_visible()
+        expect(troubles.get_by_text("The broker is away (it cannot be reached): devices are not heard")).to_be_visible()
+        expect(page.get_by_text("No open alarm is known; there may be some all the same")).to_be_visible()
+        assert severe_faults(page) == []
+        shoot(page, "live-troubles")
+        desk.close()
+
+
+def test_whoever_is_logged_out_meanwhile_is_told_so_and_shown_nothing_as_live(
+    desk: Desk, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_api, "STREAM_S", 1.0)
+    page = open_live(desk)
+    desk.expected.append("401")
+
+    disable_user(scene.engine, RITA, BY, scene.now_ms)
+
+    words = page.get_by_text("Not live: you are not logged in any more.")
+    expect(words).to_be_visible(timeout=15_000)
+    expect(page.get_by_role("link", name="Log in")).to_have_attribute("href", "/login?next=/live")
 
 
 def test_two_thousand_devices_are_counted_found_and_not_all_drawn(desk: Desk, scene: Scene) -> None:

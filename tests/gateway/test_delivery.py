@@ -22,6 +22,7 @@ from lapel_gateway.ledger.schema import alarm as alarm_table
 from lapel_gateway.ledger.schema import clip as clips
 from lapel_gateway.settings.channels import WebhookSection
 from lapel_gateway.settings.config import Config, DeliverSection, ForwardSection, GatewaySection
+from lapel_gateway.viewing.live_pictures import LiveArea
 from lapel_protocol.clip import TRUST_GATEWAY
 from lapel_protocol.event import ALARM_RAISED, Event, seal_event
 from lapel_protocol.reports import ALARM_PANIC, AlarmRaised
@@ -30,6 +31,7 @@ from tests.gateway.footage import ordinary_clip
 from tests.gateway.ledgers import new_ledger, rows
 from tests.gateway.sealed import BOOT, NOW_MS, SealedClip, Site
 from tests.gateway.test_webhook import SECRET, Receiver
+from tests.waiting import wait_until
 
 WAIT_S = 60
 
@@ -221,3 +223,20 @@ def test_a_role_without_its_signing_secret_does_not_start(site: Site, tmp_path: 
 
 def test_the_view_area_is_beside_the_vault(site: Site, tmp_path: Path) -> None:
     assert site.views.root == tmp_path / VIEWS_FOLDER
+
+
+def test_who_looks_at_a_clip_while_it_comes_in_is_given_its_picture_until_the_role_stops(
+    site: Site, tmp_path: Path, post: tuple[Post, str]
+) -> None:
+    role = build_role(configured(tmp_path, post[1]), site.engine, site.registry, site.organisation)
+    sealed = site.seal(ordinary_clip().matroska())
+    site.arrive(sealed, 0, len(sealed.segments))
+    area = LiveArea(tmp_path / VIEWS_FOLDER)
+    area.ask(sealed.name)
+    role.start()
+    try:
+        wait_until(lambda: area.see(sealed.name).picture == ordinary_clip().frames[-1][1], WAIT_S)
+    finally:
+        assert role.stop(timeout_s=WAIT_S)
+
+    assert not area.see(sealed.name).picture

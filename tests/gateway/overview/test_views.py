@@ -131,7 +131,8 @@ def test_streams_tell_each_reader_its_view_and_nothing_where_that_did_not_change
     office: Office, scene: Scene, client: httpx.Client
 ) -> None:
     zoe = scene.worker("Zoë Quinn")
-    heads = {role: as_role(office, role) for role in ("responder", "auditor", "technician")}
+    roles: tuple[RoleName, ...] = ("responder", "auditor", "technician")
+    heads = {role: as_role(office, role) for role in roles}
     with (
         streaming(client, heads["responder"]) as responder,
         streaming(client, heads["auditor"]) as auditor,

@@ -4,23 +4,24 @@ import { element } from "./lapel.js";
 import { arrange, Slot } from "./live-rows.js";
 import { clock } from "./live-times.js";
 
-/** {words, tone} of everything that keeps the page, or the gateway, from seeing what is going on. */
+/** {words, tone, blind} of everything that keeps the page, or the gateway, from seeing what is going on; blind: so that
+    an alarm may be raised and not be here. */
 export function troublesOf(live) {
   const found = [];
-  const bad = (words) => found.push({ tone: "bad", words });
+  const bad = (words, blind = false) => found.push({ tone: "bad", words, blind });
   const warn = (words) => found.push({ tone: "warn", words });
   for (const role of Object.values(live.section("roles"))) {
     const what = { ingest: "clips are not taken in", alarms: "new alarms may not come in", deliver: "nobody is told of alarms", web: "" }[role.role];
     if (!role.alive) {
       const when = role.last_round ? ` since ${clock(role.last_round.ms)}` : "";
-      bad(`The gateway's ${role.role} role is silent${when}${what ? `: ${what}` : ""}.`);
+      bad(`The gateway's ${role.role} role is silent${when}${what ? `: ${what}` : ""}.`, role.role === "alarms");
     } else if (role.connected === false) {
-      bad(`The gateway's ${role.role} role has no connection to the broker${what ? `: ${what}` : ""}.`);
+      bad(`The gateway's ${role.role} role has no connection to the broker${what ? `: ${what}` : ""}.`, role.role === "alarms");
     }
     if (role.late_since) warn(`The gateway's ${role.role} role is late with ${role.late_with} since ${clock(role.late_since.ms)}.`);
   }
   const broker = live.section("broker").broker;
-  if (broker?.connected === false) bad(`The broker is away (${broker.trouble}): devices are not heard of.`);
+  if (broker?.connected === false) bad(`The broker is away (${broker.trouble}): devices are not heard of.`, true);
   for (const one of Object.values(live.section("channels"))) {
     if (one.state === "failing") warn(`${one.channel}${one.person ? ` to ${one.person}` : ""} does not deliver${one.waiting ? `: ${one.waiting} wait` : ""}.`);
   }

@@ -90,6 +90,12 @@ function showTroubles(away, shown) {
     troubles.push({ tone: "bad", words: `Not live: ${why}. ${what}; alarms raised since then are not here.`, login: live.loggedOut });
   }
   if (live.begun && !away) troubles.push(...troublesOf(live));
+  const calm = root.querySelector('[data-part="no-alarms"] .state');
+  if (calm) {
+    const blind = away || troubles.some((one) => one.blind);
+    calm.className = `state ${blind ? "is-warn" : "is-good"}`;
+    setText(calm, blind ? "No open alarm is known; there may be some all the same" : "No open alarm");
+  }
   troubleSlot.show(troubles, () =>
     troubles.map((one) => element("p", { class: one.tone }, one.words, one.login ? element("a", { href: "/login?next=/live" }, " Log in") : null)),
   );
