@@ -193,4 +193,4 @@ def test_a_responder_starts_a_visit_for_somebody_who_is_then_on_it(desk: Desk) -
     ann.goto("/visits")
 
     expect(ann.get_by_role("article")).to_contain_text("12 Mill Lane")
-    expect(ann.get_by_role("article")).to_contain_text(re.compile("Check in within 1[45] min"))
+    expect(ann.get_by_role("article")).to_contain_text(re.compile(r"Check in within\s+1[45] min"))
