@@ -205,7 +205,7 @@ def test_everybody_with_clips_is_named_once(shelf: Shelf) -> None:
         (user(BEN, "wearer"), {}),
         (user(BEN, "wearer"), {"words": "camera"}),
     ],
-    ids=str,
+    ids=lambda part: getattr(part, "name", None) or str(part),
 )
 def test_no_search_by_what_is_indexed_reads_or_sorts_every_clip(
     shelf: Shelf, who: Principal, wanted: dict[str, Any]
