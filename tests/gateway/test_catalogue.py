@@ -143,7 +143,7 @@ def test_each_thing_that_is_known_of_a_clip_finds_it(shelf: Shelf) -> None:
 
 def test_words_find_people_devices_ids_alarms_places_and_disclosures(shelf: Shelf) -> None:
     shelf.put(1, ago_min=-20)
-    shelf.put(2, OTHER, BEN)
+    shelf.put(2, OTHER, BEN, alarm=True)
     raised = {"id": f"{OTHER}-4-2", "device": OTHER, "boot": 4, "counter": 2, "kind": 1, "about": "", "detail": ""}
     raised |= {"test": False, "state": "received", "person": BEN, "team": "", "device_state": "active", "clip": 2}
     raised |= {"raised_wall_ms": NOW_MS, "raised_mono_ms": 1, "trust": 3, "received_ms": NOW_MS, "untold": False}
@@ -158,6 +158,7 @@ def test_words_find_people_devices_ids_alarms_places_and_disclosures(shelf: Shel
         assert shelf.find(words=words) == [1], words
     for words in ("ben", "camera 8", f"{OTHER}-2", f"{OTHER}-4-2", "43/25", "thames valley"):
         assert shelf.find(words=words) == [2], words
+    assert (shelf.find(RITA, words="ben"), shelf.find(RITA, words="43/25")) == ([2], [])
     assert shelf.find(words="  camera ") == [1, 2]
     assert shelf.find(words="%") == shelf.find(words="_") == shelf.find(words="nobody") == []
 

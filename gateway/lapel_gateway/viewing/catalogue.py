@@ -90,7 +90,7 @@ def visible(user: Principal) -> sa.ColumnElement[bool]:
 def find_clips(connection: sa.Connection, wanted: Wanted, user: Principal, limit: int = PAGE, after: str = "") -> Found:
     """A page of what somebody looks for and may know of, after the place ``after``. Raises SearchError."""
     order = (clips.c.start_ms, clips.c.device, clips.c.clip)
-    query = sa.select(clips).where(visible(user), *_conditions(connection, wanted))
+    query = sa.select(clips).where(visible(user), *_conditions(connection, wanted, user))
     if after:
         query = query.where(sa.tuple_(*order) < sa.tuple_(*map(sa.literal, _place(after))))
     query = query.order_by(*(column.desc() for column in order)).limit(limit + 1)
@@ -150,7 +150,7 @@ def _condition(name: str) -> sa.ColumnElement[bool]:
     }[name]
 
 
-def _conditions(connection: sa.Connection, wanted: Wanted) -> Iterator[sa.ColumnElement[bool]]:
+def _conditions(connection: sa.Connection, wanted: Wanted, user: Principal) -> Iterator[sa.ColumnElement[bool]]:
     if wanted.from_ms is not None:
         yield clips.c.start_ms >= wanted.from_ms
     if wanted.to_ms is not None:
@@ -175,7 +175,7 @@ def _conditions(connection: sa.Connection, wanted: Wanted) -> Iterator[sa.Column
     if words := " ".join(wanted.words.split()):
         if len(words) > MAX_WORDS:
             raise SearchError(f"look for at most {MAX_WORDS} characters")
-        yield _of_words(connection, words)
+        yield _of_words(connection, words, user)
 
 
 def _known(what: str, said: str, words: tuple[str, ...]) -> None:
@@ -183,7 +183,7 @@ def _known(what: str, said: str, words: tuple[str, ...]) -> None:
         raise SearchError(f"the {what} is one of {', '.join(words)}")
 
 
-def _of_words(connection: sa.Connection, words: str) -> sa.ColumnElement[bool]:
+def _of_words(connection: sa.Connection, words: str, user: Principal) -> sa.ColumnElement[bool]:
     """Clips that have something to do with these words."""
     named = words.casefold()
     persons = [name for name in people_with_clips(connection) if named in name.casefold()]
@@ -191,8 +191,10 @@ def _of_words(connection: sa.Connection, words: str) -> sa.ColumnElement[bool]:
     if (clip := parse_clip_name(words.lower())) is not None:
         pairs.add(clip)
     pairs |= _pairs(connection, sa.select(alarm.c.device, alarm.c.clip).where(alarm.c.id == words.lower()))
-    told = sa.or_(_has(disclosure.c.reference, words), _has(disclosure.c.recipient, words))
-    pairs |= _pairs(connection, _newest(sa.select(disclosure.c.device, disclosure.c.clip).where(told), disclosure.c.id))
+    if user.may(Permission.SEE_CLIPS):  # nobody else is told who has a clip, not by a search either
+        told = sa.or_(_has(disclosure.c.reference, words), _has(disclosure.c.recipient, words))
+        passed_on = sa.select(disclosure.c.device, disclosure.c.clip).where(told)
+        pairs |= _pairs(connection, _newest(passed_on, disclosure.c.id))
     parts: list[sa.ColumnElement[bool]] = []
     query = _newest(sa.select(visits).where(_has(visits.c.place, words), visits.c.started_ms.is_not(None)), visits.c.id)
     for row in connection.execute(query).mappings().all():

@@ -141,7 +141,7 @@ def install(
         content = (assembly.get("content") if assembly and opened else None) or None
         with reading(engine) as connection:
             admitted = looks.may_look(connection, row, user, now - reason_ms)
-            beside = _beside(connection, row)
+            beside = _beside(connection, row, user)
         length_ms = words_of.length_ms(row, assembly) or 0
         hears = own or user.may(P.PLAY_CLIPS)
         media = {name: name in files and views.path(*key, name).is_file() for name in (MP4, MATROSKA, VTT)}
@@ -190,7 +190,7 @@ def install(
         )
 
 
-def _beside(connection: sa.Connection, row: sa.RowMapping) -> dict[str, Any]:
+def _beside(connection: sa.Connection, row: sa.RowMapping, user: Principal) -> dict[str, Any]:
     """What a clip belongs to: its device's name, its alarm, the visit that it was recorded on, the clips around it."""
     name = connection.execute(sa.select(devices.c.name).where(devices.c.device == row["device"])).scalar()
     raised = None
@@ -206,12 +206,15 @@ def _beside(connection: sa.Connection, row: sa.RowMapping) -> dict[str, Any]:
         during = sa.and_(visits.c.device == row["device"], visits.c.started_ms <= row["start_ms"])
         during = sa.and_(during, ended >= row["start_ms"])
     visit = connection.execute(sa.select(visits).where(during).order_by(visits.c.id.desc()).limit(1)).mappings()
-    following = sa.select(clips.c.clip).where(clips.c.device == row["device"], clips.c.clip > row["clip"])
+    known = sa.select(clips.c.clip).where(clips.c.device == row["device"], catalogue.visible(user))
+    following = known.where(clips.c.clip > row["clip"]).order_by(clips.c.clip).limit(1)
+    before = known.where(clips.c.clip == row["previous_clip"])
     return {
         "device_name": name or row["device"],
         "raised": None if raised is None else describe.alarm_words(raised),
         "visit": visit.one_or_none(),
-        "next_clip": connection.execute(following.order_by(clips.c.clip).limit(1)).scalar(),
+        "clip_before": connection.execute(before).scalar(),
+        "next_clip": connection.execute(following).scalar(),
     }
 
 
