@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from lapel_gateway.settings.accounts import AccountsSection
-from tests.browser.desks import Desk
+from tests.browser.desks import TIMEOUT_MS, Desk
 from tests.gateway.accounts.office import Office, opened
 from tests.rings import find_program
 
@@ -18,6 +18,7 @@ from tests.rings import find_program
 def chromium() -> Iterator[Browser]:
     program = find_program("chromium")
     assert program is not None
+    expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
         # No sandbox: tests may run as root, and open nothing but our own pages.
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])

@@ -49,6 +49,11 @@ def card(page: Page, identifier: str) -> Locator:
     return page.locator(f'[data-alarm="{identifier}"]')
 
 
+def clock_of(page: Page) -> str:
+    """The time that the page shows itself to be as of."""
+    return (page.locator('[data-part="standing"]').text_content() or "").rpartition(" ")[2]
+
+
 def row_of(scene: Scene, identifier: str) -> sa.Row[Any]:
     with reading(scene.engine) as connection:
         return connection.execute(sa.select(alarms).where(alarms.c.id == identifier)).one()
@@ -129,7 +134,7 @@ def test_what_one_person_does_another_sees_without_loading_the_page_again(desk: 
     card(rita, identifier).get_by_role("button", name="Add the note").click()
     expect(card(sam, identifier).get_by_text("Police are on their way ETA five minutes")).to_be_visible()
 
-    card(sam, identifier).get_by_text("What was done so far").click()
+    card(sam, identifier).locator("summary", has_text="What was done so far").press("Enter")
     expect(card(sam, identifier).locator(".log")).to_contain_text("acknowledged – Rita Rowe")
 
     card(sam, identifier).get_by_text("Resolve", exact=True).click()
@@ -228,6 +233,8 @@ def test_a_gateway_that_is_gone_is_said_within_five_seconds_and_comes_back_by_it
     expect(page.get_by_text(re.compile("Not live: as of"))).to_be_visible()
     age = card(page, identifier).locator(".alarm-age time")
     stood = age.text_content()
+    titles = [page.get_by_role("heading", name=name) for name in ("Alarms", "Devices")]
+    assert [one.get_attribute("data-as-of") for one in titles] == [clock_of(page)] * 2
     shoot(page, "live-away")
     assert severe_faults(page) == []
 

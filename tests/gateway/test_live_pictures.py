@@ -149,6 +149,20 @@ def test_a_damaged_clip_shows_what_came_before_and_nothing_after(site: Site) -> 
     assert area.see(sealed.name).picture in frames[:-1]
 
 
+def test_a_clip_whose_original_is_gone_says_so_and_the_others_are_seen(site: Site) -> None:
+    area = LiveArea(site.views.root)
+    gone, here = (site.seal(ordinary_clip().matroska(), number) for number in (5, 6))
+    for sealed in (gone, here):
+        site.arrive(sealed, 0, 30)
+        area.ask(sealed.name)
+    site.vault.path(site.device, gone.clip).unlink()
+
+    pictures(site).turn()
+
+    assert area.see(gone.name).why_not == "its original is missing from the vault"
+    assert area.see(here.name).picture
+
+
 def test_a_clip_that_is_far_ahead_is_taken_up_near_its_end(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lapel_gateway.viewing.live_pictures.MAX_BEHIND", 30)
     sealed = site.seal(ordinary_clip().matroska())

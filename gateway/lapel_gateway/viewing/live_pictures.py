@@ -25,6 +25,7 @@ import structlog
 
 from lapel_gateway import describe
 from lapel_gateway.custody.vault import Vault
+from lapel_gateway.keystore import KeyStoreError
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.clips import UNFINISHED
 from lapel_gateway.ledger.schema import clip as clips
@@ -235,8 +236,10 @@ class LivePictures:
                     known = _Open(path, self._keys.of_clip(*named, read_header(file)))
                 self._open[clip] = known
             picture, why_not = known.new_picture(row.contiguous)
-        except ProtocolError as error:
-            picture, why_not = b"", f"the clip is damaged: {error}"
+        except (ProtocolError, KeyStoreError) as error:
+            picture, why_not = b"", f"the clip cannot be opened: {error}"
+        except FileNotFoundError:
+            picture, why_not = b"", "its original is missing from the vault"
         if picture or why_not:
             self._area.answer(clip, picture, why_not)
 
@@ -245,20 +248,22 @@ class LivePictures:
         self._quietly(self._area.clear)
         while not self._ended.is_set():
             began = time.monotonic()
-            trouble = self._quietly(self.turn)
+            trouble = self._quietly(self.turn, told)
             if trouble and trouble != told:
                 _log.error("clips that come in cannot be seen", reason=trouble)
             told = trouble
             self._ended.wait(max(TURN_S / 4, TURN_S - (time.monotonic() - began)))
         self._quietly(self._area.clear)
 
-    def _quietly(self, do: Callable[[], None]) -> str:
-        """Do it; returns why it could not be done, "" when it was."""
+    def _quietly(self, do: Callable[[], None], told: str = "") -> str:
+        """Do it; returns why it could not be done, "" when it was. ``told``: what the log was told last."""
         try:
             do()
         except (OSError, sa.exc.SQLAlchemyError) as error:
             return str(error).partition("\n")[0]
         except Exception as error:  # noqa: BLE001 - were this thread to end, nobody would see a clip come in any more
-            _log.exception("a clip that comes in cannot be seen")
-            return f"internal error: {type(error).__name__}"
+            trouble = f"internal error: {type(error).__name__}"
+            if trouble != told:
+                _log.exception("a clip that comes in cannot be seen")
+            return trouble
         return ""

@@ -20,18 +20,19 @@ export class Pictures {
   of(alarm) {
     const id = alarm.clip?.id ?? alarm.clip_id;
     if (!id) return null;
-    let picture = this.#shown.get(id);
+    const key = `${alarm.id} ${id}`; // two alarms may name one clip
+    let picture = this.#shown.get(key);
     if (picture === undefined) {
       picture = new Picture(id, this.#page);
-      this.#shown.set(id, picture);
+      this.#shown.set(key, picture);
     }
     return picture.show(alarm);
   }
 
   /** To be called several times a second. */
   look(live) {
-    for (const [id, picture] of this.#shown) {
-      if (!picture.node.isConnected) this.#shown.delete(id);
+    for (const [key, picture] of this.#shown) {
+      if (!picture.node.isConnected) this.#shown.delete(key);
       else if (!live.away && !document.hidden) picture.look(Math.max(1, this.#shown.size / 2));
     }
   }

@@ -22,14 +22,16 @@ export class Sound {
   constructor(told) {
     this.#told = told;
     this.wanted = remembered() !== "off";
+    if (typeof AudioContext === "undefined") return;
     this.#context = new AudioContext();
     this.#context.addEventListener("statechange", () => this.#told());
     const wake = () => this.#wake();
     for (const kind of ["pointerdown", "keydown"]) document.addEventListener(kind, wake, { capture: true, passive: true });
   }
 
-  /** off: not wanted; blocked: the browser keeps it silent; ready; or the name of the call that sounds. */
+  /** none: this browser has no sound; off: not wanted; blocked: the browser keeps it silent; ready; or the name of the call that sounds. */
   get state() {
+    if (this.#context === null) return "none";
     if (!this.wanted) return "off";
     if (this.#context.state !== "running") return "blocked";
     return this.#call || "ready";
@@ -62,7 +64,7 @@ export class Sound {
   }
 
   async #wake() {
-    if (this.wanted && this.#context.state === "suspended") {
+    if (this.wanted && this.#context?.state === "suspended") {
       await this.#context.resume();
       this.#told();
     }
@@ -73,7 +75,7 @@ export class Sound {
   }
 
   #play({ tones, volume }) {
-    if (this.#context.state !== "running") return;
+    if (this.#context?.state !== "running") return;
     const start = this.#context.currentTime + 0.02;
     for (const [frequency, at, length] of tones) {
       const tone = new OscillatorNode(this.#context, { type: "triangle", frequency });

@@ -71,6 +71,7 @@ function stand() {
     if (wasAway !== null) announce(away ? "This page is not live any more." : "This page is live again.");
     wasAway = away;
     root.classList.toggle("is-away", away);
+    for (const title of root.querySelectorAll("section > h2")) title.dataset.asOf = live.begun ? clock(live.nowMs) : "";
     const standing = part("standing");
     standing.className = `state ${away ? "is-bad" : "is-good"}`;
   }
@@ -130,9 +131,11 @@ function showSound() {
   const state = sound.state;
   root.dataset.sound = state;
   const on = state !== "off" && state !== "blocked";
+  part("sound-button").hidden = state === "none";
   setText(part("sound-button"), on ? "Sound off" : "Sound on");
   part("sound-button").className = state === "blocked" ? "" : "plain";
   const words = {
+    none: "This browser makes no sound: alarms are only seen.",
     off: "Silent: alarms are only seen.",
     blocked: "Your browser keeps this page silent until you press Sound on.",
     alarm: "Sounding until every alarm is acknowledged.",
