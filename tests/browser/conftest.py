@@ -1,4 +1,4 @@
-"""One Chromium for all tests of a process; a gateway and its people for each."""
+"""One Chromium for the tests of a module; a gateway and its people for each."""
 
 from __future__ import annotations
 
@@ -6,24 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser
 
 from lapel_gateway.settings.accounts import AccountsSection
-from tests.browser.desks import TIMEOUT_MS, Desk
+from tests.browser.desks import Desk, chromium_running
 from tests.gateway.accounts.office import Office, opened
-from tests.rings import find_program
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    program = find_program("chromium")
-    assert program is not None
-    expect.set_options(timeout=TIMEOUT_MS)
-    with sync_playwright() as playwright:
-        # No sandbox: tests may run as root, and open nothing but our own pages.
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
+    with chromium_running() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

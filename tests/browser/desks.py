@@ -7,15 +7,17 @@ A page that writes an error to its console, or breaks its content security polic
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, ViewportSize
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, ViewportSize, expect, sync_playwright
 
 from tests.gateway.accounts.office import Office
+from tests.rings import find_program
 
 PHONE: ViewportSize = {"width": 390, "height": 844}
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}
@@ -72,6 +74,23 @@ class Desk:
     def _said(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             self.faults.append(f"{message.location.get('url')}: {message.text}")
+
+
+@contextmanager
+def chromium_running() -> Iterator[Browser]:
+    """Debian's Chromium, until the block ends.
+
+    Playwright keeps an event loop running in the thread that asked for it, in which nothing else can run one: a fixture
+    of this belongs to one module, so that tests of other modules find the thread as it was.
+    """
+    program = find_program("chromium")
+    assert program is not None
+    expect.set_options(timeout=TIMEOUT_MS)
+    with sync_playwright() as playwright:
+        # No sandbox: tests may run as root, and open nothing but our own pages.
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
 
 
 def severe_faults(page: Page) -> list[str]:

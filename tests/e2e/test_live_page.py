@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from lapel_gateway.accounts.sessions import Browser as Seat
 from lapel_gateway.accounts.sessions import begin_session
@@ -27,9 +27,8 @@ from lapel_sim.world import World
 from lapel_tools.gateway_commands import init
 from lapel_tools.provisioning import provision_device
 from lapel_tools.site import Site
-from tests.browser.desks import DESKTOP, PHONE, severe_faults, shoot
+from tests.browser.desks import DESKTOP, PHONE, chromium_running, severe_faults, shoot
 from tests.gateway.metrics.installation import installation
-from tests.rings import find_program
 from tests.scenarios.conftest import assert_sound
 from tests.scenarios.site import wall_ms
 from tests.support.accounts import token_of
@@ -43,10 +42,8 @@ WAIT_MS = WAIT_S * 1000
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_program("chromium"), args=["--no-sandbox"])
+    with chromium_running() as browser:
         yield browser
-        browser.close()
 
 
 @contextmanager
@@ -62,7 +59,6 @@ def looking(chromium: Browser, ledger: Path, port: int, *, phone: bool = False, 
         base_url=url, viewport=PHONE if phone else DESKTOP, color_scheme="dark" if dark else "light"
     )
     context.set_default_timeout(WAIT_MS)
-    expect.set_options(timeout=WAIT_MS)
     context.add_cookies([{"name": "lapel-session", "value": session, "url": url}])
     page = context.new_page()
     page.goto("/live")
