@@ -24,7 +24,7 @@ from lapel_gateway.channels.sia_dc09.frame import (
 )
 from lapel_gateway.keystore import KeyStoreError
 from lapel_gateway.local_times import LocalTimeError, parse_moment
-from lapel_gateway.reports.period import PeriodError, parse_period
+from lapel_gateway.reports.period import PeriodError, parse_bound, parse_period
 from tests.fuzz.harness import READ, REFUSED, Built, Finding, forged, target
 
 _SENDER = Sender("1234AB", "56", "7")
@@ -160,6 +160,7 @@ def texts(scratch: Path) -> Built:
         for reader in (
             lambda: parse_moment(first, second),
             lambda: parse_period(first, second or None, None, _AT_S * 1000),
+            lambda: parse_bound(first, None, last=bool(second)),
         ):
             try:
                 reader()

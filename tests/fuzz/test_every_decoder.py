@@ -43,6 +43,7 @@ EXEMPT = {
     r"lapel_gateway\.visits\.counts\.read_counts": "reads the gateway's own ledger",
     r"lapel_tools\.budget\.(?!day\.).*": "figures that the repository brings",
     r"lapel_gateway\.channels\.health\.read_health": "reads the gateway's own ledger",
+    r"lapel_gateway\.devices\.(health\.read_health|states\.read_device)": "reads the gateway's own ledger",
     r"lapel_gateway\.devices\.cutting\.read_cut_off": "reads the gateway's own ledger",
     r"lapel_tools\.technician\.(condition|contents|link|ports|self_test_way|survey)\..*": (
         "asks a board over its cable: tests/tools/technician breaks that at every byte, and has boards answer nonsense"
