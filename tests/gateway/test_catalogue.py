@@ -20,7 +20,7 @@ from lapel_gateway.ledger.schema import device as devices
 from lapel_gateway.people import set_person
 from lapel_gateway.settings.visits import DEFAULT_RULES
 from lapel_gateway.viewing import catalogue
-from lapel_gateway.viewing.catalogue import SearchError, Wanted, condition_of, find_clips, people_with_clips
+from lapel_gateway.viewing.catalogue import SearchError, Wanted, condition_of, find_clips, one_clip, people_with_clips
 from lapel_gateway.viewing.disclosures import Disclosure, enter_disclosure
 from lapel_gateway.visits import plans
 from lapel_gateway.visits.plans import Wanted as Planned
@@ -161,6 +161,25 @@ def test_words_find_people_devices_ids_alarms_places_and_disclosures(shelf: Shel
     assert (shelf.find(RITA, words="ben"), shelf.find(RITA, words="43/25")) == ([2], [])
     assert shelf.find(words="  camera ") == [1, 2]
     assert shelf.find(words="%") == shelf.find(words="_") == shelf.find(words="nobody") == []
+
+
+def test_a_clip_that_ran_when_an_alarm_was_raised_is_shown_to_whoever_may_see_alarms_clips(shelf: Shelf) -> None:
+    shelf.put(1)
+    shelf.put(3)
+    raised = {"id": f"{CAMERA}-4-2", "device": CAMERA, "boot": 4, "counter": 2, "kind": 1, "about": "", "detail": ""}
+    raised |= {"test": False, "state": "received", "person": ZOE, "team": "", "device_state": "active", "clip": 3}
+    raised |= {"raised_wall_ms": NOW_MS, "raised_mono_ms": 1, "trust": 3, "received_ms": NOW_MS, "untold": False}
+    with writing(shelf.engine) as connection:
+        connection.execute(sa.insert(alarm).values(raised))
+
+    with reading(shelf.engine) as connection:
+        shown = {
+            (who.name, number): one_clip(connection, f"{CAMERA}-{number}", who) is not None
+            for who in (RITA, user("Tess", "technician"), user(BEN, "wearer"))
+            for number in (1, 3)
+        }
+    assert [key for key, seen in shown.items() if seen] == [("Rita", 3)]
+    assert shelf.find(RITA) == []
 
 
 def test_nobody_finds_what_they_may_not_know_of_whatever_they_look_for(shelf: Shelf) -> None:

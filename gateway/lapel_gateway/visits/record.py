@@ -12,8 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lapel_gateway.alarms.kinds import kind_name
-from lapel_gateway.describe import log_words, moment
+from lapel_gateway.describe import alarm_words, log_words, moment
 from lapel_gateway.describe_visits import position_words, visit_words
 from lapel_gateway.ledger.schema import alarm, position, visit, visit_log
 from lapel_gateway.ledger.visits import RUNNING
@@ -101,17 +100,7 @@ def see_visit(
     found = sa.select(position).where(position.c.visit == number).order_by(position.c.id.desc()).limit(MAX_ROWS)
     count = sa.select(sa.func.count()).where(position.c.visit == number)
     raised = sa.select(alarm).where(alarm.c.visit == number).order_by(alarm.c.received_ms)
-    alarms = [
-        {
-            "id": one["id"],
-            "kind": kind_name(one["kind"]),
-            "state": one["state"],
-            "received": moment(one["received_ms"]),
-            "acknowledged": _act(one["acknowledged_ms"], one["acknowledged_by"]),
-            "resolved": _act(one["resolved_ms"], one["resolved_by"]),
-        }
-        for one in connection.execute(raised).mappings()
-    ]
+    alarms = [alarm_words(one) for one in connection.execute(raised).mappings()]
     places = connection.execute(found).mappings().all() if where else []
     words = {
         **watched_words(row, rules, now_ms),
@@ -174,7 +163,3 @@ def buddies_of(connection: sa.Connection, person: str) -> list[str]:
     """Whom somebody has named as a buddy before, by name."""
     query = sa.select(visit.c.buddy).where(visit.c.person == person, visit.c.buddy != "").distinct()
     return list(connection.execute(query.order_by(visit.c.buddy).limit(MAX_ROWS)).scalars())
-
-
-def _act(time_ms: int | None, who: str | None) -> dict[str, Any] | None:
-    return None if time_ms is None else {**(moment(time_ms) or {}), "by": who}

@@ -96,7 +96,8 @@ class Pages:
         """A page; its forms carry the token of ``cookie``, by default the one that the request's cookie gives.
 
         Beside ``facts`` a template has: ``form_token`` (a form's hidden field), ``form_word`` (the same, for scripts),
-        ``user`` (whoever is logged in, None = nobody), ``sections`` and ``here`` (the path that was asked for).
+        ``user`` (whoever is logged in, None = nobody), ``sections``, ``opens``
+        (the paths of these, to which links may lead) and ``here`` (the path that was asked for).
         """
         fresh = ""
         if cookie is None:
@@ -105,13 +106,15 @@ class Pages:
             cookie = fresh = secrets.token_hex(16)
         word = self.guard.form_token(cookie)
         user: Principal | None = getattr(request.state, "principal", None)
+        sections = self.sections_of(user) if user is not None else []
         text = self._templates.get_template(template).render(
             form_token=Markup('<input type="hidden" name="{}" value="{}">').format(FORM_FIELD, word),
             form_word=word if user is not None else "",
             static=STATIC_PATH,
             provider=self.guard.installed.provider is not None,
             user=user,
-            sections=self.sections_of(user) if user is not None else [],
+            sections=sections,
+            opens=frozenset(one.path for one in sections),
             here=str(request.scope["path"]),
             **facts,
         )
