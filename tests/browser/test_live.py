@@ -213,7 +213,7 @@ def test_without_scripts_a_refusal_is_the_page_with_words(desk: Desk, scene: Sce
     assert row_of(scene, identifier).acknowledged_by == SAM
 
 
-def test_a_gateway_that_is_gone_is_said_within_five_seconds_and_comes_back_by_itself(
+def test_a_gateway_that_is_gone_is_said_and_comes_back_by_itself(
     chromium: Browser, tmp_path: Path
 ) -> None:
     settings = AccountsSection(requests_per_min=100_000)
@@ -227,8 +227,8 @@ def test_a_gateway_that_is_gone_is_said_within_five_seconds_and_comes_back_by_it
         page = open_live(desk)
         expect(card(page, identifier)).to_be_visible()
 
-    # A gateway that answers nobody any more: the page has five seconds to say so.
-    expect(page.get_by_text(re.compile("Not live: nothing is heard from the gateway"))).to_be_visible(timeout=5_000)
+    # How soon the page says so is measured (`bench.pages`).
+    expect(page.get_by_text(re.compile("Not live: nothing is heard from the gateway"))).to_be_visible()
     expect(page.locator("#live")).to_have_class("is-away")
     expect(page.get_by_text(re.compile("Not live: as of"))).to_be_visible()
     age = card(page, identifier).locator(".alarm-age time")
