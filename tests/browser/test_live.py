@@ -213,9 +213,7 @@ def test_without_scripts_a_refusal_is_the_page_with_words(desk: Desk, scene: Sce
     assert row_of(scene, identifier).acknowledged_by == SAM
 
 
-def test_a_gateway_that_is_gone_is_said_and_comes_back_by_itself(
-    chromium: Browser, tmp_path: Path
-) -> None:
+def test_a_gateway_that_is_gone_is_said_and_comes_back_by_itself(chromium: Browser, tmp_path: Path) -> None:
     settings = AccountsSection(requests_per_min=100_000)
     with opened(tmp_path, accounts=settings) as office:
         port = int(office.url.rpartition(":")[2])

@@ -37,8 +37,8 @@ from lapel_protocol.names import CUSTODY_STATE_NAMES
 from lapel_protocol.opening import SegmentOpener
 from lapel_protocol.stream import segment_offset
 
-ASKED_S = 8.0
-"""A request holds for so long; a page repeats it every few seconds."""
+ASKED_S = 12.0
+"""A request holds for so long; a page with many pictures repeats it every eight."""
 
 TURN_S = 1.0
 MAX_CLIPS = 8

@@ -111,6 +111,7 @@ def test_the_page_brings_a_board_from_its_firmware_to_a_shoulder_and_back(
     [label] = commands("Label")
     [test] = commands("Self-test")
     [issue, take_back] = commands("Issue and return")
+    [health] = commands("How a device fared")
     [lost, found] = commands("Lost and found")
     [again, retire] = commands("New keys, and the end")
     wifi = tmp_path / "wifi.toml"
@@ -139,6 +140,7 @@ def test_the_page_brings_a_board_from_its_firmware_to_a_shoulder_and_back(
             follower.does(issue)
             assert follower.rows()["camera 1"]["person"] == "Dana Osei"
             follower.does(take_back)
+            follower.does(health)
             follower.does(lost)
             assert follower.rows()["camera 1"]["state"] == "lost"
             follower.does(found)

@@ -7,6 +7,8 @@ import { clock } from "./live-times.js";
 
 const EVERY_MS = 1_000;
 const SELDOM_MS = 10_000; // once a clip is here whole, or where it cannot be seen
+const MOST_SLOWER = 8; // with many pictures on a page; above it the gateway would think that nobody looks any more
+const COMING = ["open", "ended", "cut", "held"];
 
 export class Pictures {
   #page;
@@ -33,7 +35,7 @@ export class Pictures {
   look(live) {
     for (const [key, picture] of this.#shown) {
       if (!picture.node.isConnected) this.#shown.delete(key);
-      else if (!live.away && !document.hidden) picture.look(Math.max(1, this.#shown.size / 2));
+      else if (!live.away && !document.hidden) picture.look(Math.min(MOST_SLOWER, Math.max(1, this.#shown.size / 2)));
     }
   }
 }
@@ -46,7 +48,9 @@ class Picture {
   #bar = element("p", { class: "clip-bar" });
   #etag = "";
   #next = 0;
-  #every = EVERY_MS;
+  #known = false; // whether anything of the clip is here: before, there is no such clip for anybody
+  #whole = false;
+  #refused = false;
   #asking = false;
   #who = "";
 
@@ -63,7 +67,8 @@ class Picture {
     this.#who = alarm.person || "";
     if (alarm.clip) this.#bar.replaceChildren(...progress(alarm.clip));
     else this.#bar.replaceChildren("Announced; nothing of it is here yet.");
-    if (alarm.clip && !["open", "ended", "cut", "held"].includes(alarm.clip.state)) this.#every = SELDOM_MS;
+    this.#known = Boolean(alarm.clip);
+    this.#whole = this.#known && !COMING.includes(alarm.clip.state);
     return this.node;
   }
 
@@ -71,15 +76,16 @@ class Picture {
   async look(slower) {
     if (!this.#page.plays || this.#asking || performance.now() < this.#next) return;
     this.#asking = true;
-    this.#next = performance.now() + this.#every * slower;
+    // The gateway opens a clip while it is asked for: whoever asked seldom once must not go on so when it comes in.
+    this.#next = performance.now() + (this.#whole || this.#refused ? SELDOM_MS : EVERY_MS) * slower;
     try {
       const headers = this.#etag ? { "If-None-Match": this.#etag } : {};
       const response = await fetch(this.#path, { headers, cache: "no-store" });
+      const early = response.status === 404 && !this.#known;
+      this.#refused = response.status >= 400 && response.status < 500 && !early;
       if (response.status === 200) await this.#draw(response);
-      else if (response.status >= 400 && response.status < 500) {
-        this.#words.textContent = response.status === 404 ? "You may not see this clip." : sentence((await response.json()).detail);
-        this.#every = SELDOM_MS;
-      } else if (response.status === 204 && this.#canvas.hidden) {
+      else if (this.#refused) this.#words.textContent = response.status === 404 ? "You may not see this clip." : sentence((await response.json()).detail);
+      else if (response.status === 204 && this.#canvas.hidden) {
         this.#words.textContent = "No picture is here yet.";
       }
     } catch {
