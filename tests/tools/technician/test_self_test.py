@@ -262,7 +262,9 @@ def test_a_device_with_an_alarm_is_left_alone(bench: Bench, world: World) -> Non
     with stop_board(named_ports([device.board.serial_number])[0]) as link:
         record = bytes.fromhex("000000070000000302")
         link.write_file("/alarm.0", record + zlib.crc32(record).to_bytes(4, "big"))
+        boots = device.boots
         link.reset()
+    wait_until(lambda: device.boots > boots, 30)
     boots = device.boots
     refused = selftest(bench, None, "--no-questions")
     assert refused.status == 1
