@@ -31,7 +31,7 @@ PERMISSION_WORDS: Mapping[Permission, str] = {
     P.KEEP_RISKS: "write the risk register",
     P.SEE_PEOPLE: "see people, teams and telephone numbers",
     P.KEEP_PEOPLE: "set people's teams and telephone numbers",
-    P.SEE_ALARM_CLIPS: "see clips that alarms started",
+    P.SEE_ALARM_CLIPS: "see the clips of alarms",
     P.SEE_CLIPS: "see that there are clips, everybody's",
     P.PLAY_CLIPS: "play the clips that they see",
     P.PASS_ON_CLIPS: "note to whom a clip was passed on",

@@ -63,7 +63,7 @@ class Sight:
     words: dict[str, Any]
     """As the API tells it, with log and alarms."""
     alarms: list[dict[str, Any]]
-    """Id, kind, state, and when it was received, acknowledged and resolved."""
+    """Those raised within it, whole (`describe.alarm_words`), oldest first."""
     positions: int
     """How many there are, shown or not."""
     risks: list[Risk]

@@ -38,7 +38,7 @@ def install(app: FastAPI, guard: Guard) -> None:
     def show_device(user: Seer, device: str) -> dict[str, Any]:
         return device_of(guard, device)
 
-    @app.get("/api/v1/devices/{device}/health", response_model=models.Health)
+    @app.get("/api/v1/devices/{device}/health", response_model=models.DeviceHealth)
     def health(user: Seer, device: str, begin: From = None, to: When = None) -> dict[str, Any]:
         device_of(guard, device)
         try:

@@ -139,7 +139,7 @@ class HealthHour(Shape):
     storage_full: bool
 
 
-class Health(Shape):
+class DeviceHealth(Shape):
     """The hours in which it was heard, oldest first."""
 
     hours: list[HealthHour]
