@@ -21,6 +21,7 @@ class Cable:
         self.mode = WHOLE
         self.to_board_bytes = 0
         self.from_board_bytes = 0
+        self._lost = b""
         self.mend()
 
     @property
@@ -45,6 +46,11 @@ class Cable:
             else:
                 self._break_from_board = self.from_board_bytes + byte
 
+    def lose_next(self, key: bytes) -> None:
+        """The next piece with this key in it does not reach the board, as where it starts again at that moment."""
+        with self._lock:
+            self._lost = key
+
     def to_board(self, content: bytes) -> tuple[bytes, bytes]:
         """What of `content` reaches the board, and what the cable itself answers."""
         with self._lock:
@@ -52,6 +58,9 @@ class Cable:
                 return b"", b""
             if self.mode == GARBAGE:
                 return b"", self._noise.randbytes(len(content))
+            if self._lost and self._lost in content:
+                self._lost = b""
+                return b"", b""
             if self._break_to_board is not None and self.to_board_bytes + len(content) >= self._break_to_board:
                 content = content[: self._break_to_board - self.to_board_bytes]
                 self.broken = True

@@ -71,12 +71,13 @@ class BoardError(Exception):
 class _Serial(SerialTransport):  # type: ignore[misc,unused-ignore]
     """mpremote's own, but that a failure to enter the raw REPL is an exception and nothing on standard output."""
 
-    def enter_raw_repl(self, soft_reset: bool = True, timeout_overall: float = STOP_TIMEOUT_S) -> None:
+    def enter_raw_repl(self, soft_reset: bool = True, timeout_overall: float = READ_TIMEOUT_S) -> None:
         self.serial.write(b"\r\x01")
         if soft_reset:
             self._expect(_RAW, timeout_overall)
             self.serial.write(b"\x04")
             self._expect(_SOFT_REBOOT, timeout_overall)
+            timeout_overall = STOP_TIMEOUT_S
         # The prompt itself is left for the next command, which looks for one.
         self._expect(_RAW[:-1], timeout_overall)
         self.in_raw_repl = True
@@ -144,26 +145,40 @@ class BoardLink:
         Raises LinkError when no REPL comes up.
         """
         with self._guarded("says nothing that MicroPython would: unplug it, plug it in and try again"):
-            self._interrupt()
-            self._transport.enter_raw_repl(soft_reset=False)
-            self._arm()
-            if fresh:
-                self._transport.enter_raw_repl(soft_reset=True)
-                self._arm()
+            end = time.monotonic() + STOP_TIMEOUT_S
+            while True:
+                try:
+                    self._interrupt(end)
+                    self._enter(fresh)
+                    return
+                except TransportExecError:
+                    raise
+                except TransportError:
+                    # A board that starts itself again just after it showed its prompt never heard the rest.
+                    if time.monotonic() >= end:
+                        raise
 
-    def _interrupt(self) -> None:
+    def _enter(self, fresh: bool) -> None:
+        self._transport.enter_raw_repl(soft_reset=False)
+        self._arm()
+        if fresh:
+            self._transport.enter_raw_repl(soft_reset=True)
+            self._arm()
+
+    def _interrupt(self, end: float) -> None:
         line = self._transport.serial
         line.timeout = 0.1
         try:
             heard = b""
-            end = time.monotonic() + STOP_TIMEOUT_S
             while time.monotonic() < end:
                 # Ctrl-C ends a program, a half-typed line and a paste that a lost session left; Ctrl-B the raw REPL.
                 line.write(b"\r\x03\x03\r\x02")
                 pause = time.monotonic() + 0.5
                 while time.monotonic() < pause:
-                    heard = (heard + line.read(max(1, line.in_waiting)))[-1024:]
-                    if heard.endswith(_PROMPT):
+                    said = line.read(max(1, line.in_waiting))
+                    heard = (heard + said)[-1024:]
+                    # One that says more has answered an earlier key; only a quiet one waits for the next.
+                    if not said and heard.endswith(_PROMPT):
                         return
             raise TransportError("no prompt")
         finally:
