@@ -47,11 +47,11 @@ class AlarmCalls:
     def raise_alarm(self, kind: int, now_ms: int, flags: int = 0) -> None:
         """Raise an alarm of a kind with ALARM_TEST or no flag, or say again how far the one that is latched got."""
         alarm = self._alarm
-        if alarm.latched and (flags or not alarm.makes_way):
+        if alarm.latched and (flags or not alarm.test):
             alarm.show_again(now_ms)
         else:
             clip = 0 if flags else self._recorder.clip if self._recorder.active else self._keys.epoch
-            counter = self._send(ALARM_RAISED, self._raised(kind, clip, flags), now_ms)
+            counter = self._send(ALARM_RAISED, self._raised(kind, clip, flags), now_ms, bool(flags))
             alarm.raised(self._identity.boot, counter, now_ms, bool(flags))
             self._board.log("alarm %d/%d raised" % (self._identity.boot, counter))
         if not flags:
@@ -73,7 +73,7 @@ class AlarmCalls:
     def watch_case(self, is_open: bool, now_ms: int) -> None:
         """One alarm for each opening, also while another is latched."""
         if is_open and not self._case_was_open:
-            if self._alarm.latched and not self._alarm.makes_way:
+            if self._alarm.latched and not self._alarm.test:
                 self._tell(ALARM_TAMPER, now_ms)
             else:
                 self.raise_alarm(ALARM_TAMPER, now_ms)
@@ -86,8 +86,8 @@ class AlarmCalls:
     def _raised(self, kind: int, clip: int, flags: int) -> bytes:
         return AlarmRaised(kind, self._battery.percent, clip, flags).encode()
 
-    def _send(self, kind: int, payload: bytes, now_ms: int) -> int:
+    def _send(self, kind: int, payload: bytes, now_ms: int, drill: bool = False) -> int:
         record = self._identity.seal(kind, payload, now_ms)
         counter: int = self._identity.counter
-        self._uplink.publish_alarm(record, now_ms)
+        self._uplink.publish_alarm(record, now_ms, drill)
         return counter

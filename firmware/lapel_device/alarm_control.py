@@ -62,7 +62,7 @@ _SHOWN = (
 class AlarmControl:
     """The alarm that is latched, named by `boot` and `counter` (0, 0 while there is none).
 
-    `test`: it is a drill. `makes_way`: a real alarm takes its place, because it is a drill, or may be one.
+    `test`: it is a drill, so that a real alarm takes its place.
     """
 
     def __init__(self, display: "Feedback", storage: "Storage") -> None:
@@ -74,7 +74,6 @@ class AlarmControl:
         self.boot = 0
         self.counter = 0
         self.test = False
-        self.makes_way = False
         self.cancelled = False
         self._beside = b""
 
@@ -89,11 +88,11 @@ class AlarmControl:
         return self._machine.state not in (QUIET, RESOLVED)
 
     def raised(self, boot: int, counter: int, now_ms: int, test: bool = False) -> None:
-        """A new alarm has been sealed and queued. Only while none is latched, or one that `makes_way`."""
+        """A new alarm has been sealed and queued. Only while none is latched, or a drill."""
         self._machine = Machine(TRANSITIONS, QUIET)
         self.boot = boot
         self.counter = counter
-        self.test = self.makes_way = test
+        self.test = test
         self.cancelled = False
         self._kept = False
         self._handle(RAISE, now_ms)

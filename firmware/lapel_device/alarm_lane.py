@@ -21,6 +21,7 @@ class Alarm:
         self.record = record
         self.journaled = journaled
         self.journal_tried = journaled
+        self.drill = False
         self.with_broker = False  # PUBACK, at any time
         self.waiting = True  # to be sent now
         self.in_flight = False  # sent on this connection, PUBACK outstanding

@@ -214,8 +214,7 @@ class Application:
         for row in range(0 if found else self._journal.count):
             kind, boot, counter = self._journal.describe(row)
             if kind == ALARM_RAISED and not self._alarm.is_beside(boot, counter):
-                self._alarm.raised(boot, counter, now_ms)
-                self._alarm.makes_way = True  # what kind it is of, and whether it is a drill, only the gateway reads
+                self._alarm.raised(boot, counter, now_ms, self._journal.is_drill(row))
         self._display.silent = self._alarm.latched and bool(self._settings.current.silent)
 
     # -- what the runtime brings ------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Events on the device's storage until the gateway has receipted them (SPEC section 7).
 
-Append-only files of entries: kind of entry, length, CRC-32, the sealed event. A file goes when each of its events is
-receipted; which of them are is not written down, because an event that is sent twice is the same event. A file that was
-open at a power cut is never appended to again, so a torn entry is always the last of its file.
+Append-only files of entries: mark, whether a drill, length, CRC-32, the sealed event. A file goes when each of its
+events is receipted; which of them are is not written down, because an event that is sent twice is the same event. A
+file that was open at a power cut is never appended to again, so a torn entry is always the last of its file.
 
 Heap: a window of MAX_PENDING entries, 20 bytes each, over the files in order; whatever lies beyond it is read as
 receipts make room.
@@ -76,8 +76,11 @@ class Journal:
         self._at_end = not self._files
         self._refill()
 
-    def append(self, record: "bytes | memoryview") -> bool:
-        """Keep an event; True when it is durable, False when storage fails or the journal is full."""
+    def append(self, record: "bytes | memoryview", drill: bool = False) -> bool:
+        """Keep an event; True when it is durable, False when storage fails or the journal is full.
+
+        `drill`: after a restart only this says so, because the device cannot open what it sealed.
+        """
         try:
             if self._writing < 0 or self._written + _HEADER_BYTES + len(record) > FILE_BYTES:
                 if len(self._files) >= MAX_FILES:
@@ -93,7 +96,7 @@ class Journal:
             return False
         try:
             try:
-                file.write(struct.pack(_HEADER, _ENTRY, 0, len(record), crc32(record)))
+                file.write(struct.pack(_HEADER, _ENTRY, drill, len(record), crc32(record, drill)))
                 file.write(record)
                 file.flush()
             finally:
@@ -158,6 +161,20 @@ class Journal:
         except OSError:
             return 0
 
+    def is_drill(self, row: int) -> bool:
+        """Whether the event of a row was appended as a drill's; False also when storage fails."""
+        _, _, number, offset, _, _, _ = struct.unpack_from(_ROW, self._rows, row * _ROW_BYTES)
+        head = self._record[:_HEADER_BYTES]
+        try:
+            file = self._storage.open(_path(number), "rb")
+            try:
+                file.seek(offset - _HEADER_BYTES)
+                return read_full(file, head) and bool(head[1])
+            finally:
+                file.close()
+        except OSError:
+            return False
+
     def receipt(self, boot: int, counter: int) -> bool:
         """The gateway holds this event durably: forget it. False when it is not in the window."""
         row = self.row_of(boot, counter)
@@ -205,11 +222,11 @@ class Journal:
     def _read_entries(self, file: "File", number: int) -> None:
         head = self._record[:_HEADER_BYTES]
         while self.count < MAX_PENDING and read_full(file, head):
-            kind, zero, size, crc = struct.unpack_from(_HEADER, head, 0)
-            if kind != _ENTRY or zero or size > MAX_EVENT_RECORD_BYTES:
+            mark, drill, size, crc = struct.unpack_from(_HEADER, head, 0)
+            if mark != _ENTRY or drill > 1 or size > MAX_EVENT_RECORD_BYTES:
                 return
             record = self._record[:size]
-            if not read_full(file, record) or crc32(record) != crc:
+            if not read_full(file, record) or crc32(record, drill) != crc:
                 return
             try:
                 self._take(number, self._offset + _HEADER_BYTES, record)

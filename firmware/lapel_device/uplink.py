@@ -149,15 +149,16 @@ class Uplink:
 
     # -- what the application hands over ----------------------------------------------------------------------------
 
-    def publish_alarm(self, record: bytes, now_ms: int) -> None:
+    def publish_alarm(self, record: bytes, now_ms: int, drill: bool = False) -> None:
         """Send an alarm record as soon as bytes can go out, now if possible; it reaches the journal in a later poll."""
         kind, _, boot, counter = peek_event(record)
         if not self._alarms.add(boot, counter, record, False):
             self._board.log("uplink: no room for another alarm; it waits in the journal")
-            self.publish_event(record, now_ms)
+            self.publish_event(record, now_ms, drill)
             return
+        alarm = self._alarms.alarms[-1]
+        alarm.drill = drill
         if kind == ALARM_RAISED:
-            alarm = self._alarms.alarms[-1]
             alarm.raised_ms = now_ms
             alarm.raised_ticks = self._board.clock.ticks_ms()
         if self._link is None:
@@ -170,9 +171,9 @@ class Uplink:
         if self._link is None:
             self._try_ms = now_ms
 
-    def publish_event(self, record: bytes, now_ms: int) -> bool:
+    def publish_event(self, record: bytes, now_ms: int, drill: bool = False) -> bool:
         """Journal an event and send it in its turn; False when storage would not take it and it is in memory only."""
-        if self._journal.append(record):
+        if self._journal.append(record, drill):
             return True
         if len(self._loose) >= MAX_LOOSE_EVENTS:
             self._loose.pop(0)
@@ -208,7 +209,7 @@ class Uplink:
         if alarm is not None:
             # One attempt: an alarm that storage does not take is repeated from memory.
             alarm.journal_tried = True
-            alarm.journaled = self._journal.append(alarm.record)
+            alarm.journaled = self._journal.append(alarm.record, alarm.drill)
 
     def close(self, now_ms: int) -> None:
         """Take leave of the broker, as far as the link allows at once, before a restart."""

@@ -155,11 +155,11 @@ def test_holding_alarm_again_plays_its_state_from_the_beginning() -> None:
 def test_a_real_alarm_takes_the_place_of_a_drill_and_nothing_takes_the_place_of_a_real_one() -> None:
     worn = Worn()
     worn.control.raised(4, 7, 0, True)
-    assert (worn.control.test, worn.control.makes_way) == (True, True)
+    assert worn.control.test
     assert worn.display.is_on(feedback.ALARM_TEST)
     assert worn.shown == [feedback.ALARM_RAISED]
     worn.control.raised(4, 9, 100)
-    assert (worn.control.test, worn.control.makes_way) == (False, False)
+    assert not worn.control.test
     assert not worn.display.is_on(feedback.ALARM_TEST)
     assert not worn.control.answer(RESOLVE, 4, 7, 200), "the drill's answers are nobody's any more"
 
@@ -185,7 +185,7 @@ def test_a_restart_keeps_whether_it_was_a_drill_and_whether_it_was_cancelled(tes
         worn.control.keep()
     again = Worn(worn.storage)
     assert again.control.load(0)
-    assert (again.control.state, again.control.test, again.control.makes_way) == (RECEIVED, test, test)
+    assert (again.control.state, again.control.test) == (RECEIVED, test)
     assert again.control.cancelled == cancelled
     assert again.display.is_on(feedback.ALARM_TEST) == test
     assert again.display.is_on(feedback.CANCEL_SENT) == cancelled

@@ -82,6 +82,24 @@ def test_a_drill_that_a_power_cut_overtook_still_makes_way_for_a_real_alarm() ->
         assert [found.flags for found in raised(pair)] == [ALARM_TEST, 0]
 
 
+def test_a_power_cut_before_the_latch_leaves_a_drill_a_drill_and_a_real_alarm_real() -> None:
+    pair = DevicePair(DeskBoard(drills=True), connected=False).run(3000).hold_drill().run(3000)
+    pair.board.storage.remove("/alarm.0")
+    pair.power_cut()
+    pair.run(500)
+    assert pair.shows(feedback.ALARM_TEST)
+    pair = DevicePair(connected=False).run(3000).hold_alarm().run(3000)
+    before = pair.app.status()
+    pair.board.storage.remove("/alarm.0")
+    pair.power_cut()
+    pair.run(500)
+    assert not pair.shows(feedback.ALARM_TEST)
+    pair.hold_alarm().run(500)
+    status = pair.app.status()
+    named = (status.alarm_boot, status.alarm_counter)
+    assert named == (before.alarm_boot, before.alarm_counter), "a second one would take the place of the first"
+
+
 def test_a_cancel_names_the_alarm_and_leaves_it_latched_and_shown() -> None:
     pair = with_pins().hold_alarm().run(500).type_pin(CANCEL)
     status = pair.app.status()

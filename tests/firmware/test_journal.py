@@ -50,6 +50,21 @@ def test_events_come_back_in_order_and_byte_for_byte_after_a_restart() -> None:
     assert records(opened(storage)) == written
 
 
+def test_what_is_a_drill_outlives_a_restart_and_a_spoilt_mark_ends_the_file() -> None:
+    storage = MemoryStorage()
+    journal = opened(storage)
+    for counter in range(1, 4):
+        assert journal.append(event(counter, kind=ALARM_RAISED), counter == 2)
+    storage.power_cut()
+    again = opened(storage)
+    assert [again.is_drill(row) for row in range(again.count)] == [False, True, False]
+    (path,) = (path for path in storage.files if path.endswith(".log"))
+    assert storage.files[path][1] == 0
+    storage.files[path][1] = 1
+    storage.durable[path] = bytes(storage.files[path])
+    assert names(opened(storage)) == [], "an alarm that is real must never be taken for a drill"
+
+
 @pytest.mark.parametrize("cut_at", range(24))
 def test_a_power_cut_at_any_storage_operation_loses_no_event_that_was_confirmed(cut_at: int) -> None:
     for seed in range(8):

@@ -229,9 +229,9 @@ def events_of(content: bytes) -> list[tuple[int, int, bytes]]:
     found = []
     at = 0
     while at + _ENTRY_BYTES <= len(content):
-        _, _, size, crc = struct.unpack_from(_ENTRY, content, at)
+        _, drill, size, crc = struct.unpack_from(_ENTRY, content, at)
         record = content[at + _ENTRY_BYTES : at + _ENTRY_BYTES + size]
-        if len(record) != size or crc32(record) != crc:
+        if len(record) != size or crc32(record, drill) != crc:
             break
         _, _, boot, counter = peek_event(record)
         found.append((boot, counter, record))

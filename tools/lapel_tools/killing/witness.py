@@ -38,7 +38,7 @@ FACTS = "facts.json"
 
 CLIP_SUFFIX = ".clp"  # 8.3: see lapel_device.spool
 _LOG_SUFFIX = ".log"
-_ENTRY = 0x4A  # of the device's journal: mark, zero, length, CRC-32, record
+_ENTRY = 0x4A  # of the device's journal: mark, whether a drill, length, CRC-32, record
 _ENTRY_LAYOUT = ">BBHI"
 _ENTRY_HEADER_BYTES = 8
 _NOTE_BYTES = 52  # after a clip's records: magic, flags, level, zero, segments, bytes, head, CRC-32
@@ -228,9 +228,9 @@ def _entries(data: bytes) -> tuple[list[tuple[int, bytes, int, int]], int]:
     def walk() -> Iterator[tuple[int, tuple[int, bytes, int, int]]]:
         at = 0
         while len(data) >= at + _ENTRY_HEADER_BYTES:
-            mark, _, size, crc = struct.unpack_from(_ENTRY_LAYOUT, data, at)
+            mark, drill, size, crc = struct.unpack_from(_ENTRY_LAYOUT, data, at)
             record = data[at + _ENTRY_HEADER_BYTES : at + _ENTRY_HEADER_BYTES + size]
-            if mark != _ENTRY or len(record) != size or crc32(record) != crc:
+            if mark != _ENTRY or len(record) != size or crc32(record, drill) != crc:
                 return
             at += _ENTRY_HEADER_BYTES + size
             yield at, peek_event(record)
