@@ -1,7 +1,7 @@
 """What it costs to look on: two hundred pages, two thousand devices, and clips that come in as fast as they can.
 
-A real Mosquitto and the gateway as `lapel gateway run` starts it, all its roles in one process; the devices in this
-process, those that upload (`bench.saturate`) and the readers (`bench.live_readers`) in processes of their own, at a low
+A real Mosquitto and the gateway as `lapel gateway run` starts it, in four processes; the devices in this process,
+those that upload (`bench.saturate`) and the readers (`bench.live_readers`) in processes of their own, at a low
 priority: on a real site their processors are elsewhere. Turns with and without readers follow one another, so that both
 have the same machine. The time of an alarm runs from the press on its device to its arrival at each reader.
 """

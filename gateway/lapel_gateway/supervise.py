@@ -1,8 +1,8 @@
 """Roles beside the main process: each in a process of its own, started with it, started again when it dies.
 
 Threads of one Python process hold each other up by milliseconds whenever they are busy. An alarm must not wait for
-clips that are being verified, nor ingest for clips that are being assembled: `lapel gateway run` starts these roles
-apart.
+clips that are being verified, nor ingest for clips that are being assembled or for hundreds of pages that look on:
+`lapel gateway run` starts these roles apart.
 
 Rules that hold here
 - The processes meet in ledger and vault only, as roles always do; each holds the lock of its role.
@@ -27,7 +27,7 @@ import structlog
 
 from lapel_gateway.settings.config import Role
 
-APART: tuple[Role, ...] = ("alarms", "deliver")
+APART: tuple[Role, ...] = ("alarms", "deliver", "web")
 """Roles that get a process of their own where the main process plays others too."""
 
 FIRST_RETRY_S = 0.5

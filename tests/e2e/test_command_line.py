@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.waiting import wait_until
+from tests.waiting import wait_until, whole_gateway_runs
 
 LAPEL = Path(sys.executable).with_name("lapel")
 TIMEOUT_S = 120.0
@@ -49,7 +49,7 @@ class Machine:
         log = (self.folder / "gateway.log").open("wb")
         process = subprocess.Popen([LAPEL, "gateway", "run"], cwd=self.folder, env=self.environment, stderr=log)
         try:
-            wait_until(lambda: "gateway runs" in (self.folder / "gateway.log").read_text(), TIMEOUT_S)
+            wait_until(lambda: whole_gateway_runs(self.folder / "gateway.log"), TIMEOUT_S)
             yield
         finally:
             process.terminate()

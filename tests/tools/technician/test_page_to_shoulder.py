@@ -21,7 +21,7 @@ from lapel_sim.tray.tray import Tray
 from lapel_sim.world import World
 from tests.tools.command import Lapel
 from tests.tools.technician.placing import flash, place
-from tests.waiting import wait_until
+from tests.waiting import wait_until, whole_gateway_runs
 
 pytestmark = pytest.mark.needs("micropython", "mosquitto")
 
@@ -85,7 +85,7 @@ class Follower:
             process = subprocess.Popen([LAPEL, *self.words(command)[1:]], cwd=self.folder, stderr=out, stdout=out)
             self.done.append(command)
             try:
-                wait_until(lambda: b"gateway runs" in log.read_bytes(), TIMEOUT_S)
+                wait_until(lambda: whole_gateway_runs(log), TIMEOUT_S)
                 yield
             finally:
                 process.terminate()

@@ -26,7 +26,7 @@ from lapel_sim.world import World
 from lapel_tools.site import Site
 from tests.tools.technician.leaks import ProcessWatch, files_below, leaks, written
 from tests.tools.technician.placing import flash, place
-from tests.waiting import wait_until
+from tests.waiting import wait_until, whole_gateway_runs
 
 pytestmark = pytest.mark.needs("micropython", "mosquitto")
 
@@ -73,7 +73,7 @@ class Technician:
                 [LAPEL, "gateway", "run"], cwd=self.folder, env=self.environment, stderr=log, stdout=log
             )
             try:
-                wait_until(lambda: b"gateway runs" in path.read_bytes(), TIMEOUT_S)
+                wait_until(lambda: whole_gateway_runs(path), TIMEOUT_S)
                 yield
             finally:
                 process.terminate()
