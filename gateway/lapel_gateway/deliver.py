@@ -32,6 +32,7 @@ from lapel_gateway.channels.health import LINK, HealthBook
 from lapel_gateway.channels.setup import answering_channels, build_channels, links_of, reach_of
 from lapel_gateway.custody.vault import Vault
 from lapel_gateway.disk_watch import DiskWatch
+from lapel_gateway.disposal import Disposal
 from lapel_gateway.keystore import OrganisationKey
 from lapel_gateway.ledger.schema import OUTBOX_ALARM, OUTBOX_FORWARD
 from lapel_gateway.outbox import DELIVERED, RETRY, SKIPPED, Follow, Outbox, Outcome, RetryPolicy
@@ -90,7 +91,10 @@ def build_role(
     outbox = make_outbox(engine, channels, policy, escalator)
     # Its keys are its own: a key ring is one thread's.
     own_keys = KeyRing(keys_from_registry(engine, registry), organisation)
-    beside: list[Beside] = [LivePictures(engine, vault, LiveArea(views.root), own_keys)]
+    beside: list[Beside] = [
+        LivePictures(engine, vault, LiveArea(views.root), own_keys),
+        Disposal(engine, config.visits, wall_ms),
+    ]
     if config.status.enabled:
         from lapel_gateway.status.setup import build_publisher
 

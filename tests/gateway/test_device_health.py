@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lapel_gateway.devices.health import DAY_MS, HOUR_MS, KEEP_DAYS, PORTION, dispose_health, list_health
+from lapel_gateway.devices.health import DAY_MS, HOUR_MS, KEEP_DAYS, PORTION, dispose, list_health
 from lapel_gateway.ledger import writing
 from lapel_gateway.ledger.schema import device_health
-from lapel_gateway.settings.visits import VisitsSection
-from lapel_gateway.visits.timers import VisitWatch
 from lapel_protocol.event import HEARTBEAT
 from lapel_protocol.reports import HEART_BLOCKED, HEART_STORAGE_FULL, Heartbeat
 from tests.support.device import Message, TrueDevice
@@ -99,10 +97,9 @@ def test_hours_are_written_with_what_they_tell_of_or_not_at_all(pair: DevicePair
 
 def test_hours_go_after_so_many_days_and_not_before(pair: DevicePair) -> None:
     pair.send(beat(pair.one, 70))
-    watch = VisitWatch(pair.engine, pair.registry, VisitsSection())
-    watch.turn(HOUR + KEEP_DAYS * DAY_MS)
+    assert dispose(pair.engine, HOUR + KEEP_DAYS * DAY_MS).hours == 0
     assert pair.count("device_health") == 1
-    watch.turn(HOUR + (KEEP_DAYS + 1) * DAY_MS)
+    assert dispose(pair.engine, HOUR + (KEEP_DAYS + 1) * DAY_MS).hours == 1
     assert pair.count("device_health") == 0
 
 
@@ -111,7 +108,7 @@ def test_many_old_hours_go_some_at_a_time_the_oldest_first(pair: DevicePair) -> 
     rows = [{"device": pair.one.name, "hour_ms": number * HOUR_MS, **fixed} for number in range(PORTION + 3)]
     with writing(pair.engine) as connection:
         connection.execute(device_health.insert(), rows)
-        assert dispose_health(connection, HOUR) == PORTION
+    assert dispose(pair.engine, HOUR).more
     assert [row["hour_ms"] // HOUR_MS for row in pair.rows("device_health", "hour_ms < :now", now=HOUR)] == [
         PORTION,
         PORTION + 1,

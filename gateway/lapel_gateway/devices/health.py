@@ -9,13 +9,14 @@ Rules that hold here
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from lapel_gateway.describe import moment
-from lapel_gateway.ledger import reading
+from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.direct import Direct
 from lapel_gateway.ledger.schema import device_health
 from lapel_gateway.verify import Trust
@@ -109,12 +110,25 @@ def health_words(row: sa.RowMapping) -> dict[str, Any]:
     }
 
 
-def dispose_health(connection: sa.Connection, now_ms: int) -> int:
-    """Delete hours that were kept long enough, as far as one transaction goes; returns how many went."""
+@dataclass(frozen=True)
+class Disposed:
+    """How many hours went."""
+
+    hours: int
+
+    @property
+    def more(self) -> bool:
+        """Whether there may be more to dispose of."""
+        return self.hours >= PORTION
+
+
+def dispose(engine: sa.Engine, now_ms: int) -> Disposed:
+    """Delete hours that were kept long enough, the oldest first, as far as one transaction goes."""
     old = sa.select(_row.device, _row.hour_ms).where(_row.hour_ms < now_ms - KEEP_DAYS * DAY_MS)
     first = old.order_by(_row.hour_ms).limit(PORTION).subquery()
     which = sa.tuple_(_row.device, _row.hour_ms).in_(sa.select(first.c.device, first.c.hour_ms))
-    return connection.execute(sa.delete(device_health).where(which)).rowcount
+    with writing(engine) as connection:
+        return Disposed(connection.execute(sa.delete(device_health).where(which)).rowcount)
 
 
 def _said(trust: Trust, hour_ms: int, report: Hello | Heartbeat) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from lapel_gateway import steps
 from lapel_gateway.alarms.kinds import CONTACT_LOST, VISIT_LOW_BATTERY, VISIT_OVERDUE
 from lapel_gateway.alarms.policies import PERSON_PREFIX, Reach
 from lapel_gateway.custody.downlink import seal_order
-from lapel_gateway.devices import health
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.devices import Desks
 from lapel_gateway.ledger.outgoing import add_notice
@@ -46,7 +45,6 @@ from lapel_gateway.visits.course import (
     warning_ms,
 )
 from lapel_gateway.visits.detail import AMBER, visit_detail
-from lapel_gateway.visits.disposal import dispose
 from lapel_gateway.visits.orders import NO_VISIT, visit_order, visit_states
 from lapel_protocol.visit import ASK_CHECK_IN, OVERDUE, PLANNED, RAISE_CONTACT_LOST, RAISE_OVERDUE, STOP
 
@@ -56,9 +54,6 @@ PORTION = 16
 NO_REACH = Reach({})
 
 _log = structlog.get_logger("lapel.visits")
-
-DISPOSE_MS = 3_600_000
-"""How often what was kept long enough is looked for."""
 
 _ANSWERED = (
     sa.select(alarm.c.resolved_by, alarm.c.resolved_ms)
@@ -85,15 +80,9 @@ class VisitWatch:
         self._registry = registry
         self._rules = rules
         self._verifier = verifier or Verifier()
-        self._disposed_ms = 0
 
     def turn(self, now_ms: int) -> list[tuple[str, bytes]]:
         """Do what is due; returns downlinks for devices that are to show something else."""
-        if not 0 <= now_ms - self._disposed_ms < DISPOSE_MS:
-            more = dispose(self._engine, self._rules, now_ms).more
-            with writing(self._engine) as connection:
-                more |= health.dispose_health(connection, now_ms) >= health.PORTION
-            self._disposed_ms = 0 if more else now_ms
         with reading(self._engine) as connection:
             if not anything_waits(connection, now_ms, now_ms + CLOCK_SLACK_MS):
                 return []

@@ -117,11 +117,3 @@ def test_nothing_of_an_old_visit_is_left_but_that_there_was_an_alarm(day: Day) -
     kept = b"".join(path.read_bytes() for path in day.pair.folder.rglob("*") if path.is_file())
     assert SECRET_PLACE.encode() not in kept
     assert b"Swordfish" not in kept
-
-
-def test_the_watch_disposes_by_itself(day: Day) -> None:
-    day.end(visit_with_position(day))
-    day.pass_time(1)
-    day.pair.now_ms += 91 * DAY_MS
-    day.poll()
-    assert counts(day) == (0, 0, False)
