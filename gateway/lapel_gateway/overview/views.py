@@ -98,8 +98,8 @@ class View:
             where = {**where, "position": None, "trail": []}
         if "visits" not in self.sections:
             where = {**where, "place": None}
-        clip = words["clip"] if words["clip"] is not None and self._sees_clip(words["clip"]) else None
-        told = {**words, "where": where, "clip": clip}
+        # An alarm's clip may have run before the alarm, which does not make it less the alarm's (catalogue.one_clip).
+        told = {**words, "where": where, "clip": None if self.clips == NO_CLIPS else words["clip"]}
         if not self.people:
             told |= {"phone": None, "todo": next_thing(words, "")}
         return told

@@ -105,6 +105,23 @@ def test_a_token_for_alarms_alone_is_told_no_telephone_number_and_no_clip(scene:
     assert phone not in str(told)
 
 
+def test_an_alarms_clip_that_ran_before_it_is_told_to_whoever_sees_the_clips_of_alarms(scene: Scene) -> None:
+    zoe = scene.worker("Zoë Quinn")
+    ran_already = scene.site.seal(b"x" * 9000, 9)
+    scene.site.arrive(ran_already, 0, 1)
+    with writing(scene.engine) as connection:
+        connection.execute(sa.update(clips).values(device=zoe.device))
+    identifier = scene.alarm(zoe, clip=9)
+    reader = scene.reader()
+    try:
+        picture = reader.look(scene.now_ms)
+    finally:
+        reader.close()
+    told = view_of({P.SEE_ALARMS, P.SEE_ALARM_CLIPS}).of_picture(picture)
+    assert told["alarms"][identifier]["clip"]["id"] == f"{zoe.device}-9"
+    assert view_of({P.SEE_ALARMS}).of_picture(picture)["alarms"][identifier]["clip"] is None
+
+
 def test_who_sees_the_clips_of_alarms_alone_is_told_of_no_other_neither_coming_nor_going(scene: Scene) -> None:
     alarms_clip = scene.site.seal(b"x" * 9000, 5, alarm=(4, 2))
     other = scene.site.seal(b"x" * 9000, 6, alarms_clip)
