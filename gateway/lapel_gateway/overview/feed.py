@@ -247,24 +247,28 @@ class Feed:
     def _reload(self, why: str) -> Item:
         return _item(RELOAD, "", {"time": moment(self._now_ms()), "why": why})
 
-    def _looked(self, number: int, picture: Picture, beat: bool) -> None:
+    def _looked(self, number: int, picture: Picture, beat: bool, asked: bool) -> None:
         before, self._picture = self._picture, picture
         self._looked_ms, self._trouble, self._done = picture.at_ms, "", number
         changed = picture.changes_since(before) if before is not None else {}
         now_s = time.monotonic()
+        news = beat or asked
         for view, told in list(self._told.items()):
-            told.snapshot = None
+            if changed or asked:
+                told.snapshot = None
             if not told.readers and now_s - told.used_s > IDLE_S:
                 del self._told[view]
             elif changed and before is not None and (seen := view.of_changes(changed, before)):
                 told.change(seen, picture.at_ms)
+                news = True
         while sum(told.history_bytes for told in self._told.values()) > HISTORY_BYTES:
             largest = max(self._told.values(), key=lambda told: told.history_bytes)
             if len(largest.history) < 2:
                 break
             largest.forget()
         self._beats += beat
-        self._tell_all()
+        if news:
+            self._tell_all()
 
     def _failed(self, number: int, trouble: str) -> None:
         self._trouble, self._done = trouble, number
@@ -277,7 +281,8 @@ class Feed:
         wait_s, beat_at, told = POLL_S, 0.0, ""
         while not self._closed.is_set():
             asked = self._wanted.wait(wait_s)
-            self._wanted.clear()
+            if asked:
+                self._wanted.clear()
             wait_s = POLL_S
             began = time.monotonic()
             beat = began >= beat_at
@@ -291,7 +296,7 @@ class Feed:
                     continue
                 self._begun += 1
                 picture = self._reader.look(self._now_ms())
-                self._hand_over(partial(self._looked, self._begun, picture, beat))
+                self._hand_over(partial(self._looked, self._begun, picture, beat, asked))
             except sa.exc.SQLAlchemyError as error:
                 trouble = f"the ledger cannot be read: {str(error).partition(chr(10))[0]}"
             except Exception as error:  # noqa: BLE001 - were this thread to end, nobody would be told anything any more

@@ -3,10 +3,11 @@
 Rules that hold here
 - One connection, which only reads. SQLite itself says whether another has written (`PRAGMA data_version`): a look at a
   ledger in which nothing happened costs some microseconds.
-- Whoever waits for help comes first: alarms, visits and clips are read with every change; devices, channels and rates
-  a few times a second at most, however busy ingest is; the machine every second.
-- What depends on the time alone (a device falls silent, a deadline passes) is judged with every look.
-- A picture is whole and of one moment of the ledger, or it is not made: an error is raised, never an old one returned.
+- Whoever waits for help comes first: alarms and visits are read as soon as a step of one is in its log; what else there
+  is to tell of them, clips, devices, channels and rates twice a second at most, however busy ingest is; the machine
+  every second.
+- What depends on the time alone (a device falls silent, a deadline passes) is judged every second.
+- What was read of the ledger is of one moment, or there is no picture: an error is raised, never an old one returned.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from lapel_gateway.describe import moment
+from lapel_gateway.ledger.direct import Direct
+from lapel_gateway.ledger.schema import alarm_log, visit_log
 from lapel_gateway.overview.alarms import read_alarms
 from lapel_gateway.overview.clips import read_clips
 from lapel_gateway.overview.deliveries import read_channels, read_waiting
@@ -39,12 +42,20 @@ JUDGE_S = 1.0
 """How often what depends on the time alone is judged where nothing else happens."""
 
 SLOW_S = 0.5
-"""How often devices, channels and rates are read while the ledger changes."""
+"""How often everything is read while the ledger changes."""
 
 MACHINE_S = 1.0
 GROWTH_S = 600.0
 """How often the growth of clips is counted, which reads a week of them."""
 
+
+_STEPS = Direct(
+    sa.select(
+        sa.select(sa.func.max(alarm_log.c.id)).scalar_subquery(),
+        sa.select(sa.func.max(visit_log.c.id)).scalar_subquery(),
+    )
+)
+"""The newest steps: of any alarm, of any visit."""
 
 T = TypeVar("T")
 
@@ -107,6 +118,7 @@ class Reader:
 
     def _start_anew(self) -> None:
         self._seen: int | None = None
+        self._steps: list[tuple[Any, ...]] = []
         self._stale = False
         self._judge_at = self._slow_at = self._machine_at = self._growth_at = 0.0
         self._daily = 0
@@ -129,11 +141,12 @@ class Reader:
         with connection.begin():
             self._read(connection, version != self._seen, now_ms, now_s)
         self._seen = version
-        self._judge_at = now_s + JUDGE_S
+        if now_s >= self._judge_at:
+            self._judge_at = now_s + JUDGE_S
+            self._sections["devices"] = self._devices.judge(now_ms)
         mark_late(self._sections["visits"], now_ms)
-        devices = self._devices.judge(now_ms)
-        # Copies: what was handed out before does not change any more.
-        return Picture(now_ms, {**self._sections, "visits": dict(self._sections["visits"]), "devices": devices})
+        # A copy: what was handed out before does not change any more.
+        return Picture(now_ms, {**self._sections, "visits": dict(self._sections["visits"])})
 
     def _version(self, connection: sa.Connection) -> int:
         driver = connection.connection.driver_connection
@@ -144,23 +157,28 @@ class Reader:
 
     def _read(self, connection: sa.Connection, changed: bool, now_ms: int, now_s: float) -> None:
         around, sections = self._around, self._sections
+        self._stale = self._stale or changed
         machine = now_s >= self._machine_at
-        if changed:
-            alarms, more_alarms = read_alarms(connection, around.channels)
-            clips, more_clips = read_clips(connection)
-            more = {"alarms": more_alarms, "clips": more_clips}
-            sections |= {"alarms": alarms, "clips": clips, "more": more}
-        if changed or machine:
+        all_of_it = self._stale and now_s >= self._slow_at
+        steps = _STEPS.all(connection, {}) if changed else self._steps
+        if all_of_it or steps != self._steps:
+            self._steps = steps
+            alarms, more = read_alarms(connection, around.channels)
+            sections |= {"alarms": alarms, "more": {**sections["more"], "alarms": more}}
+            sections["visits"] = read_visits(connection, around.rules, now_ms)
+        elif machine:
             # A plan comes into view by the time alone.
             sections["visits"] = read_visits(connection, around.rules, now_ms)
-        self._stale = self._stale or changed
-        if (self._stale or machine) and now_s >= self._slow_at:
+        if all_of_it:
+            clips, more = read_clips(connection)
+            sections |= {"clips": clips, "more": {**sections["more"], "clips": more}}
+            self._devices.read(connection)
+            self._judge_at = now_s
+            sections["channels"] = read_channels(connection, around.channels)
+            sections["deliveries"] = read_waiting(connection)
+        if all_of_it or (machine and now_s >= self._slow_at):
+            self._stale = False
             self._slow_at = now_s + SLOW_S
-            if self._stale:
-                self._stale = False
-                self._devices.read(connection)
-                sections["channels"] = read_channels(connection, around.channels)
-                sections["deliveries"] = read_waiting(connection)
             contact_ms = self._devices.newest_contact_ms
             sections["lanes"] = self._lanes.read(connection, sections["clips"].values(), contact_ms, now_ms)
         if machine:

@@ -288,6 +288,21 @@ def test_what_has_not_changed_is_not_told_again(pair: DevicePair, onlooker: Onlo
     assert before.changes_since(after)["alarms"] == {identifier: None}
 
 
+def test_an_alarm_and_a_visit_are_told_at_once_and_a_clip_when_everything_is_read_again(
+    pair: DevicePair, onlooker: Onlooker
+) -> None:
+    onlooker.look()
+    Day(pair).start()
+    pair.raise_alarm(pair.one.alarm())
+    pair.send(*pair.one.record(9).messages(2)[:3])
+    at_once = onlooker.reader.look(pair.now_ms).sections
+    assert (len(at_once["alarms"]), len(at_once["visits"]), at_once["clips"]) == (1, 1, {})
+    assert not onlooker.reader.is_due()
+    onlooker.now_s += SLOW_S
+    assert onlooker.reader.is_due()
+    assert len(onlooker.reader.look(pair.now_ms).sections["clips"]) == 1
+
+
 def test_nothing_is_due_while_nothing_is_written_and_no_time_passes(pair: DevicePair, onlooker: Onlooker) -> None:
     onlooker.look()
     assert not onlooker.reader.is_due()

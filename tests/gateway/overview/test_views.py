@@ -122,7 +122,10 @@ def test_an_alarms_clip_that_ran_before_it_is_told_to_whoever_sees_the_clips_of_
     assert view_of({P.SEE_ALARMS}).of_picture(picture)["alarms"][identifier]["clip"] is None
 
 
-def test_who_sees_the_clips_of_alarms_alone_is_told_of_no_other_neither_coming_nor_going(scene: Scene) -> None:
+def test_who_sees_the_clips_of_alarms_alone_is_told_of_no_other_neither_coming_nor_going(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lapel_gateway.overview.reader.SLOW_S", 0.0)
     alarms_clip = scene.site.seal(b"x" * 9000, 5, alarm=(4, 2))
     other = scene.site.seal(b"x" * 9000, 6, alarms_clip)
     view = view_of({P.SEE_ALARM_CLIPS})
