@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from lapel_tools import sim_commands
 from lapel_tools.faults.schedule import Result
 from tests.tools.command import Lapel
+from tests.waiting import wait_until
+
+WAIT_S = 60.0
 
 SHORT = """
 def scenario(world):
@@ -64,6 +71,29 @@ def test_a_few_seeds_hold_every_invariant(bare: Lapel) -> None:
     assert run.status == 0, run.err
     assert (run.json["seeds"], run.json["failing"]) == (4, [])
     assert run.json["virtual_ms"] > 0
+
+
+def test_a_soak_that_is_killed_leaves_no_process_and_no_folder_behind() -> None:
+    command = [sys.executable, "-m", "lapel_tools", "sim", "soak", "--seeds", "4000", "--jobs", "1"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as soak:
+        try:
+            wait_until(lambda: folders_of(soak.pid) != [], WAIT_S)
+            (folder,) = folders_of(soak.pid)
+        finally:
+            soak.kill()
+    wait_until(lambda: not folder.exists(), WAIT_S)
+
+
+def folders_of(parent: int) -> list[Path]:
+    """Folders of seeds in which a process that this one started works."""
+    tasks = Path(f"/proc/{parent}/task")
+    children = [child for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+    files = [file for child in children for file in Path(f"/proc/{child}/fd").iterdir()]
+    found = set()
+    for file in files:
+        with suppress(OSError):
+            found |= {folder for folder in file.readlink().parents if folder.name.startswith("lapel-seeds-")}
+    return sorted(found)
 
 
 def test_a_failing_seed_is_status_1_and_shown_with_what_it_needs(bare: Lapel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,11 +15,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from lapel_gateway.keystore import OrganisationKey
+from lapel_gateway.supervise import end_with
 from lapel_protocol.limits import RSA_BYTES
 from lapel_tools.faults.defects import DEFECTS, Catch, hunt
 from lapel_tools.faults.patching import Patcher
 from lapel_tools.faults.plan import make_plan
-from lapel_tools.faults.schedule import Result, run_seed
+from lapel_tools.faults.schedule import Result, remove_folder, run_seed
 from lapel_tools.faults.shrink import shorten
 
 CHUNK = 8
@@ -62,7 +63,21 @@ def _jobs(jobs: int | None) -> int:
 
 def _pool(jobs: int, defect: str) -> ProcessPoolExecutor:
     # Not forked: the parent may have threads by now.
-    return ProcessPoolExecutor(jobs, get_context("spawn"), _begin, (throwaway_key(), defect))
+    return ProcessPoolExecutor(jobs, get_context("spawn"), _begin_beside, (os.getpid(), throwaway_key(), defect))
+
+
+def _begin_beside(parent: int, private: bytes, defect: str) -> None:
+    """Begin in a process of the pool, which ends with its parent, however that ended."""
+    signal.signal(signal.SIGTERM, _end)
+    if not end_with(parent):
+        _end(signal.SIGTERM, None)
+    _begin(private, defect)
+
+
+def _end(number: int, _frame: object) -> None:
+    # Not by an exception: the pool would hand that back as a seed's and go on.
+    remove_folder()
+    os._exit(128 + number)
 
 
 def _run(seed: int) -> Result:

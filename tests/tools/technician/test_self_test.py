@@ -89,7 +89,7 @@ def outcomes(report: dict[str, Any]) -> dict[str, str]:
 
 def line(report: dict[str, Any], name: str) -> dict[str, str]:
     found: list[dict[str, str]] = [test for test in report["tests"] if test["name"] == name]
-    assert len(found) == 1, name
+    assert len(found) == 1, (name, report.get("refused"))
     return found[0]
 
 

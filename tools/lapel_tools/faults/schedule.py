@@ -447,6 +447,13 @@ def _place(error: Exception) -> str:
 _folders: dict[int, Path] = {}
 
 
+def remove_folder() -> None:
+    """Remove what seeds left in this process's folder, if it has one."""
+    path = _folders.pop(os.getpid(), None)
+    if path is not None:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def _folder() -> Path:
     """An empty folder of this process, the same for each of its seeds; in memory where there is some."""
     path = _folders.get(os.getpid())
@@ -455,7 +462,7 @@ def _folder() -> Path:
         path = Path(tempfile.mkdtemp(prefix="lapel-seeds-", dir=base if base.is_dir() else None))
         _folders[os.getpid()] = path
         # Not atexit: a worker process of a pool does not come to it.
-        Finalize(None, shutil.rmtree, args=(path,), kwargs={"ignore_errors": True}, exitpriority=1)
+        Finalize(None, remove_folder, exitpriority=1)
     for leftover in path.iterdir():
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     return path
