@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from lapel_gateway import disposal
+from lapel_gateway.devices import health
 from lapel_gateway.devices.health import HOUR_MS, PORTION
 from lapel_gateway.disposal import Disposal
 from lapel_gateway.ledger import writing
@@ -83,7 +84,7 @@ def test_a_ledger_that_cannot_be_used_ends_nothing(
     pair: DevicePair, made: Disposal, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_hours(pair, 3)
-    real, tried = disposal.health.dispose, []
+    real, tried = health.dispose, []
 
     def fails(engine: sa.Engine, now_ms: int) -> object:
         tried.append(now_ms)
@@ -93,7 +94,7 @@ def test_a_ledger_that_cannot_be_used_ends_nothing(
             raise RuntimeError
         return real(engine, now_ms)
 
-    monkeypatch.setattr(disposal.health, "dispose", fails)
+    monkeypatch.setattr(health, "dispose", fails)
     with at_work(made):
         wait_until(lambda: old_hours(pair) == 0, WAIT_S)
     assert len(tried) >= 3

@@ -129,8 +129,8 @@ def _cut_not_reported(patcher: Patcher) -> None:
 
 
 def _journal_entry_torn_off(patcher: Patcher) -> None:
-    def append(self: Journal, record: bytes | memoryview) -> bool:
-        return True if forget() else bool(real(self, record))
+    def append(self: Journal, record: bytes | memoryview, drill: bool = False) -> bool:
+        return True if forget() else bool(real(self, record, drill))
 
     forget = sometimes(4)
     real = patcher.set(Journal, "append", append)

@@ -90,8 +90,8 @@ class DeviceSide:
             return
         publish = self.app._uplink.publish_event
 
-        def noted(record: bytes, now_ms: int) -> bool:
-            kept = publish(record, now_ms)
+        def noted(record: bytes, now_ms: int, drill: bool = False) -> bool:
+            kept = publish(record, now_ms, drill)
             if kept:
                 _, _, boot, counter = peek_event(record)
                 self.journalled[boot, counter] = record
