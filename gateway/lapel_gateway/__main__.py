@@ -36,9 +36,19 @@ def main() -> int:
     log.configure(json_lines=asked.json_log)
     try:
         return service.run(load_config(asked.config), [asked.role])
-    except (BrokerError, ConfigError, KeyStoreError, LedgerError, PkiError, SecretError, ServiceError) as error:
+    except _refusals(asked.role) as error:
         print(f"lapel: {error}", file=sys.stderr)  # noqa: T201 - the end of a program, not a log line
         return USAGE
+
+
+def _refusals(role: str) -> tuple[type[Exception], ...]:
+    """What keeps a role from starting, and says why and what to do."""
+    known = (BrokerError, ConfigError, KeyStoreError, LedgerError, PkiError, SecretError, ServiceError)
+    if role != "web":
+        return known
+    from lapel_gateway.web.server import WebError  # which the other roles need not carry
+
+    return (*known, WebError)
 
 
 if __name__ == "__main__":

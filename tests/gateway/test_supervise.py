@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -96,6 +97,21 @@ def test_a_role_whose_starter_is_gone_already_does_not_begin(config: Path) -> No
     done = subprocess.run(command, capture_output=True, timeout=WAIT_S, check=False)
     assert done.returncode == 0
     assert not (config.parent / "data" / ".alarms.lock").exists()
+
+
+def test_a_web_role_without_its_address_says_what_to_do(config: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = subprocess.run(
+            [sys.executable, "-m", "lapel_gateway", str(config), "web"],
+            env={**os.environ, "LAPEL_WEB__PORT": str(taken.getsockname()[1])},
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert "Address already in use; change [web] in lapel.toml" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_role_that_cannot_be_started_for_a_while_is_started_later(
