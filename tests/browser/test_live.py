@@ -110,6 +110,20 @@ def test_an_alarm_is_in_the_title_the_icon_and_the_ears_until_it_is_acknowledged
     assert page.evaluate("document.activeElement.dataset.alarm") == identifier
 
 
+def test_a_press_that_first_lets_the_page_sound_is_not_lost(desk: Desk, scene: Scene) -> None:
+    identifier = scene.alarm(scene.worker(ZOE))
+    page = open_live(desk)
+    expect(page.locator("#live")).to_have_attribute("data-sound", "blocked")
+    button = card(page, identifier).get_by_role("button", name="Acknowledge")
+    button.hover()
+    page.mouse.down()
+    page.wait_for_timeout(400)  # as long as a finger is on it
+    assert page.locator("#live").get_attribute("data-sound") == "blocked"
+    page.mouse.up()
+    expect(card(page, identifier).get_by_text("Acknowledged by Rita Rowe")).to_be_visible()
+    expect(page.locator("#live")).to_have_attribute("data-sound", "ready")
+
+
 def test_sound_that_was_turned_off_stays_off_in_this_browser(desk: Desk, scene: Scene) -> None:
     page = open_live(desk)
     page.get_by_role("button", name="Sound on").click()

@@ -1,6 +1,8 @@
 // The sounds of the page, made here: they go on until everything is acknowledged.
 // Rules that hold here
 // - A browser lets no page sound before somebody has pressed something in it: until then the page says that it is silent.
+// - What the page says of its sound changes once a press is over, never during it: the words are of another length, and
+//   what lay under the pointer would move away from it, so that the press of a button were no click.
 // - Whether sound is wanted is remembered in this browser; it is, unless somebody has turned it off.
 
 const KEPT = "lapel-live-sound";
@@ -26,7 +28,7 @@ export class Sound {
     this.#context = new AudioContext();
     this.#context.addEventListener("statechange", () => this.#told());
     const wake = () => this.#wake();
-    for (const kind of ["pointerdown", "keydown"]) document.addEventListener(kind, wake, { capture: true, passive: true });
+    for (const kind of ["click", "keydown"]) document.addEventListener(kind, wake, { capture: true, passive: true });
   }
 
   /** none: this browser has no sound; off: not wanted; blocked: the browser keeps it silent; ready; or the name of the call that sounds. */
