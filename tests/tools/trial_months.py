@@ -17,6 +17,7 @@ from lapel_gateway.alarms.kinds import VISIT_OVERDUE
 from lapel_gateway.alarms.own import Concern, raise_own
 from lapel_gateway.devices import handover
 from lapel_gateway.devices.self_tests import keep_self_test
+from lapel_gateway.disposal import Disposal
 from lapel_gateway.ledger import writing
 from lapel_gateway.people import set_person
 from lapel_gateway.settings.visits import VisitsSection
@@ -81,6 +82,8 @@ class TrialMonths:
         self._plan: list[tuple[int, int, Callable[[int], None]]] = []
         self._number = itertools.count()
         self._watch = VisitWatch(self.pair.engine, self.pair.registry, ALL_IS_HEARD)
+        self._disposal_ms = START_MS
+        self._disposal = Disposal(self.pair.engine, ALL_IS_HEARD, lambda: self._disposal_ms)
         self._teams: dict[str, str] = {}
         for person, team in TEAMS.items():
             self._move(person, team, START_MS)
@@ -355,6 +358,9 @@ class TrialMonths:
 
     def _look_after_visits(self, now: int) -> None:
         self._watch.turn(now)
+        self._disposal_ms = now
+        while self._disposal.portion():
+            pass
 
     def _watch_with(self, rules: VisitsSection, now: int) -> None:
         VisitWatch(self.pair.engine, self.pair.registry, rules).turn(now)
