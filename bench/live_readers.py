@@ -13,42 +13,75 @@ import os
 import sys
 import time
 
-LINE_BYTES = 64 << 20
 NICE = 10
+AGAIN_S = 0.1
+END = b"\n\n"
 
 
 class Readers:
     """Some connections, each a reader."""
 
     def __init__(self, port: int, token: str) -> None:
-        self._port = port
-        self._token = token
+        self.port = port
+        self.token = token
         self.ready = asyncio.Semaphore(0)
         """Released by each reader that has its snapshot."""
         self.arrived: list[tuple[str, float]] = []
 
     async def read(self) -> None:
         """Follow the stream, and follow it again when it has ended."""
-        cursor, known = "", set[str]()
+        loop, reader = asyncio.get_running_loop(), _Reader(self)
         while True:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._port, limit=LINE_BYTES)
-            head = f"GET /api/v1/stream HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {self._token}\r\n"
-            writer.write(f"{head}{f'Last-Event-ID: {cursor}' if cursor else 'X-First: 1'}\r\n\r\n".encode())
-            kind = ""
-            while line := await reader.readline():
-                if line.startswith(b"event: "):
-                    kind = line[7:].decode().strip()
-                elif line.startswith(b"id: "):
-                    cursor = line[4:].decode().strip()
-                elif line.startswith(b"data: ") and kind == "snapshot":
-                    self.ready.release()
-                elif line.startswith(b"data: ") and kind == "change" and b'"alarms"' in line:
-                    now = time.monotonic()
-                    for words in json.loads(line[6:])["changed"].get("alarms", {}).values():
-                        if words is not None and words["device"] not in known:
-                            known.add(words["device"])
-                            self.arrived.append((words["device"], now))
-            writer.close()
+            reader.ended = asyncio.Event()
+            try:
+                await loop.create_connection(lambda: reader, "127.0.0.1", self.port)
+                await reader.ended.wait()
+            except OSError:
+                await asyncio.sleep(AGAIN_S)
+
+
+class _Reader(asyncio.Protocol):
+    """One of them. It looks into those events alone that may tell of an alarm: reading is not what is measured."""
+
+    def __init__(self, readers: Readers) -> None:
+        self.ended = asyncio.Event()
+        self._readers = readers
+        self._kept = b""
+        self._cursor = b""
+        self._known: set[str] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask for the stream from where it was left."""
+        self._kept = b""
+        head = f"GET /api/v1/stream HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {self._readers.token}\r\n"
+        last = b"Last-Event-ID: " + self._cursor + b"\r\n" if self._cursor else b""
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.write(head.encode() + last + b"\r\n")
+
+    def data_received(self, data: bytes) -> None:
+        """Take the events that are whole."""
+        self._kept += data
+        *events, self._kept = self._kept.split(END)
+        for event in events:
+            self._take(event)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let it be followed again."""
+        self.ended.set()
+
+    def _take(self, event: bytes) -> None:
+        # What goes before "event:" is the transfer coding's.
+        head, _, data = event.partition(b"\ndata: ")
+        if b"\nid: " in head:
+            self._cursor = head.rpartition(b"\nid: ")[2]
+        if b"event: snapshot" in head:
+            self._readers.ready.release()
+        elif b"event: change" in head and b'"alarms"' in data:
+            now = time.monotonic()
+            for words in json.loads(data)["changed"].get("alarms", {}).values():
+                if words is not None and words["device"] not in self._known:
+                    self._known.add(words["device"])
+                    self._readers.arrived.append((words["device"], now))
 
 
 async def main() -> None:

@@ -5,8 +5,9 @@ Rules that hold here
   which there are as many as there are kinds of reader looking on.
 - Nothing is kept for a reader: each remembers how far it is in one short history that all of its view share. Whoever
   has fallen out of it is told to begin anew, and costs no memory meanwhile.
-- A beat at least every `BEAT_S` says when the ledger was last read. It is made by the thread that reads: where that
-  hangs there is no beat, and whoever hears none for `AWAY_S` says so. Where the ledger cannot be read it says why.
+- Something is told at least every `BEAT_S`: a change, or a beat, which says when the ledger was last read. Both come of
+  the thread that reads: where that hangs there is neither, and whoever hears nothing for `AWAY_S` says so. Where the
+  ledger cannot be read a beat says why.
 - Nobody looks on: nothing is read.
 
 History and streams belong to the event loop's thread; the reading thread only hands its findings over.
@@ -21,7 +22,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -126,10 +127,12 @@ class Feed:
         self._looked_ms: int | None = None
         self._trouble = ""
         self._beats = 0
+        self._newest_beat: tuple[int, Item | None] = (0, None)
         self._begun = 0  # looks, counted by the reading thread
         self._done = 0  # the last of them that was handed over
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
+        self._told_s = 0.0  # when those who wait were last woken
         self._thread: threading.Thread | None = None
         self._wanted = threading.Event()
         self._closed = threading.Event()
@@ -153,7 +156,7 @@ class Feed:
             raise OverviewError(self._trouble)
         return self._whole(self._telling(view)).data
 
-    async def stream(self, cursor: str, until_s: float, view: View = WHOLE) -> AsyncIterator[Item]:
+    async def stream(self, cursor: str, until_s: float, view: View = WHOLE) -> AsyncGenerator[Item, None]:
         """What a reader is to be told, for ``until_s`` seconds: the changes since ``cursor`` or, where that is not one
         of the history's, a snapshot; then each change as it comes, and beats. Ends early when the feed is closed."""
         wanted = self._begin()
@@ -179,6 +182,8 @@ class Feed:
                         yield self._reload("this reader is too slow")
                         continue
                     at += 1
+                    # A change says as well that the ledger was read; that it cannot be read, only a beat says.
+                    beats = beats if self._trouble else self._beats
                     yield told.history[at - told.history[0][0]][1]
                     continue
                 if beats != self._beats:
@@ -217,9 +222,11 @@ class Feed:
         """Let those who wait look at the time, even where the reading thread hangs."""
         if self._loop is not None and not self._closed.is_set():
             self._loop.call_later(BEAT_S, self._tick)
-            self._tell_all()
+            if time.monotonic() - self._told_s >= BEAT_S:
+                self._tell_all()
 
     def _tell_all(self) -> None:
+        self._told_s = time.monotonic()
         told, self._news = self._news, asyncio.Event()
         told.set()
 
@@ -241,8 +248,12 @@ class Feed:
         return told.snapshot
 
     def _beat(self) -> Item:
-        words = {"time": moment(self._now_ms()), "read": moment(self._looked_ms), "trouble": self._trouble or None}
-        return _item(BEAT, "", words)
+        number, item = self._newest_beat
+        if item is None or number != self._beats:
+            words = {"time": moment(self._now_ms()), "read": moment(self._looked_ms), "trouble": self._trouble or None}
+            item = _item(BEAT, "", words)
+            self._newest_beat = (self._beats, item)
+        return item
 
     def _reload(self, why: str) -> Item:
         return _item(RELOAD, "", {"time": moment(self._now_ms()), "why": why})
@@ -295,7 +306,7 @@ class Feed:
                 if not (asked or beat or self._reader.is_due()):
                     continue
                 self._begun += 1
-                picture = self._reader.look(self._now_ms())
+                picture = self._reader.look(self._now_ms(), at_once=asked)
                 self._hand_over(partial(self._looked, self._begun, picture, beat, asked))
             except sa.exc.SQLAlchemyError as error:
                 trouble = f"the ledger cannot be read: {str(error).partition(chr(10))[0]}"

@@ -3,10 +3,11 @@
 Rules that hold here
 - One connection, which only reads. SQLite itself says whether another has written (`PRAGMA data_version`): a look at a
   ledger in which nothing happened costs some microseconds.
-- Whoever waits for help comes first: alarms and visits are read as soon as a step of one is in its log; what else there
-  is to tell of them, clips, devices, channels and rates twice a second at most, however busy ingest is; the machine
-  every second.
-- What depends on the time alone (a device falls silent, a deadline passes) is judged every second.
+- Whoever waits for help comes first: alarms and visits are read as soon as a step of one is in its log; steps that
+  follow at once are told together.
+- All else, clips, devices, channels, rates, the machine, is read together and as seldom as a second allows, however
+  busy ingest is: each change of it goes to everybody who looks on.
+- What depends on the time alone (a device falls silent, a plan comes into view) is judged then as well.
 - What was read of the ledger is of one moment, or there is no picture: an error is raised, never an old one returned.
 """
 
@@ -38,13 +39,15 @@ SECTIONS = (
 )
 """In the order in which people need them. Each is {key: words}."""
 
-JUDGE_S = 1.0
-"""How often what depends on the time alone is judged where nothing else happens."""
+QUIET_S = 1.0
+"""How often everything is read while the ledger does not change."""
 
-SLOW_S = 0.5
-"""How often everything is read while the ledger changes."""
+BUSY_S = 0.75
+"""How often while it changes: with the time it takes to tell, nobody is more than a second behind."""
 
-MACHINE_S = 1.0
+STEPS_S = 0.25
+"""How long after a step the next is told, where one follows another."""
+
 GROWTH_S = 600.0
 """How often the growth of clips is counted, which reads a week of them."""
 
@@ -101,13 +104,17 @@ class Reader:
     def is_due(self) -> bool:
         """Whether a look would find something new, or it is time for one. Raises what the ledger raises."""
         now_s = self._monotonic_s()
-        if now_s >= self._judge_at or (self._stale and now_s >= self._slow_at):
+        if self._wholly(self._whole_version, now_s):
             return True
-        return self._guarded(lambda connection: self._version(connection) != self._seen)
+        version = self._guarded(self._version)
+        return self._wholly(version, now_s) or (version != self._steps_version and now_s >= self._steps_at)
 
-    def look(self, now_ms: int) -> Picture:
-        """The picture as of now (Unix ms). Raises what the ledger raises."""
-        return self._guarded(lambda connection: self._look(connection, now_ms))
+    def look(self, now_ms: int, at_once: bool = False) -> Picture:
+        """The picture as of now (Unix ms); ``at_once`` for somebody who asks for it, and waits for no step to follow.
+
+        Raises what the ledger raises.
+        """
+        return self._guarded(lambda connection: self._look(connection, now_ms, at_once))
 
     def close(self) -> None:
         """Let go of the ledger; the next look opens it again."""
@@ -117,10 +124,12 @@ class Reader:
             connection.close()
 
     def _start_anew(self) -> None:
-        self._seen: int | None = None
+        self._whole_version: int | None = None  # of the ledger when everything was last read
+        self._whole_s: float | None = None
+        self._steps_version: int | None = None  # when steps were last looked for
+        self._steps_at = 0.0
         self._steps: list[tuple[Any, ...]] = []
-        self._stale = False
-        self._judge_at = self._slow_at = self._machine_at = self._growth_at = 0.0
+        self._growth_at = 0.0
         self._daily = 0
         self._sections: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
         self._devices = DeviceReader(self._around.heartbeat_late_ms)
@@ -134,16 +143,22 @@ class Reader:
             self.close()
             raise
 
-    def _look(self, connection: sa.Connection, now_ms: int) -> Picture:
+    def _wholly(self, version: int | None, now_s: float) -> bool:
+        """Whether it is time to read everything."""
+        if self._whole_s is None:
+            return True
+        return now_s >= self._whole_s + (QUIET_S if version == self._whole_version else BUSY_S)
+
+    def _look(self, connection: sa.Connection, now_ms: int, at_once: bool) -> Picture:
         now_s = self._monotonic_s()
         # Asked before the transaction: what is written in between is at worst read twice.
         version = self._version(connection)
+        wholly = self._wholly(version, now_s)
         with connection.begin():
-            self._read(connection, version != self._seen, now_ms, now_s)
-        self._seen = version
-        if now_s >= self._judge_at:
-            self._judge_at = now_s + JUDGE_S
-            self._sections["devices"] = self._devices.judge(now_ms)
+            if wholly or at_once or now_s >= self._steps_at:
+                self._read_steps(connection, version, now_ms, now_s)
+            if wholly:
+                self._read_all(connection, version, now_ms, now_s)
         mark_late(self._sections["visits"], now_ms)
         # A copy: what was handed out before does not change any more.
         return Picture(now_ms, {**self._sections, "visits": dict(self._sections["visits"])})
@@ -155,37 +170,41 @@ class Reader:
         ((version,),) = driver.execute("PRAGMA data_version").fetchall()
         return int(version)
 
-    def _read(self, connection: sa.Connection, changed: bool, now_ms: int, now_s: float) -> None:
-        around, sections = self._around, self._sections
-        self._stale = self._stale or changed
-        machine = now_s >= self._machine_at
-        all_of_it = self._stale and now_s >= self._slow_at
-        steps = _STEPS.all(connection, {}) if changed else self._steps
-        if all_of_it or steps != self._steps:
+    def _read_steps(self, connection: sa.Connection, version: int, now_ms: int, now_s: float) -> None:
+        """Alarms and visits, where a step of one is in its log."""
+        if version == self._steps_version:
+            return
+        self._steps_version = version
+        steps = _STEPS.all(connection, {})
+        if steps != self._steps:
+            if self._steps:
+                self._steps_at = now_s + STEPS_S
             self._steps = steps
-            alarms, more = read_alarms(connection, around.channels)
-            sections |= {"alarms": alarms, "more": {**sections["more"], "alarms": more}}
-            sections["visits"] = read_visits(connection, around.rules, now_ms)
-        elif machine:
-            # A plan comes into view by the time alone.
-            sections["visits"] = read_visits(connection, around.rules, now_ms)
-        if all_of_it:
+            self._read_alarms(connection)
+            self._sections["visits"] = read_visits(connection, self._around.rules, now_ms)
+
+    def _read_alarms(self, connection: sa.Connection) -> None:
+        alarms, more = read_alarms(connection, self._around.channels)
+        self._sections |= {"alarms": alarms, "more": {**self._sections["more"], "alarms": more}}
+
+    def _read_all(self, connection: sa.Connection, version: int, now_ms: int, now_s: float) -> None:
+        around, sections = self._around, self._sections
+        # Also where nothing was written: a plan comes into view by the time alone.
+        sections["visits"] = read_visits(connection, around.rules, now_ms)
+        if version != self._whole_version:
+            self._read_alarms(connection)
             clips, more = read_clips(connection)
             sections |= {"clips": clips, "more": {**sections["more"], "clips": more}}
             self._devices.read(connection)
-            self._judge_at = now_s
             sections["channels"] = read_channels(connection, around.channels)
             sections["deliveries"] = read_waiting(connection)
-        if all_of_it or (machine and now_s >= self._slow_at):
-            self._stale = False
-            self._slow_at = now_s + SLOW_S
-            contact_ms = self._devices.newest_contact_ms
-            sections["lanes"] = self._lanes.read(connection, sections["clips"].values(), contact_ms, now_ms)
-        if machine:
-            self._machine_at = now_s + MACHINE_S
-            if now_s >= self._growth_at:
-                self._growth_at = now_s + GROWTH_S
-                self._daily = daily_bytes(connection, now_ms)
-            sections["storage"] = read_storage(around.folders, around.low_bytes, self._daily)
-            sections["roles"] = read_roles(connection, around.roles, now_ms)
+        sections["devices"] = self._devices.judge(now_ms)
+        contact_ms = self._devices.newest_contact_ms
+        sections["lanes"] = self._lanes.read(connection, sections["clips"].values(), contact_ms, now_ms)
+        if now_s >= self._growth_at:
+            self._growth_at = now_s + GROWTH_S
+            self._daily = daily_bytes(connection, now_ms)
+        sections["storage"] = read_storage(around.folders, around.low_bytes, self._daily)
+        sections["roles"] = read_roles(connection, around.roles, now_ms)
         sections["broker"] = {"broker": around.broker()}
+        self._whole_s, self._whole_version = now_s, version

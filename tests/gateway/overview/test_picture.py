@@ -19,7 +19,7 @@ from lapel_gateway.ledger import writing
 from lapel_gateway.ledger.schema import OUTBOX_ALARM
 from lapel_gateway.ledger.schema import alarm as alarm_table
 from lapel_gateway.outbox import RetryPolicy
-from lapel_gateway.overview.reader import GROWTH_S, MACHINE_S, SLOW_S, Picture, Reader
+from lapel_gateway.overview.reader import BUSY_S, GROWTH_S, QUIET_S, STEPS_S, Picture, Reader
 from lapel_gateway.overview.surroundings import Surroundings
 from lapel_gateway.progress import FRESH_MS, ProgressBook, Pulse
 from tests.gateway.test_outbox import Recorder
@@ -41,7 +41,7 @@ class Onlooker:
 
     def look(self) -> Picture:
         """Look again after as long as everything is read in."""
-        self.now_s += max(SLOW_S, MACHINE_S)
+        self.now_s += QUIET_S
         return self.reader.look(self.pair.now_ms)
 
     def section(self, name: str) -> dict[str, Any]:
@@ -298,9 +298,28 @@ def test_an_alarm_and_a_visit_are_told_at_once_and_a_clip_when_everything_is_rea
     at_once = onlooker.reader.look(pair.now_ms).sections
     assert (len(at_once["alarms"]), len(at_once["visits"]), at_once["clips"]) == (1, 1, {})
     assert not onlooker.reader.is_due()
-    onlooker.now_s += SLOW_S
+    onlooker.now_s += BUSY_S
     assert onlooker.reader.is_due()
     assert len(onlooker.reader.look(pair.now_ms).sections["clips"]) == 1
+
+
+def test_a_step_that_follows_at_once_waits_for_others_and_for_nobody_who_asks(
+    pair: DevicePair, onlooker: Onlooker
+) -> None:
+    onlooker.look()
+    pair.raise_alarm(pair.one.alarm())
+    (alarm,) = onlooker.reader.look(pair.now_ms).sections["alarms"].values()
+    pair.escalate()
+    assert not onlooker.reader.is_due()
+    assert onlooker.reader.look(pair.now_ms).sections["alarms"][alarm["id"]] == alarm
+
+    onlooker.now_s += STEPS_S
+    assert onlooker.reader.is_due()
+    (told,) = onlooker.reader.look(pair.now_ms).sections["alarms"].values()
+    assert told != alarm
+    alarms.acknowledge(pair.engine, alarm["id"], SAM, pair.now_ms)
+    (asked,) = onlooker.reader.look(pair.now_ms, at_once=True).sections["alarms"].values()
+    assert asked["acknowledged"]["by"] == SAM
 
 
 def test_nothing_is_due_while_nothing_is_written_and_no_time_passes(pair: DevicePair, onlooker: Onlooker) -> None:

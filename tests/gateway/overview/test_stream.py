@@ -63,8 +63,8 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Picture]:
     made: list[Picture] = []
     look = Reader.look
 
-    def counted(self: Reader, now_ms: int) -> Picture:
-        made.append(look(self, now_ms))
+    def counted(self: Reader, now_ms: int, at_once: bool = False) -> Picture:
+        made.append(look(self, now_ms, at_once))
         return made[-1]
 
     monkeypatch.setattr(Reader, "look", counted)

@@ -15,14 +15,14 @@ Rules that hold here
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Header
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
-from sse_starlette import EventSourceResponse
 
 from lapel_gateway.accounts.audit import ALLOWED, note
 from lapel_gateway.accounts.principal import Principal
@@ -30,6 +30,7 @@ from lapel_gateway.ledger import writing
 from lapel_gateway.overview.feed import Feed, OverviewError
 from lapel_gateway.overview.views import WATCHERS, View, view_of
 from lapel_gateway.web.access import may
+from lapel_gateway.web.event_stream import EventStream
 from lapel_gateway.web.guard import Guard
 from lapel_gateway.web.problems import Problem
 
@@ -58,8 +59,8 @@ def install(app: FastAPI, guard: Guard, feed: Feed) -> None:
         except OverviewError as error:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), {"Retry-After": "1"}) from None
 
-    @app.get("/api/v1/stream", response_class=EventSourceResponse)
-    async def stream(user: Watcher, last_event_id: LastEventId = "") -> EventSourceResponse:
+    @app.get("/api/v1/stream", response_class=EventStream)
+    async def stream(user: Watcher, last_event_id: LastEventId = "") -> EventStream:
         if feed.readers >= MAX_STREAMS:
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
@@ -67,7 +68,7 @@ def install(app: FastAPI, guard: Guard, feed: Feed) -> None:
                 {"Retry-After": "5"},
             )
         view = await run_in_threadpool(look, guard, user)
-        return EventSourceResponse(_events(feed, last_event_id, view), ping=0, send_timeout=SEND_S)
+        return EventStream(_events(feed, last_event_id, view), SEND_S)
 
 
 def look(guard: Guard, user: Principal) -> View:
@@ -79,7 +80,8 @@ def look(guard: Guard, user: Principal) -> View:
     return view
 
 
-async def _events(feed: Feed, cursor: str, view: View) -> AsyncIterator[bytes]:
+async def _events(feed: Feed, cursor: str, view: View) -> AsyncGenerator[bytes, None]:
     yield f": lapel\nretry: {RETRY_MS}\n\n".encode()
-    async for item in feed.stream(cursor, STREAM_S, view):
-        yield item.wire
+    async with aclosing(feed.stream(cursor, STREAM_S, view)) as items:
+        async for item in items:
+            yield item.wire
