@@ -79,9 +79,11 @@ class _Reader(asyncio.Protocol):
         elif b"event: change" in head and b'"alarms"' in data:
             now = time.monotonic()
             for words in json.loads(data)["changed"].get("alarms", {}).values():
-                if words is not None and words["device"] not in self._known:
-                    self._known.add(words["device"])
-                    self._readers.arrived.append((words["device"], now))
+                # Only one that is new says whose it is; of the others there are but the fields that changed.
+                device = (words or {}).get("device")
+                if device is not None and device not in self._known:
+                    self._known.add(device)
+                    self._readers.arrived.append((device, now))
 
 
 async def main() -> None:

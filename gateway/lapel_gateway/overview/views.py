@@ -63,20 +63,22 @@ class View:
         return told
 
     def of_changes(self, changed: dict[str, dict[str, Any]], before: Picture) -> dict[str, dict[str, Any]]:
-        """What there is to tell of changes that follow ``before``; what looks the same to this view is none."""
-        if self.whole:
-            return changed
+        """What there is to tell of changes that follow ``before``: of an entry that this view had already only the
+        fields that differ (`merged` takes them). What looks the same to it is none."""
         told: dict[str, dict[str, Any]] = {}
         for name, changes in changed.items():
             if name not in self.sections:
                 continue
             old = before.sections.get(name, {})
             for key, words in changes.items():
-                now = None if words is None else self._words(name, key, words)
-                was = None if key not in old else self._words(name, key, old[key])
+                now = None if words is None else self._told(name, key, words)
+                was = None if key not in old else self._told(name, key, old[key])
                 if now != was:
-                    told.setdefault(name, {})[key] = now
+                    told.setdefault(name, {})[key] = _fields(was, now)
         return told
+
+    def _told(self, name: str, key: str, words: Any) -> Any:
+        return words if self.whole else self._words(name, key, words)
 
     def _words(self, name: str, key: str, words: Any) -> Any:
         """One entry as it is told; None where it is not."""
@@ -106,6 +108,20 @@ class View:
 
     def _sees_clip(self, clip: Words) -> bool:
         return self.clips == ALL_CLIPS or (self.clips == ALARM_CLIPS and clip["alarm"])
+
+
+def merged(was: Any, fields: Any) -> Any:
+    """An entry as it stands after a change; ``was`` None where it was not there, and the result where it is not now."""
+    return {**was, **fields} if isinstance(was, dict) and isinstance(fields, dict) else fields
+
+
+def _fields(was: Any, now: Any) -> Any:
+    if not (isinstance(was, dict) and isinstance(now, dict)):
+        return now
+    # Entries of a section have the same fields; one without a field has nothing to say there.
+    return {name: value for name, value in now.items() if name not in was or was[name] != value} | dict.fromkeys(
+        was.keys() - now.keys()
+    )
 
 
 WHOLE = View(frozenset(SECTIONS), positions=True, people=True, clips=ALL_CLIPS)

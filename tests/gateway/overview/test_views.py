@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lapel_gateway.accounts.permissions import ROLES, Permission, RoleName
 from lapel_gateway.alarms.core import acknowledge
 from lapel_gateway.ledger import writing
 from lapel_gateway.ledger.schema import clip as clips
 from lapel_gateway.overview import feed
-from lapel_gateway.overview.reader import SECTIONS
-from lapel_gateway.overview.views import WHOLE, view_of
+from lapel_gateway.overview.reader import SECTIONS, Picture
+from lapel_gateway.overview.views import WHOLE, View, merged, view_of
 from tests.browser.scene import Scene
 from tests.gateway.accounts.office import Office, opened
 from tests.gateway.overview.onlookers import Stream, streaming
@@ -145,6 +150,51 @@ def test_who_sees_the_clips_of_alarms_alone_is_told_of_no_other_neither_coming_n
     assert set(view.of_picture(both)["clips"]) == {alarms_clip.name}
     assert set(view.of_changes(both.changes_since(empty), empty)["clips"]) == {alarms_clip.name}
     assert view.of_changes(gone.changes_since(both), both)["clips"] == {alarms_clip.name: None}
+
+
+_ENTRIES = st.dictionaries(
+    st.sampled_from(["1", "2", "3"]),
+    st.fixed_dictionaries(
+        {"link": st.sampled_from(["in contact", "silent"]), "battery": st.none() | st.integers(0, 2)}
+    ),
+)
+_PICTURES = st.lists(
+    st.fixed_dictionaries({"devices": _ENTRIES, "more": st.fixed_dictionaries({"clips": st.integers(0, 1)})}),
+    min_size=2,
+    max_size=6,
+)
+
+
+@given(_PICTURES, st.sampled_from([WHOLE, view_of({P.SEE_DEVICES}), view_of({P.SEE_CLIPS})]))
+def test_whoever_takes_every_change_has_the_whole_and_was_told_nothing_twice(
+    pictures: list[dict[str, Any]], view: View
+) -> None:
+    made = [Picture(0, sections) for sections in pictures]
+    known: dict[str, dict[str, Any]] = json.loads(json.dumps(view.of_picture(made[0])))
+    for before, after in pairwise(made):
+        for name, changes in view.of_changes(after.changes_since(before), before).items():
+            for key, fields in changes.items():
+                was = known[name].pop(key, None)
+                now = merged(was, fields)
+                assert now != was
+                if isinstance(was, dict) and isinstance(fields, dict):
+                    assert all(was[field] != value for field, value in fields.items())
+                if now is not None:
+                    known[name][key] = now
+        assert known == view.of_picture(after)
+
+
+def test_of_a_device_that_is_heard_again_only_what_is_new_is_told(
+    office: Office, scene: Scene, client: httpx.Client
+) -> None:
+    zoe = scene.worker("Zoë Quinn")
+    with streaming(client, as_role(office, "responder")) as stream:
+        whole = stream.until("snapshot").words["devices"]
+        scene.contact(zoe, 12)
+        changed = stream.until("change", "devices").words["changed"]["devices"]
+    fields, device = changed[zoe.device], whole[zoe.device]
+    assert 0 < len(fields) < len(device) / 2
+    assert fields["battery_percent"] == 12 != device["battery_percent"]
 
 
 def test_streams_tell_each_reader_its_view_and_nothing_where_that_did_not_change(

@@ -14,6 +14,7 @@ from typing import Any
 
 from lapel_gateway.overview.feed import BEAT, CHANGE, SNAPSHOT
 from lapel_gateway.overview.reader import SECTIONS
+from lapel_gateway.overview.views import merged
 
 AWAY_S = 4.0
 """Four beats; with the time that it takes to draw, a silence is told within five seconds."""
@@ -54,7 +55,7 @@ class Live:
             fresh = {name: words.get(name, {}) for name in SECTIONS}
             changed = {name: _difference(self.sections.get(name, {}), new) for name, new in fresh.items()}
         else:
-            changed = words["changed"]
+            changed = {name: self._merged(name, entries) for name, entries in words["changed"].items()}
         return self._apply(changed)
 
     def lose(self, why: str) -> None:
@@ -95,6 +96,10 @@ class Live:
         """How many of a section the gateway has not told."""
         counts: dict[str, Any] = self.section("more")
         return int(counts.get(name, 0))
+
+    def _merged(self, name: str, entries: dict[str, Any]) -> dict[str, Words | None]:
+        section = self.sections.get(name, {})
+        return {key: merged(section.get(key), fields) for key, fields in entries.items()}
 
     def _apply(self, changed: dict[str, dict[str, Words | None]]) -> list[Change]:
         found = []

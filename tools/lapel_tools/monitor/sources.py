@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from lapel_gateway.overview.feed import BEAT, CHANGE, SNAPSHOT
 from lapel_gateway.overview.reader import Picture, Reader
+from lapel_gateway.overview.views import WHOLE
 from lapel_tools.api import Api
 from lapel_tools.console import CommandError, now_ms
 from lapel_tools.monitor.live import Change, Live, Words
@@ -142,7 +143,7 @@ class SiteSource:
             return BEAT, {**words, "trouble": trouble}
         if before is None:
             return SNAPSHOT, {**words, **self._picture.sections}
-        return CHANGE, {**words, "changed": self._picture.changes_since(before)}
+        return CHANGE, {**words, "changed": WHOLE.of_changes(self._picture.changes_since(before), before)}
 
     def _stopped(self, picture: Picture) -> str:
         """The ledger can be read without a gateway, too; then it tells nothing of now."""

@@ -95,7 +95,8 @@ export class Live {
         const section = (this.sections[name] ??= {});
         for (const [key, now] of Object.entries(changes)) {
           if (now === null) delete section[key];
-          else section[key] = now;
+          // Of what is here already only the fields that changed are told.
+          else section[key] = key in section && typeof now === "object" ? { ...section[key], ...now } : now;
         }
       }
       this.#changed(words.changed);
