@@ -5,6 +5,7 @@ import { Alarms } from "./live-alarms.js";
 import { Devices } from "./live-devices.js";
 import { Clips, Gateway, troublesOf } from "./live-gateway.js";
 import { Pictures } from "./live-picture.js";
+import { Press } from "./live-press.js";
 import { Slot } from "./live-rows.js";
 import { Sound } from "./live-sound.js";
 import { Live } from "./live-stream.js";
@@ -22,6 +23,7 @@ const alarmIcon = new URL("live-alarm.svg", import.meta.url).href;
 const awayIcon = new URL("live-away.svg", import.meta.url).href;
 const troubleSlot = new Slot(part("troubles"));
 const countSlot = new Slot(part("counts"));
+const toShow = {};
 let wasAway = null;
 
 const live = new Live("/api/v1/stream", changed);
@@ -42,6 +44,10 @@ const visits = sees.has("visits") ? new Visits(root, live) : null;
 const devices = sees.has("devices") ? new Devices(root, live) : null;
 const clips = sees.has("clips") ? new Clips(root, live) : null;
 const gateway = sees.has("gateway") ? new Gateway(root, live) : null;
+const press = new Press(() => {
+  showChanges();
+  showSound();
+});
 const sound = alarms ? new Sound(showSound) : null;
 
 part("still").remove();
@@ -50,23 +56,35 @@ part("sound-button").addEventListener("click", () => sound.turn(sound.state === 
 showSound();
 setInterval(() => {
   live.watch();
-  pictures.look(live);
-  stand();
+  if (!press.holds) pictures.look(live);
+  showChanges();
 }, TICK_MS);
 document.addEventListener("visibilitychange", stand);
 
 function changed(changes) {
-  if (alarms && ("alarms" in changes || "more" in changes || "devices" in changes)) alarms.show();
-  if (visits && "visits" in changes) visits.show();
-  if (devices && "devices" in changes) devices.soon();
-  if (clips && "clips" in changes) clips.show();
-  if (gateway) gateway.show();
+  Object.assign(toShow, changes);
+  showChanges();
+}
+
+function showChanges() {
+  if (!press.holds) {
+    const changes = { ...toShow };
+    for (const name of Object.keys(changes)) delete toShow[name];
+    if (alarms && ("alarms" in changes || "more" in changes || "devices" in changes)) alarms.show();
+    if (visits && "visits" in changes) visits.show();
+    if (devices && "devices" in changes) devices.soon();
+    if (clips && "clips" in changes) clips.show();
+    if (gateway && Object.keys(changes).length) gateway.show();
+  }
   stand();
 }
 
 /** Say how it stands: whether this is live, what is in the way, what waits; and let the timers run. */
 function stand() {
   const away = live.away;
+  // Called for at once, pressed or not: it moves nothing.
+  showInTitle(away);
+  if (press.holds) return;
   if (wasAway !== away) {
     if (wasAway !== null) announce(away ? "This page is not live any more." : "This page is live again.");
     wasAway = away;
@@ -80,7 +98,6 @@ function stand() {
   showTroubles(away, shown);
   if (live.begun) tick(root, live.nowMs);
   showCounts();
-  showInTitle(away);
 }
 
 function showTroubles(away, shown) {
@@ -127,7 +144,7 @@ function showInTitle(away) {
 }
 
 function showSound() {
-  if (!sound) return;
+  if (!sound || press.holds) return;
   const state = sound.state;
   root.dataset.sound = state;
   const on = state !== "off" && state !== "blocked";
