@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import re
@@ -60,7 +61,7 @@ def share_out(
         Job(
             target.name,
             str(folder / target.name.replace("/", ".")),
-            runs=max(fewest, round(runs * target.share / total)) if runs else 0,
+            runs=max(fewest, math.ceil(runs * target.share / total)) if runs else 0,
             seconds=max(1, seconds // len(targets)) if seconds else 0,
             seed=seed,
         )
