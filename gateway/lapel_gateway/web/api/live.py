@@ -59,7 +59,8 @@ def install(app: FastAPI, guard: Guard, feed: Feed) -> None:
         except OverviewError as error:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), {"Retry-After": "1"}) from None
 
-    @app.get("/api/v1/stream", response_class=EventStream)
+    # The description of the API takes the status from here: the class of this answer has one alone.
+    @app.get("/api/v1/stream", status_code=HTTPStatus.OK, response_class=EventStream)
     async def stream(user: Watcher, last_event_id: LastEventId = "") -> EventStream:
         if feed.readers >= MAX_STREAMS:
             raise Problem(
