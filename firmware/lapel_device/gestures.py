@@ -15,6 +15,8 @@ Rules that hold here:
 - Times are milliseconds that never wrap. A sample that comes late delays a gesture; a hold needs a sample
   that still shows the button down, so a stalled loop cannot turn a short press into a hold. A hold of ALARM that no
   sample saw is told of by the board, and is still one gesture when samples saw it too.
+- Nor does a stalled loop make single presses of quick ones: a push that was found down may have begun right after the
+  sample before, and counts as if it had when it is asked whether it soon followed another.
 """
 
 RECORD_BUTTON = 0x01
@@ -59,11 +61,14 @@ class Debouncer:
     def __init__(self, buttons: int) -> None:
         """`buttons`: how many low bits of the mask are buttons (1 to 8).
 
-        `since_ms` says when each took its present raw level, so that a hold counts from the push itself.
+        `since_ms` says when each took its present raw level, so that a hold counts from the push itself, and `after_ms`
+        the sample before, which showed the other one.
         """
         self.settled = 0
         self.since_ms = [0] * buttons
+        self.after_ms = [0] * buttons
         self._raw = 0
+        self._sampled_ms = 0
 
     def sample(self, mask: int, now_ms: int) -> int:
         """The settled levels after this sample, as a mask like `mask`."""
@@ -73,8 +78,10 @@ class Debouncer:
             bit = 1 << index
             if changed & bit:
                 self.since_ms[index] = now_ms
+                self.after_ms[index] = self._sampled_ms
             elif (mask ^ self.settled) & bit and now_ms - self.since_ms[index] >= DEBOUNCE_MS:
                 self.settled ^= bit
+        self._sampled_ms = now_ms
         return self.settled
 
 
@@ -141,17 +148,26 @@ class Gestures:
             return self._record_is_down(mask, now_ms)
         if self._record_down_ms >= 0:
             return self._record_was_let_go(now_ms)
-        if self._presses and now_ms - self._last_press_ms > DOUBLE_PRESS_MS + DEBOUNCE_MS:
-            presses = self._presses
-            self._presses = 0
-            return RECORD_PRESS if presses == 1 else RECORD_TRIPLE if presses == 3 else NO_GESTURE
-        return NO_GESTURE
+        over = now_ms - self._last_press_ms > DOUBLE_PRESS_MS + DEBOUNCE_MS
+        return self._concluded() if over and not (mask & RECORD_BUTTON and self._soon()) else NO_GESTURE
+
+    def _soon(self) -> bool:
+        """Whether the present raw level may have come soon after the press before."""
+        return self._last_press_ms >= 0 and self._debouncer.after_ms[0] - self._last_press_ms <= DOUBLE_PRESS_MS
+
+    def _concluded(self) -> int:
+        """What the presses so far were, now that no more follow."""
+        presses = self._presses
+        self._presses = 0
+        return RECORD_PRESS if presses == 1 else RECORD_TRIPLE if presses == 3 else NO_GESTURE
 
     def _record_is_down(self, mask: int, now_ms: int) -> int:
         if self._record_down_ms < 0:
             self._record_down_ms = self._debouncer.since_ms[0]
             self._record_held = False
-            self._follows = self._last_press_ms >= 0 and self._record_down_ms - self._last_press_ms <= DOUBLE_PRESS_MS
+            self._follows = self._soon()
+            if not self._follows:
+                return self._concluded()
         if self._record_held or not mask & RECORD_BUTTON or now_ms - self._record_down_ms < RECORD_HOLD_MS:
             return NO_GESTURE
         self._record_held = True

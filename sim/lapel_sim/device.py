@@ -25,21 +25,26 @@ class SimDevice(Machine):
     press lasts until the device has seen it for so long.
     """
 
-    def press(self, button: str) -> None:
-        """Press RECORD, ALARM or BOTH and release. Raises DeviceFailed when the device does not look at its buttons."""
-        self.hold(button, _PRESS_MS)
+    def press(self, button: str, times: int = 1) -> None:
+        """Press RECORD, ALARM or BOTH and release, so many times in quick succession. Raises DeviceFailed when the
+        device does not look at its buttons.
+        """
+        self.hold(button, *[_PRESS_MS] * times)
 
-    def hold(self, button: str, duration_ms: int) -> None:
-        """Hold for `duration_ms`, then release. Raises DeviceFailed when the device does not look at its buttons."""
+    def hold(self, button: str, *durations_ms: int) -> None:
+        """Hold for a duration and release, for each of them in quick succession. Raises DeviceFailed when the device
+        does not look at its buttons.
+        """
         if button not in _BUTTONS:
             raise ValueError(f"no button is called {button!r}; there are RECORD, ALARM and BOTH")
         mask = _BUTTONS[button]
         others = self.buttons.mask & ~mask
         self._acted_ms = host_ms()
-        self.buttons.set(others | mask)
-        self._until_seen(duration_ms)
-        self.buttons.set(others)
-        self._until_seen(_DEBOUNCE_MS)
+        self.buttons.play(
+            [level for held_ms in durations_ms for level in ((others | mask, held_ms), (others, _DEBOUNCE_MS))]
+        )
+        if not self.buttons.wait_played(_BUTTON_TIMEOUT_S):
+            raise DeviceFailed(f"{self.name} does not look at its buttons\n{self.console_tail()}")
 
     def fall(self, peak: float = 4.0) -> None:
         """Let the wearer fall now and lie still afterwards; `peak` is the impact in times the weight."""
@@ -53,10 +58,6 @@ class SimDevice(Machine):
         self.note("motion", what="walk")
         self.motion.posture = tilted(0)
         self.motion.begin(self._acted_ms * 1000, walk(steps_hz))
-
-    def _until_seen(self, duration_ms: int) -> None:
-        if not self.buttons.wait_seen(duration_ms, _BUTTON_TIMEOUT_S):
-            raise DeviceFailed(f"{self.name} does not look at its buttons\n{self.console_tail()}")
 
     def shows(self, pattern: str, within_ms: int = 5000) -> bool:
         """Whether the light showed this pattern of lapel_device.pattern_names in the last `within_ms` (patterns that

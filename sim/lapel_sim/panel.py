@@ -1,7 +1,7 @@
 """A device's outside: the buttons that a scenario presses and the light, buzzer and vibration that it watches."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from lapel_device.feedback import IDLE
 from lapel_device.gestures import ALARM_WAS_HELD
@@ -30,6 +30,7 @@ class ButtonModel:
         self._seen_mask = 0
         self._seen_since_ms = 0
         self._last_read_ms = 0
+        self._to_play: list[tuple[int, int]] = []
         self._latch = HoldLatch()
 
     def power_on(self) -> None:
@@ -39,17 +40,30 @@ class ButtonModel:
             self._latch.edge(bool(self._mask & ALARM), host_ms())
 
     def set(self, mask: int) -> None:
-        """Hold exactly the buttons of `mask` down."""
+        """Hold exactly the buttons of `mask` down, whatever was to be played."""
         with self._changed:
-            if mask == self._mask:
-                return
-            pressed, released = mask & ~self._mask, self._mask & ~mask
-            self._mask = mask
-            self._latch.edge(bool(mask & ALARM), host_ms())
-            self._seen_mask = -1  # the new level counts from the read that first sees it
-        for button, name in BUTTON_NAMES.items():
-            if (pressed | released) & button:
-                self._note("button", button=name, down=bool(pressed & button))
+            self._to_play = []
+            pushed, let_go = self._take(mask, host_ms())
+        self._tell(pushed, let_go)
+
+    def play(self, levels: Sequence[tuple[int, int]]) -> None:
+        """Hold each `(mask, duration_ms)` until the device has seen it for so long, then the next, and leave the last
+        as it is. The device's own look brings the next level, so that what is in between does not depend on how soon
+        a tester's thread gets its turn.
+        """
+        with self._changed:
+            self._to_play = list(levels)
+            pushed, let_go = self._take(levels[0][0], host_ms())
+        self._tell(pushed, let_go)
+
+    def wait_played(self, timeout_s: float) -> bool:
+        """Wait until nothing is left to be played; False, and nothing is, when the device did not look for `timeout_s`."""
+        with self._changed:
+            while self._to_play:
+                if not self._changed.wait(timeout_s):
+                    self._to_play = []
+                    return False
+            return True
 
     @property
     def mask(self) -> int:
@@ -62,14 +76,21 @@ class ButtonModel:
 
     def read(self, at_ms: int) -> int:
         """The device looks, at a host time."""
+        pushed = let_go = 0
         with self._changed:
+            if self._to_play and self._seen_mask == self._mask and at_ms - self._seen_since_ms >= self._to_play[0][1]:
+                del self._to_play[0]
+                if self._to_play:
+                    pushed, let_go = self._take(self._to_play[0][0], at_ms)
             if self._seen_mask != self._mask:
                 self._seen_mask = self._mask
                 self._seen_since_ms = at_ms
             self._last_read_ms = at_ms
             self._reads += 1
             self._changed.notify_all()
-            return self._mask | (ALARM_WAS_HELD if self._latch.completed(at_ms) else 0)
+            levels = self._mask | (ALARM_WAS_HELD if self._latch.completed(at_ms) else 0)
+        self._tell(pushed, let_go)
+        return levels
 
     def wait_seen(self, duration_ms: int, timeout_s: float) -> bool:
         """Wait until the device has seen the present level over `duration_ms`; False when it did not look for
@@ -80,6 +101,20 @@ class ButtonModel:
                 if not self._changed.wait(timeout_s):
                     return False
             return True
+
+    def _take(self, mask: int, at_ms: int) -> tuple[int, int]:
+        """Take these levels; returns the buttons that were pushed by it, and those that were let go."""
+        pushed, let_go = mask & ~self._mask, self._mask & ~mask
+        if pushed | let_go:
+            self._mask = mask
+            self._latch.edge(bool(mask & ALARM), at_ms)
+            self._seen_mask = -1  # the new level counts from the read that first sees it
+        return pushed, let_go
+
+    def _tell(self, pushed: int, let_go: int) -> None:
+        for button, name in BUTTON_NAMES.items():
+            if (pushed | let_go) & button:
+                self._note("button", button=name, down=bool(pushed & button))
 
 
 class IndicatorModel:

@@ -244,6 +244,28 @@ def test_three_presses_in_a_visit_are_a_double_at_once_and_a_triple_when_no_four
     assert 0 < hands.seen[1][1] - let_go_ms - gestures.DOUBLE_PRESS_MS <= gestures.DEBOUNCE_MS + STEP_MS
 
 
+@pytest.mark.parametrize("before", [1, 2])
+@pytest.mark.parametrize("stall_ms", [20, 350, 600, 1200])
+def test_a_loop_that_stood_still_makes_no_single_press_of_a_quick_one(stall_ms: int, before: int) -> None:
+    """It stands still as soon as a press was let go, while what that means is written down."""
+    hands = Hands()
+    hands.gestures.defer_single = True
+    for _ in range(before):
+        hands.level(RECORD_BUTTON, 100).level(0, 50)
+    hands.now_ms += stall_ms
+    hands.level(RECORD_BUTTON, 100).level(0, 1000)
+    assert hands.names == [[RECORD_DOUBLE], [RECORD_DOUBLE, RECORD_TRIPLE]][before - 1]
+
+
+def test_a_press_that_was_not_there_when_the_loop_looked_in_time_follows_none() -> None:
+    hands = Hands()
+    hands.gestures.defer_single = True
+    hands.level(RECORD_BUTTON, 100).level(0, gestures.DOUBLE_PRESS_MS + 20)
+    hands.now_ms += 300
+    hands.level(RECORD_BUTTON, 100).level(0, 1000)
+    assert hands.names == [RECORD_PRESS, RECORD_PRESS]
+
+
 @pytest.mark.parametrize("seed", range(200))
 def test_in_a_visit_a_burst_is_read_by_its_number_of_presses_alone(seed: int) -> None:
     """However quick or slow within its limits, with contacts that bounce and a loop that comes round when it can."""

@@ -55,18 +55,13 @@ def short_visit(world: World, site: GatewaySite) -> SimDevice:
     return device
 
 
-def press_twice(device: SimDevice, second_ms: int = 120) -> None:
-    device.hold("RECORD", 120)
-    device.hold("RECORD", second_ms)
-
-
 def test_a_planned_visit_is_begun_checked_into_and_ended_by_its_wearers_presses(
     world: World, site: GatewaySite
 ) -> None:
     device = short_visit(world, site)
     assert device.gnss.starts == 0, "a plan is no visit"
 
-    press_twice(device)
+    device.press("RECORD", 2)
     world.wait_until(lambda: only(site)["state"] == "active", WAIT_S, "the start at the gateway")
     world.wait_until(lambda: site.rows(position), WAIT_S, "a position")
     assert {row["visit"] for row in site.rows(position)} == {only(site)["id"]}
@@ -74,13 +69,13 @@ def test_a_planned_visit_is_begun_checked_into_and_ended_by_its_wearers_presses(
 
     device.wait_shown("visit amber", WAIT_S)
     assert only(site)["state"] == "amber"
-    press_twice(device)
+    device.press("RECORD", 2)
     world.wait_until(lambda: ("checked in", "device") in steps(site), WAIT_S, "the check-in at the gateway")
     assert only(site)["state"] == "active"
 
     device.wait_shown("visit noted")
     world.wait_until(lambda: not device.shows("visit noted", 500), WAIT_S, "the answer to the check-in to be over")
-    press_twice(device, 1700)
+    device.hold("RECORD", 120, 1700)
     world.wait_until(lambda: only(site)["state"] == "ended", WAIT_S, "the end at the gateway")
     world.wait_until(lambda: not device.gnss.on, WAIT_S, "the receiver to be off")
     told = ["planned", "started", "ended"]
@@ -90,13 +85,12 @@ def test_a_planned_visit_is_begun_checked_into_and_ended_by_its_wearers_presses(
 
 def test_a_wearer_extends_by_three_presses_and_the_amber_is_taken_back(world: World, site: GatewaySite) -> None:
     device = short_visit(world, site)
-    press_twice(device)
+    device.press("RECORD", 2)
     world.wait_until(lambda: only(site)["state"] == "active", WAIT_S, "the start at the gateway")
     device.wait_shown("visit amber", WAIT_S)
     before = only(site)
 
-    press_twice(device)
-    device.press("RECORD")
+    device.press("RECORD", 3)
     device.wait_shown("visit extended")
     world.wait_until(lambda: ("extended", "device") in steps(site), WAIT_S, "the extension at the gateway")
     after = only(site)

@@ -284,20 +284,16 @@ class _Pass:
             )
             plans.plan(self._site.engine, wanted, "budget", now_ms, _RULES)
             self._wait(lambda: not self._only_visit()["untold"], "the device to be told of the visit")
-            self._press_twice()
+            device.press("RECORD", 2)
             self._wait(lambda: self._only_visit()["state"] == "active", "the visit's start")
             if self._has_gnss:
                 self._wait(lambda: len(self._rows(positions)) > known, "a position")
             self._wait(lambda: not device.shows("visit noted", 500), "the start to be noted")
-            self._press_twice()
+            device.press("RECORD", 2)
             device.wait_shown("visit noted", _PATIENCE_S)
             self._wait(lambda: not device.shows("visit noted", 500), "the check-in to be noted")
-            self._press_twice(1700)
+            device.hold("RECORD", 120, 1700)
             self._wait(lambda: self._only_visit()["state"] == "ended", "the visit's end")
-
-    def _press_twice(self, second_ms: int = 120) -> None:
-        self._device_acting.hold("RECORD", 120)
-        self._device_acting.hold("RECORD", second_ms)
 
     def _record(self) -> Recorded:
         device, journal, seconds = self._device_acting, self._world.journal, self._record_s
