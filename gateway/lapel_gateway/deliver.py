@@ -42,6 +42,7 @@ from lapel_gateway.settings.config import Config
 from lapel_gateway.settings.policies import find_zone, policies_of
 from lapel_gateway.viewing.assembly import Assembler, ClipFiles, Views, mark_delivered
 from lapel_gateway.viewing.live_pictures import LiveArea, LivePictures
+from lapel_gateway.viewing.packing import ExportArea, Packer
 from lapel_gateway.viewing.unseal import KeyRing, keys_from_registry
 
 IN_HAND = 8
@@ -79,8 +80,11 @@ def build_role(
     and BrokerError for status topics that have no broker."""
     vault = Vault(config.vault_dir, config.ingest.reserve_bytes)
     views = Views(config.data_dir / VIEWS_FOLDER)
-    keys = KeyRing(keys_from_registry(engine, registry), organisation)
-    channels: list[Channel] = [Assembler(engine, vault, views, keys)]
+
+    def own_keys() -> KeyRing:  # a key ring is one thread's
+        return KeyRing(keys_from_registry(engine, registry), organisation)
+
+    channels: list[Channel] = [Assembler(engine, vault, views, own_keys())]
     channels += build_channels(config, links_of(config))
     if config.forward.directory is not None:
         channels.append(DirectoryChannel(config.forward.directory, ClipFiles(vault, views)))
@@ -89,10 +93,18 @@ def build_role(
     escalator = Escalator(engine, policies, reach_of(config), answering_channels(config))
     watch = DiskWatch(engine, [config.data_dir, config.vault_dir], config.alarms.disk_low_bytes)
     outbox = make_outbox(engine, channels, policy, escalator)
-    # Its keys are its own: a key ring is one thread's.
-    own_keys = KeyRing(keys_from_registry(engine, registry), organisation)
     beside: list[Beside] = [
-        LivePictures(engine, vault, LiveArea(views.root), own_keys),
+        LivePictures(engine, vault, LiveArea(views.root), own_keys()),
+        Packer(
+            engine,
+            vault,
+            views,
+            ExportArea(views.root),
+            own_keys(),
+            wall_ms,
+            two_needed=config.accounts.two_person_export,
+            keep_free_bytes=config.alarms.disk_low_bytes,
+        ),
         Disposal(engine, config.visits, wall_ms),
     ]
     if config.status.enabled:

@@ -57,8 +57,7 @@ class ButtonModel:
         self._tell(pushed, let_go)
 
     def wait_played(self, timeout_s: float) -> bool:
-        """Wait until nothing is left to be played; False, and nothing is, when the device did not look for `timeout_s`.
-        """
+        """Wait until nothing is left to play; False, and nothing is, when the device did not look for so long."""
         with self._changed:
             while self._to_play:
                 if not self._changed.wait(timeout_s):

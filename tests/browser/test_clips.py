@@ -14,8 +14,11 @@ from lapel_gateway.ledger import writing
 from lapel_gateway.ledger.schema import clip as clips
 from lapel_gateway.settings.accounts import AccountsSection
 from lapel_gateway.viewing.assembly import Assembler
+from lapel_gateway.viewing.packing import ExportArea, Packer
+from lapel_tools.evidence import verify_export
+from lapel_tools.export_archive import unpacked
 from tests.browser.desks import Desk, scrolls_sideways, severe_faults, shoot
-from tests.gateway.accounts.office import opened
+from tests.gateway.accounts.office import Office, opened
 from tests.gateway.footage import Clip, jpegs, ordinary_clip, tone
 from tests.gateway.sealed import NOW_MS, SealedClip, Site, public_half
 
@@ -79,7 +82,7 @@ def look(page: Page, site: Site, number: int = 5) -> None:
     page.goto(f"/clips/{site.device}-{number}")
     page.get_by_label("A complaint").check()
     page.get_by_label("In words").fill("Mr Carter says that he was pushed")
-    page.get_by_label("Reference of the case").fill("C-2031")
+    page.locator("#reference").fill("C-2031")
     page.get_by_role("button", name="Look at the clip").click()
     expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
     ready(page)
@@ -163,7 +166,7 @@ def test_a_clip_is_played_without_any_script(desk: Desk, site: Site) -> None:
     page = context.new_page()
     page.goto(f"/clips/{site.device}-5")
     page.get_by_label("A request for evidence").check()
-    page.get_by_label("Reference of the case").fill("P-7")
+    page.locator("#reference").fill("P-7")
     page.get_by_role("button", name="Look at the clip").click()
 
     assert page.locator("video[controls]").count() == 1
@@ -239,14 +242,18 @@ def test_that_a_clip_was_passed_on_is_entered_on_its_page(desk: Desk, site: Site
     expect(page.get_by_role("link", name=WEARER)).to_have_count(1)
 
 
-def test_an_export_waits_on_the_clips_page_for_a_second_person(chromium: Browser, tmp_path: Path) -> None:
+def test_an_export_waits_on_the_clips_page_for_a_second_person_and_is_fetched_there(
+    chromium: Browser, tmp_path: Path
+) -> None:
     rule = AccountsSection(requests_per_min=100_000, two_person_export=True)
     with opened(tmp_path, accounts=rule) as office:
         site = Site(tmp_path, office.engine)
-        made(site, b"plain", 5, None)
+        sealed = made(site, ordinary_clip().matroska(), 5, None)
+        assemble(site, sealed, site.keys())
         desk = Desk(chromium, office)
         page = desk.sit("Eve Evans", ["evidence"])
-        page.goto(f"/clips/{site.device}-5")
+        look(page, site)
+        assert page.get_by_role("heading", name="Files").count() == 0, "nobody takes a file of it alone"
         page.get_by_text("Ask for an export").click()
         page.get_by_label("Why", exact=True).fill("A hearing on 12 May")
         page.get_by_role("button", name="Ask for it").click()
@@ -260,8 +267,64 @@ def test_an_export_waits_on_the_clips_page_for_a_second_person(chromium: Browser
 
         section = other.get_by_role("region", name="Export")
         expect(section).to_contain_text("Emil Ek agreed")
-        expect(section).to_contain_text(f"lapel clip export {site.device}-5 --out FOLDER --request 1")
+        expect(section).to_contain_text("Is being made")
+        packer(site, office, two_needed=True).turn()
+        expect(section).to_contain_text("Ready")
         assert severe_faults(other) == []
         assert not scrolls_sideways(other)
         shoot(other, "clip-export-phone-light")
+        fetched = fetch(other, tmp_path / "fetched.zip")
+        with unpacked(fetched) as folder:
+            assert all(check.ok is not False for check in verify_export(folder, sealed.heads[-1].hex()))
+        other.reload()
+        expect(other.get_by_role("region", name="Who looked")).to_contain_text("A hearing on 12 May")
         desk.close()
+
+
+def test_one_person_makes_an_export_where_that_is_enough_and_the_player_goes_on(
+    desk: Desk, site: Site, tmp_path: Path
+) -> None:
+    page = desk.sit("Eve Evans", ["evidence"], scheme="dark")
+    look(page, site)
+    page.get_by_text("Make an export").click()
+    page.get_by_label("Why", exact=True).fill("A request of the police")
+    page.get_by_role("button", name="Make it").click()
+    section = page.get_by_role("region", name="Export")
+    expect(section).to_contain_text("Is being made")
+    ready(page)
+    page.evaluate("document.querySelector('video').dataset.kept = 'yes'")
+
+    full = packer(site, desk.office, keep_free_bytes=1 << 60)
+    full.turn()
+    expect(section).to_contain_text("too little room")
+    expect(section).to_contain_text("It is tried again every minute.")
+    packer(site, desk.office).turn()
+
+    expect(section).to_contain_text("Ready")
+    assert page.evaluate("document.querySelector('video').dataset.kept") == "yes", "the page was not loaded anew"
+    assert severe_faults(page) == []
+    shoot(page, "clip-export-desktop-dark")
+    assert fetch(page, tmp_path / "fetched.zip").stat().st_size > 0
+
+
+def packer(site: Site, office: Office, *, two_needed: bool = False, keep_free_bytes: int = 0) -> Packer:
+    """What makes exports in the role that delivers."""
+    area, keys = ExportArea(site.views.root), site.keys()
+    return Packer(
+        site.engine,
+        site.vault,
+        site.views,
+        area,
+        keys,
+        lambda: office.clock[0],
+        two_needed=two_needed,
+        keep_free_bytes=keep_free_bytes,
+    )
+
+
+def fetch(page: Page, path: Path) -> Path:
+    """Press Download; returns where the file is."""
+    with page.expect_download() as under_way:
+        page.get_by_role("link", name="Download").click()
+    under_way.value.save_as(path)
+    return path

@@ -16,13 +16,15 @@ from lapel_gateway.alarms import core as alarms
 from lapel_gateway.alarms.core import AlarmCore
 from lapel_gateway.channels.secret_file import SecretError
 from lapel_gateway.custody.ingest import IngestCore
-from lapel_gateway.deliver import VIEWS_FOLDER, DeliverRole, build_role
+from lapel_gateway.deliver import VIEWS_FOLDER, DeliverRole, build_role, wall_ms
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import alarm as alarm_table
 from lapel_gateway.ledger.schema import clip as clips
 from lapel_gateway.settings.channels import WebhookSection
 from lapel_gateway.settings.config import Config, DeliverSection, ForwardSection, GatewaySection
+from lapel_gateway.viewing.approvals import ask_export, list_requests
 from lapel_gateway.viewing.live_pictures import LiveArea
+from lapel_gateway.viewing.packing import ExportArea
 from lapel_protocol.clip import TRUST_GATEWAY
 from lapel_protocol.event import ALARM_RAISED, Event, seal_event
 from lapel_protocol.reports import ALARM_PANIC, AlarmRaised
@@ -195,6 +197,16 @@ def test_a_clip_that_a_restored_vault_had_lost_is_assembled_again_when_it_comes_
 
     assert state_of(site, sealed) == "delivered"
     assert site.views.path(sealed.device, sealed.clip, "clip.mkv").read_bytes() == sealed.plain
+
+
+@pytest.mark.usefixtures("role")
+def test_the_role_makes_the_exports_that_were_asked_for(site: Site, tmp_path: Path) -> None:
+    sealed = site.seal(b"plain" * 3000)
+    site.hold(sealed)
+    key = (sealed.device, sealed.clip)
+    ask_export(site.engine, key, "hearing", "", "Eve", wall_ms(), two_needed=False)
+    wait_until(lambda: list_requests(site.engine, key, wall_ms())[0]["file"] is not None, WAIT_S)
+    assert ExportArea(tmp_path / VIEWS_FOLDER).path(1).is_file()
 
 
 def test_a_control_room_that_is_away_does_not_hold_up_the_share(site: Site, tmp_path: Path, free_port: int) -> None:

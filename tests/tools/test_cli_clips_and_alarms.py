@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,7 +130,7 @@ def test_where_an_export_needs_two_people_it_is_refused_until_the_second_agreed(
     here, now = (clip.device, clip.clip), time.time_ns() // 1_000_000
     refused = bare(*export)
     assert (refused.status, "--request" in refused.err) == (2, True)
-    number = ask_export(site.engine, here, "hearing", "", "Eve", now)["number"]
+    number = ask_export(site.engine, here, "hearing", "", "Eve", now, two_needed=True)["number"]
     waiting = bare(*export, "--request", number)
     assert (waiting.status, "nobody has agreed" in waiting.err) == (2, True)
     assert not (bare.folder / "evidence").exists()
@@ -160,6 +161,40 @@ def test_a_tampered_export_is_status_1(bare: Lapel, clip: SealedClip) -> None:
     assert checked.status == 1
     assert "FAIL  files: original.lapel was altered" in checked.out
     assert checked.out.endswith("NOT verified\n")
+
+
+def packed(bare: Lapel, name: str = "fetched.zip", way: int = zipfile.ZIP_STORED, top: str = "a-clip/") -> Path:
+    """The exported folder as one file, as a clip's page hands it out."""
+    path = bare.folder / name
+    with zipfile.ZipFile(path, "w", way) as file:
+        for part in sorted((bare.folder / "evidence").iterdir()):
+            file.write(part, f"{top}{part.name}")
+    return path
+
+
+def test_an_export_in_one_file_is_verified_as_its_folder_is(bare: Lapel, clip: SealedClip) -> None:
+    bare("clip", "export", clip.name, "--out", "evidence")
+    path = packed(bare)
+    checked = bare("verify", path, "--head", clip.heads[-1].hex())
+    assert (checked.status, checked.out.endswith("\nverified\n")) == (0, True)
+    assert {one.name for one in bare.folder.iterdir()} >= {"evidence", "fetched.zip"}
+
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    altered = bare("verify", path)
+    assert (altered.status, "not a whole ZIP file" in altered.err, altered.out) == (3, True, "")
+    path.write_bytes(content[:-40])
+    assert bare("verify", path).status == 3
+
+
+def test_a_zip_file_that_is_no_export_is_refused_and_unpacked_nowhere(bare: Lapel, clip: SealedClip) -> None:
+    bare("clip", "export", clip.name, "--out", "evidence")
+    before = {one.name for one in bare.folder.parent.iterdir()}
+    for way, top in ((zipfile.ZIP_DEFLATED, "a/"), *((zipfile.ZIP_STORED, top) for top in ("../", "a/b/", ""))):
+        refused = bare("verify", packed(bare, "bad.zip", way, top))
+        assert (refused.status, "is not an export" in refused.err) == (3, True), (way, top)
+    assert {one.name for one in bare.folder.parent.iterdir()} == before
 
 
 def test_a_folder_that_is_no_export_is_status_3(bare: Lapel) -> None:

@@ -158,7 +158,7 @@ def _allow_export(site: Site, clip: tuple[str, int], request: int | None, with_k
     with writing(site.engine) as connection:
         if request is not None:
             try:
-                check_export(connection, clip, request, now_ms())
+                check_export(connection, clip, request, now_ms(), two_needed=site.config.accounts.two_person_export)
             except ApprovalError as error:
                 raise CommandError(str(error)) from None
         said = [f"request {request}"] if request is not None else []

@@ -33,7 +33,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION = "0012"
+SCHEMA_REVISION = "0013"
 """The revision that this code reads and writes; revisions are four digits and grow by one."""
 
 LARGEST = (1 << 63) - 1
@@ -314,7 +314,11 @@ export_request = Table(
     Column("reason", Text, nullable=False),
     Column("reference", Text, nullable=False),  # of a case; "" = none was given
     Column("approved_ms", BigInteger),
-    Column("approved_by", Text),
+    Column("approved_by", Text),  # whoever asked where one is enough
+    Column("made_ms", BigInteger),  # its file; NULL = none was made yet
+    Column("made_bytes", BigInteger),
+    Column("made_sha256", Text),
+    Column("trouble", Text, nullable=False, server_default=""),  # why it could not be made when that was last tried
     ForeignKeyConstraint(["device", "clip"], ["clip.device", "clip.clip"], name="fk_export_request_clip"),
     Index("ix_export_request_clip", "device", "clip", "id"),
 )

@@ -1,13 +1,16 @@
-"""The rule of two for exports: one person asks, another agrees, and for a day the clip can be exported.
+"""Requests for exports, and the rule of two: one person asks, another agrees, and for a day the clip can be exported.
 
 Rules that hold here
 - Nobody agrees to what they asked for themselves, in whatever spelling of their name.
 - What was asked for is agreed to within a day, and holds for a day from then; for that clip alone.
-- The rule is a setting. Where it is not set, an export needs no request; one that is named has to be good all the same.
+- The rule is a setting. Where it is not set, whoever asks has agreed, and the command line needs no request; one that
+  is named has to be good all the same. Once it is set, what one person agreed to alone holds no more.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -36,10 +39,21 @@ class NoSuchRequest(ApprovalError):
     """There is no request of that number for that clip."""
 
 
+@dataclass(frozen=True)
+class Due:
+    """A request that was agreed to, and whose export is not made yet."""
+
+    number: int
+    clip: tuple[str, int]
+
+
 def ask_export(
-    engine: sa.Engine, clip: tuple[str, int], reason: str, reference: str, by: str, now_ms: int
+    engine: sa.Engine, clip: tuple[str, int], reason: str, reference: str, by: str, now_ms: int, *, two_needed: bool
 ) -> dict[str, Any]:
-    """Ask for a clip's export; returns the request in words. Raises ApprovalError."""
+    """Ask for a clip's export, and agree to it where one person is enough; returns the request in words.
+
+    Raises ApprovalError.
+    """
     reason = one_line("the reason", reason, MAX_REASON_CHARACTERS, ApprovalError)
     reference = one_line("the case's reference", reference, MAX_REFERENCE_CHARACTERS, ApprovalError)
     if not reason and not reference:
@@ -48,7 +62,9 @@ def ask_export(
         held = sa.select(clips.c.contiguous).where(clips.c.device == clip[0], clips.c.clip == clip[1])
         if not connection.execute(held).scalar():
             raise ApprovalError(f"nothing of clip {clip_name(*clip)} is here yet: there is nothing to export")
-        values = {"device": clip[0], "clip": clip[1], "asked_ms": now_ms, "asked_by": by}
+        values: dict[str, Any] = {"device": clip[0], "clip": clip[1], "asked_ms": now_ms, "asked_by": by}
+        if not two_needed:
+            values |= {"approved_ms": now_ms, "approved_by": by}
         added = connection.execute(sa.insert(requests).values(reason=reason, reference=reference, **values))
         number = added.inserted_primary_key
         return _words(_row(connection, clip, number[0] if number else 0), now_ms)
@@ -68,14 +84,58 @@ def approve_export(engine: sa.Engine, clip: tuple[str, int], number: int, by: st
         return _words(_row(connection, clip, number), now_ms)
 
 
-def check_export(connection: sa.Connection, clip: tuple[str, int], number: int, now_ms: int) -> None:
-    """Refuse an export to which nobody agreed, or that is over. Raises ApprovalError."""
+def check_export(
+    connection: sa.Connection, clip: tuple[str, int], number: int, now_ms: int, *, two_needed: bool
+) -> sa.RowMapping:
+    """Refuse an export to which nobody agreed, or that is over; returns the request's row. Raises ApprovalError."""
     row = _row(connection, clip, number)
     state = _state(row, now_ms)
     if state == WAITING:
         raise ApprovalError(f"nobody has agreed to request {number} yet: another person does so on the clip's page")
     if state == OVER:
         raise ApprovalError(f"request {number} is more than a day old: ask anew on the clip's page")
+    if two_needed and _alone(row):
+        raise ApprovalError(f"request {number} is of one person alone, and two are needed now: ask anew")
+    return row
+
+
+def check_made(
+    engine: sa.Engine, clip: tuple[str, int], number: int, now_ms: int, *, two_needed: bool
+) -> sa.RowMapping:
+    """The row of a request whose file can be handed out. Raises ApprovalError."""
+    with reading(engine) as connection:
+        row = check_export(connection, clip, number, now_ms, two_needed=two_needed)
+    if row["made_ms"] is None:
+        why = f"it could not be made so far: {row['trouble']}" if row["trouble"] else "it is being made"
+        raise ApprovalError(f"request {number} is not ready, {why}; ask again")
+    return row
+
+
+def due_exports(connection: sa.Connection, now_ms: int, *, two_needed: bool) -> list[Due]:
+    """What is to be made now, the one that has waited longest first."""
+    return [
+        Due(row["id"], (row["device"], row["clip"]))
+        for row in _standing(connection, now_ms)
+        if row["made_ms"] is None and not (two_needed and _alone(row))
+    ]
+
+
+def standing_exports(connection: sa.Connection, now_ms: int) -> set[int]:
+    """The numbers of the requests that were agreed to and hold."""
+    return {row["id"] for row in _standing(connection, now_ms)}
+
+
+def note_made(engine: sa.Engine, number: int, size: int, sha256: str, now_ms: int) -> None:
+    """A request's file is there."""
+    made = {"made_ms": now_ms, "made_bytes": size, "made_sha256": sha256, "trouble": ""}
+    with writing(engine) as connection:
+        connection.execute(sa.update(requests).where(requests.c.id == number).values(made))
+
+
+def note_trouble(engine: sa.Engine, number: int, trouble: str) -> None:
+    """A request's file cannot be made now."""
+    with writing(engine) as connection:
+        connection.execute(sa.update(requests).where(requests.c.id == number).values(trouble=trouble))
 
 
 def list_requests(engine: sa.Engine, clip: tuple[str, int], now_ms: int, limit: int = 100) -> list[dict[str, Any]]:
@@ -95,6 +155,15 @@ def _row(connection: sa.Connection, clip: tuple[str, int], number: int) -> sa.Ro
     return row
 
 
+def _standing(connection: sa.Connection, now_ms: int) -> Iterator[sa.RowMapping]:
+    near = (requests.c.approved_ms > now_ms - HOLDS_MS, requests.c.approved_ms < now_ms + HOLDS_MS)
+    yield from connection.execute(sa.select(requests).where(*near).order_by(requests.c.id)).mappings()
+
+
+def _alone(row: sa.RowMapping) -> bool:
+    return _same(row["asked_by"], row["approved_by"])
+
+
 def _state(row: sa.RowMapping, now_ms: int) -> str:
     since_ms = row["asked_ms"] if row["approved_ms"] is None else row["approved_ms"]
     if not -HOLDS_MS < now_ms - since_ms < HOLDS_MS:
@@ -107,7 +176,7 @@ def _same(one: str, other: str) -> bool:
 
 
 def _words(row: sa.RowMapping, now_ms: int) -> dict[str, Any]:
-    approved = moment(row["approved_ms"])
+    approved, made = moment(row["approved_ms"]), moment(row["made_ms"])
     return {
         "number": row["id"],
         "clip": clip_name(row["device"], row["clip"]),
@@ -116,4 +185,6 @@ def _words(row: sa.RowMapping, now_ms: int) -> dict[str, Any]:
         "reason": row["reason"],
         "reference": row["reference"] or None,
         "approved": None if approved is None else {**approved, "by": row["approved_by"]},
+        "file": None if made is None else {"made": made, "bytes": row["made_bytes"], "sha256": row["made_sha256"]},
+        "trouble": row["trouble"] or None,
     }

@@ -33,6 +33,7 @@ KINDS = {
 OWN = "own"
 """The reason of whoever looks at their own clip."""
 
+EVIDENCE = "evidence"
 OTHER = "other"
 
 MAX_REASON_CHARACTERS = 300

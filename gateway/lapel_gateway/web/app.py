@@ -22,6 +22,7 @@ from lapel_gateway.alarms.policies import Reach
 from lapel_gateway.overview.feed import Feed
 from lapel_gateway.overview.reader import Reader
 from lapel_gateway.viewing.assembly import Views
+from lapel_gateway.viewing.packing import ExportArea
 from lapel_gateway.web import problems, schema
 from lapel_gateway.web.api import (
     alarms,
@@ -118,7 +119,8 @@ def build_app(
     pictures.install(app, engine, views, now_ms, reason_ms)
     disclosures.install(app, engine, now_ms)
     visits.install(app, engine, now_ms, installed.rules, installed.zone)
-    exports.install(app, engine, now_ms)
+    two_needed = installed.accounts.two_person_export
+    exports.install(app, engine, ExportArea(views.root), now_ms, reason_ms, two_needed=two_needed)
     devices.install(app, guard)
     people.install(app, engine, now_ms)
     channels.install(app, engine, installed.channels)

@@ -48,6 +48,13 @@ PICTURE: dict[int | str, dict[str, Any]] = {
     200: {"description": "The picture.", "content": {"image/jpeg": {}}},
 }
 
+ARCHIVE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The file; ranges of it where they are asked for.", "content": {"application/zip": {}}},
+    206: {"description": "Part of the file.", "content": {"application/zip": {}, "multipart/byteranges": {}}},
+    400: MEDIA[400],
+    416: MEDIA[416],
+}
+
 
 def install(app: FastAPI) -> None:
     """Let ``app`` describe itself."""

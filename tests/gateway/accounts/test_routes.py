@@ -68,6 +68,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", f"{A}/clips/{{clip_id}}/export-requests"): row("evidence auditor", 404),
     ("POST", f"{A}/clips/{{clip_id}}/export-requests"): row("evidence", 404, {}),
     ("POST", f"{A}/clips/{{clip_id}}/export-requests/{{number}}/approve"): row("evidence", 404),
+    ("GET", f"{A}/clips/{{clip_id}}/export-requests/{{number}}/file"): row("evidence", 404),
     ("GET", f"{A}/clip-views"): row("wearer", 200),
     ("GET", f"{A}/clips/{{clip_id}}/picture"): row("wearer responder evidence", 404),
     ("GET", f"{A}/clips/{{clip_id}}/disclosures"): row("evidence auditor", 404),

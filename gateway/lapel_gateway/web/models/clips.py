@@ -105,6 +105,14 @@ class Looks(Shape):
     views: list[Look]
 
 
+class ExportFile(Shape):
+    """What was made for a request; it can be fetched while the request holds."""
+
+    made: Moment
+    bytes: int
+    sha256: str
+
+
 class ExportRequest(Shape):
     """That somebody wants to export a clip, and who else agreed; ``state`` is waiting, approved or over."""
 
@@ -115,6 +123,8 @@ class ExportRequest(Shape):
     reason: str
     reference: str | None
     approved: Act | None
+    file: ExportFile | None
+    trouble: str | None
 
 
 class ExportRequests(Shape):

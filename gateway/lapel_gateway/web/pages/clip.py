@@ -3,7 +3,9 @@
 Rules that hold here
 - Somebody else's clip is played only after the page was told why. The page itself shows nothing of its pictures.
 - Everything works without a script: the browser's own controls play the clip, a mark in it is a link to that time of
-  the file. `clip.js` adds single frames, speeds, keys and where the clip is on its time line.
+  the file. `clip.js` adds single frames, speeds, keys and where the clip is on its time line; `clip-export.js` shows
+  an export as soon as it is made.
+- Where an export needs two people, the page offers no file of the clip to one alone.
 """
 
 from __future__ import annotations
@@ -108,7 +110,8 @@ def install(
     ) -> Response:
         row = row_of(engine, clip_id, user)
         try:
-            approvals.ask_export(engine, (row["device"], row["clip"]), reason, reference, user.name, now_ms())
+            key = (row["device"], row["clip"])
+            approvals.ask_export(engine, key, reason, reference, user.name, now_ms(), two_needed=two_needed)
         except ApprovalError as error:
             return _page(request, user, row, about_export=str(error), exporting=(reason, reference))
         return pages.go(f"{CLIPS_PATH}/{clip_id}#export-title")
@@ -179,7 +182,9 @@ def install(
             recipients=RECIPIENTS,
             about_passing=_sentence(about_passing),
             passing=passing,
-            requests=approvals.list_requests(engine, key, now) if two_needed and user.may(P.SEE_CLIPS) else None,
+            requests=approvals.list_requests(engine, key, now) if user.may(P.SEE_CLIPS) else None,
+            two_needed=two_needed,
+            sentence=_sentence,
             about_export=_sentence(about_export),
             exporting=exporting,
             looks=looks.list_looks(engine, key) if own or user.may(P.SEE_CLIPS) or user.may(P.SEE_AUDIT) else None,
