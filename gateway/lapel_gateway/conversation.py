@@ -26,6 +26,7 @@ from lapel_gateway.custody.credit import Windows
 from lapel_gateway.custody.downlink import Order, changing_order
 from lapel_gateway.custody.receipts import receipts_of
 from lapel_gateway.devices.health import note_health
+from lapel_gateway.devices.wanted import to_tell, version_of
 from lapel_gateway.ledger.clips import held_lately, open_progress
 from lapel_gateway.ledger.devices import Desk, Desks
 from lapel_gateway.ledger.epochs import account, missing_clips
@@ -42,7 +43,7 @@ from lapel_protocol.errors import ProtocolError, UnsupportedVersion
 from lapel_protocol.event import Event
 from lapel_protocol.limits import MAX_CREDIT_CLIPS, MAX_LEDGER_ENTRIES, NONCE_BYTES
 from lapel_protocol.names import EPOCH_NAMES
-from lapel_protocol.orders import Credit, SettingsChange, VisitState, Welcome
+from lapel_protocol.orders import Credit, VisitState, Welcome
 from lapel_protocol.reports import EPOCH_CLIP, HEART_BLOCKED, HEART_FLAGS, Heartbeat, Hello
 
 CHALLENGE_FRESH_MS = 20_000
@@ -262,7 +263,10 @@ def _take_heartbeat(
         desk.change(last_challenge=desk.challenge, challenge=entropy(NONCE_BYTES), challenge_ms=now_ms)
     orders = shown.by_device(trust, event, beat)
     credit = desk.challenge != beat.challenge or beat.flags & HEART_BLOCKED
-    return _Reply(trust, desk.challenge if credit else None, before=orders)
+    # Changed since its hello. Should they be lost on their way, the next hello brings them again.
+    changed = desk.nonce is not None and version_of(desk.settings) != desk.settings_told
+    last = _settings_order(desk, trust, desk.nonce, now_ms) if changed else []
+    return _Reply(trust, desk.challenge if credit else None, before=orders, last=last)
 
 
 def _one_each(hellos: Sequence[SaidHello]) -> Iterator[list[SaidHello]]:
@@ -324,16 +328,13 @@ def _account(
 
 
 def _settings_order(desk: Desk, trust: Trust, nonce: bytes, now_ms: int) -> list[Order]:
-    """The settings wanted on the device, if an operator ever changed them; the device ignores a version it has."""
-    wanted = json.loads(desk.settings)
-    if not wanted:
+    """The settings wanted on the device, if somebody ever changed them; the device ignores a version it has."""
+    wanted = to_tell(desk.settings)
+    if wanted is None:
         return []
-    change = SettingsChange()
-    for name, value in wanted.items():
-        setattr(change, name, value)
-    desk.change(command_counter=desk.command_counter + 1)
+    desk.change(command_counter=desk.command_counter + 1, settings_told=wanted.version)
     return [
-        changing_order(trust.device, SETTINGS, change.encode(), nonce, desk.command_counter, now_ms),
+        changing_order(trust.device, SETTINGS, wanted.encode(), nonce, desk.command_counter, now_ms),
     ]
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from lapel_gateway.alarms.kinds import kind_name
+from lapel_gateway.devices import wanted
 from lapel_protocol import names
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -184,7 +185,8 @@ def device_words(row: Row) -> dict[str, Any]:
         "boot": row["boot"],
         "epoch": row["authenticated_epoch"],
         "status": json.loads(row["status"]) if row["status"] else None,
-        "settings": json.loads(row["settings"]) if row["settings"] else None,
+        "settings": wanted.in_words(row["settings"]),
+        "settings_told": wanted.version_of(row["settings"]) == row["settings_told"],
     }
 
 

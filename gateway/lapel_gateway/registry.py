@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ import structlog
 
 from lapel_gateway import steps
 from lapel_gateway.devices.cutting import CUT_ALL, CUT_TO_ALARMS
+from lapel_gateway.devices.wanted import WantedError, check_settings
 from lapel_gateway.durable import write_file
 from lapel_gateway.keystore import KeyStore, KeyStoreError, OrganisationKey
 from lapel_gateway.ledger import reading, writing
@@ -33,10 +33,8 @@ from lapel_gateway.log import printable
 from lapel_gateway.pki import DeviceIdentity
 from lapel_gateway.verify import Trust
 from lapel_protocol import SUITE_TINK_4KB
-from lapel_protocol.errors import Malformed
 from lapel_protocol.keys import chain_start
 from lapel_protocol.limits import DEVICE_ID_BYTES, KEY_BYTES
-from lapel_protocol.orders import SettingsChange, decode_settings
 
 MAX_LABEL_CHARACTERS = 80
 """Of a device's or person's name: one line of a table."""
@@ -155,7 +153,10 @@ class Registry:
     ) -> list[Package]:
         """`provision` for each (device's name, person), in one commit: all of them are entered, or none."""
         labels = [(_label(name, "device"), _label(person, "person", empty=True)) for name, person in wearers]
-        _check_settings(settings or {})
+        try:
+            check_settings(settings or {})
+        except WantedError as error:
+            raise RegistryError(str(error)) from None
         if len({name for name, _ in labels}) < len(labels):
             raise RegistryError("two of these devices have the same name")
         config = {
@@ -172,7 +173,7 @@ class Registry:
             device, k_dev = self._entropy(DEVICE_ID_BYTES), self._entropy(KEY_BYTES)
             identity = issue(device, now_ms) if issue else None
             serial = f"{identity.serial:x}" if identity else ""
-            row = self._row(device, k_dev, name, person, now_ms)
+            row = self._row(device, k_dev, name, person, now_ms, settings or {})
             rows.append({**row, "certificate_serial": serial, "follows": follows})
             own = {"device": device.hex(), "tls": identity is not None, **config}
             chain_key, pool = chain_start(k_dev, device), self._entropy(KEY_BYTES)
@@ -247,17 +248,6 @@ class Registry:
         """``person`` wears the device from now on; clips and alarms before keep their name. Raises RegistryError."""
         self._update(device, person=_label(person, "person", empty=True))
 
-    def change_settings(self, device: str, changes: Mapping[str, int]) -> None:
-        """Want other settings on the device; it is told after its next hello. Raises RegistryError."""
-        with writing(self._engine) as connection:
-            text = connection.execute(sa.select(devices.c.settings).where(devices.c.device == device)).scalar()
-            if text is None:
-                raise RegistryError(f"there is no device {device}")
-            wanted = {**json.loads(text), **changes}
-            wanted["version"] = wanted.get("version", 0) + 1
-            _check_settings(wanted)
-            connection.execute(sa.update(devices).where(devices.c.device == device).values(settings=json.dumps(wanted)))
-
     def trust(self, connection: sa.Connection, names: Iterable[bytes]) -> dict[bytes, Trust]:
         """What verification needs of each of these devices that is in the registry, fresh from the ledger."""
         found = {}
@@ -293,7 +283,9 @@ class Registry:
             known = self._k_dev[name] = (sealed, self._keystore.open(bytes.fromhex(name), sealed))
         return known[1]
 
-    def _row(self, device: bytes, k_dev: bytes, name: str, person: str, now_ms: int) -> dict[str, object]:
+    def _row(
+        self, device: bytes, k_dev: bytes, name: str, person: str, now_ms: int, settings: Mapping[str, int]
+    ) -> dict[str, object]:
         return {
             "device": device.hex(),
             "state": DEVICE_ACTIVE,
@@ -307,7 +299,7 @@ class Registry:
             "ledger_to": 0,
             "command_counter": 0,
             "status": "{}",
-            "settings": "{}",
+            "settings": json.dumps(dict(settings)),
         }
 
     def _update(self, device: str, **values: object) -> None:
@@ -330,15 +322,3 @@ def _label(text: str, what: str, *, empty: bool = False) -> str:
     if not (text or empty) or len(text) > MAX_LABEL_CHARACTERS or printable(text) != text:
         raise RegistryError(f"a {what}'s name is 1 to {MAX_LABEL_CHARACTERS} printable characters")
     return text
-
-
-def _check_settings(settings: Mapping[str, int]) -> None:
-    change = SettingsChange()
-    for name, value in settings.items():
-        if name not in vars(change):
-            raise RegistryError(f"there is no device setting {name!r}: they are {', '.join(sorted(vars(change)))}")
-        setattr(change, name, value)
-    try:
-        decode_settings(change.encode())
-    except (Malformed, struct.error):
-        raise RegistryError("a device setting is out of range") from None

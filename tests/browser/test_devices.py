@@ -186,3 +186,56 @@ def test_a_device_that_there_is_not_is_a_page_of_its_own(desk: Desk) -> None:
     desk.expected.append("404")
     page.goto("/devices/0000000000000000")
     expect(page.get_by_role("alert")).to_contain_text("there is no such device")
+
+
+def test_settings_are_changed_on_a_devices_page_in_peoples_units(desk: Desk, depot: Depot) -> None:
+    desk.expected.append("422")
+    page = desk.sit("Tess Tully", ["technician"], phone=True)
+    page.goto(f"/devices/{depot.worn.name}")
+    settings = page.get_by_role("region", name="Settings")
+    expect(settings).to_contain_text("it does not record")
+    expect(settings).to_contain_text("The device was told")
+    settings.get_by_text("Change them").click()
+    settings.get_by_label("When nobody confirms the notice").select_option("it records all the same")
+    settings.get_by_label("Time to confirm it").fill("7.5")
+    settings.get_by_label("Longest clip").fill("0")
+    shoot(page, "device-settings-phone-light")
+    settings.get_by_role("button", name="Set them").click()
+    expect(settings.get_by_role("alert")).to_have_text("Longest clip: it is 1 to 240 min.")
+    settings.get_by_label("Longest clip").fill("20")
+    settings.get_by_role("button", name="Set them").click()
+
+    expect(settings).to_contain_text("it records all the same")
+    expect(settings).to_contain_text("7.5 s")
+    expect(settings).to_contain_text("20 min")
+    expect(settings).to_contain_text("The device is told with its next sign of life")
+    assert severe_faults(page) == []
+    assert not scrolls_sideways(page)
+    depot.say(depot.worn, 60, free_kib=10)
+    page.reload()
+    expect(settings).to_contain_text("The device was told")
+
+    other = desk.sit("Rita Rowe", ["responder"])
+    other.goto(f"/devices/{depot.worn.name}")
+    expect(other.get_by_role("region", name="Settings")).to_contain_text("it records all the same")
+    assert other.get_by_text("Change them").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_notice_policy_is_set_on_all_devices_that_a_team_has(
+    desk: Desk, depot: Depot, scheme: Literal["light", "dark"]
+) -> None:
+    page = desk.sit("Olive Orr", ["operator"], scheme=scheme)
+    page.goto("/people/teams")
+    card = page.locator("li.card", has=page.get_by_role("heading", name="paramedics"))
+    expect(card).to_contain_text("it does not record")
+    card.get_by_text("Set it on all of them").click()
+    card.get_by_label("When nobody confirms it").select_option("it records all the same")
+    assert severe_faults(page) == []
+    shoot(page, f"teams-notice-desktop-{scheme}")
+    card.get_by_role("button", name="Set it").click()
+
+    expect(page.get_by_role("status")).to_contain_text("each device is told with its next sign of life")
+    expect(card).to_contain_text("On 1 device that they have: it records all the same")
+    other = page.locator("li.card", has=page.get_by_role("heading", name="housing"))
+    expect(other).to_contain_text("it does not record")

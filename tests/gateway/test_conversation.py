@@ -6,6 +6,7 @@ import pytest
 
 from lapel_gateway.conversation import CHALLENGE_FRESH_MS, CONTACT_RECENT_MS, RECEIPTS_AFTER_HELLO
 from lapel_gateway.custody.taking import WANT_IDLE_MS, WANT_UNSEEN_MS
+from lapel_gateway.devices.wanted import change_settings
 from lapel_protocol.command import CREDIT, RECEIPT, SETTINGS, WANT, WELCOME
 from lapel_protocol.errors import Replayed
 from lapel_protocol.limits import MAX_LEDGER_ENTRIES
@@ -167,7 +168,7 @@ def test_a_long_epoch_ledger_is_told_and_receipted_in_parts(pair: DevicePair) ->
 
 
 def test_settings_that_an_operator_changed_reach_the_device_and_no_replay_is_obeyed(pair: DevicePair) -> None:
-    pair.registry.change_settings(pair.one.name, {"heartbeat_s": 60})
+    change_settings(pair.engine, pair.one.name, {"heartbeat_s": 60})
     outcome = pair.outcome(pair.one.hello())
     (settings,) = bodies(pair.one.take(outcome.downlinks), SETTINGS)
     assert (settings.version, settings.heartbeat_s) == (1, 60)

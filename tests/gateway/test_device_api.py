@@ -8,14 +8,18 @@ from pathlib import Path
 import httpx
 import pytest
 
+from lapel_gateway.accounts.audit import read_lines
 from lapel_gateway.devices.self_tests import keep_self_test
+from lapel_gateway.ledger import reading
+from lapel_gateway.people import set_person
 from lapel_gateway.settings.accounts import AccountsSection
 from lapel_gateway.viewing.assembly import Views
 from lapel_gateway.web.installed import Installed
 from lapel_gateway.web.server import WebRole
+from lapel_protocol.command import SETTINGS
 from tests.gateway.test_device_health import HOUR, beat
 from tests.support.accounts import token_of
-from tests.support.pair import DevicePair
+from tests.support.pair import DevicePair, bodies
 
 PASSED = [{"name": "camera", "outcome": "passed", "found": "", "remedy": ""}]
 
@@ -88,3 +92,32 @@ def test_a_list_says_what_wants_a_look(client: httpx.Client) -> None:
     (device,) = client.get(str(client.base_url).rstrip("/")).json()["devices"]
     assert device["link"] == "in contact"
     assert [one["level"] for one in device["attention"]] == ["warn"]
+
+
+def test_a_setting_is_changed_and_said_until_the_device_was_told(client: httpx.Client, pair: DevicePair) -> None:
+    before = client.get(f"/{pair.one.name}").json()
+    assert (before["settings"]["notice_policy"], before["settings_told"]) == (0, True)
+    changed = client.patch(f"/{pair.one.name}/settings", json={"notice_policy": 1, "heartbeat_s": 60}).json()
+    assert changed == {"settings": before["settings"] | {"notice_policy": 1, "heartbeat_s": 60}, "told": False}
+
+    [heard] = bodies(pair.send(beat(pair.one, 80)), SETTINGS)
+    assert (heard.notice_policy, heard.heartbeat_s) == (1, 60)
+    assert client.get(f"/{pair.one.name}").json()["settings_told"] is True
+
+    for bad in ({"notice_policy": 2}, {"heartbeat_s": 4}, {"shoe_size": 9}, {"audio": "loud"}, {"version": 4}):
+        refused = client.patch(f"/{pair.one.name}/settings", json=bad)
+        assert refused.status_code == 422, bad
+    assert bodies(pair.send(beat(pair.one, 80)), SETTINGS) == []
+    with reading(pair.engine) as connection:
+        details = [line.detail for line in read_lines(connection, 50) if line.what == "set devices"]
+    assert details == ["notice_policy = 1, heartbeat_s = 60"]
+
+
+def test_a_teams_devices_are_set_together(client: httpx.Client, pair: DevicePair) -> None:
+    set_person(pair.engine, "Zoë Quinn", "North", "", pair.now_ms)
+    pair.registry.assign(pair.one.name, "Zoë Quinn")
+    where = str(client.base_url).replace("/devices", "") + "team-settings"
+    done = client.patch(where, json={"team": "North", "settings": {"notice_policy": 1}})
+    assert done.json() == {"devices": [pair.one.name]}
+    refused = client.patch(where, json={"team": "South", "settings": {"notice_policy": 1}})
+    assert (refused.status_code, "nobody of the team" in refused.json()["detail"]) == (409, True)

@@ -170,8 +170,6 @@ def test_an_unknown_device_cannot_be_changed(registry: Registry) -> None:
         registry.retire("00" * 8, NOW_MS)
     with pytest.raises(RegistryError, match="there is no device"):
         registry.assign("00" * 8, "Zoë")
-    with pytest.raises(RegistryError, match="there is no device"):
-        registry.change_settings("00" * 8, {"silent": 1})
 
 
 def test_who_wears_a_device_later_does_not_change_what_was_recorded_before(pair: DevicePair) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import pytest
 
+from lapel_gateway.devices.wanted import change_settings
 from lapel_gateway.viewing.unseal import KeyRing, keys_from_registry, unseal
 from lapel_protocol import alarm as alarm_states
 from lapel_protocol import command as commands
@@ -226,7 +227,7 @@ def test_settings_that_were_replaced_do_not_come_back_by_a_replay_within_or_acro
         return int(stage.one.app._settings.current.frame_interval_ms)
 
     for interval in (2000, 3000):
-        stage.gateway.registry.change_settings(stage.one.name, {"frame_interval_ms": interval})
+        change_settings(stage.gateway.engine, stage.one.name, {"frame_interval_ms": interval})
         stage.broker.disconnect_all()
         stage.run(45_000)  # a device comes back within half a minute
         assert frame_interval() == interval

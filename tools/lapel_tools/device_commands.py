@@ -12,6 +12,8 @@ from lapel_gateway.brokers import status_prefixes
 from lapel_gateway.brokers.mosquitto import render_acl
 from lapel_gateway.describe import device_words
 from lapel_gateway.devices.cutting import read_cut_off
+from lapel_gateway.devices.wanted import WantedError
+from lapel_gateway.devices.wanted import change_settings as change_wanted
 from lapel_gateway.durable import write_file
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import DEVICE_LOST
@@ -202,11 +204,14 @@ def change_settings(
     setting: Annotated[list[str], typer.Argument(help="KEY=NUMBER, such as heartbeat_s=60.")],
     config: ConfigOption = None,
 ) -> None:
-    """Want other settings on a device; it is told the next time it says hello."""
+    """Want other settings on a device; it is told with its next sign of life. All others stay as they are."""
     site = Site(config)
     found = find_device(site, device)
     changes = dict(parse_setting(text) for text in setting)
-    site.registry.change_settings(found, changes)
+    try:
+        change_wanted(site.engine, found, changes)
+    except WantedError as error:
+        raise CommandError(str(error)) from None
     typer.echo(f"{found} will be told: {', '.join(f'{key} = {value}' for key, value in changes.items())}")
 
 

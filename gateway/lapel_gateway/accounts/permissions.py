@@ -38,6 +38,7 @@ class Permission(StrEnum):
     PASS_ON_CLIPS = "pass-on-clips"
     SEE_DEVICES = "see-devices"
     HAND_OUT_DEVICES = "hand-out-devices"
+    SET_DEVICES = "set-devices"
     SEE_CHANNELS = "see-channels"
     SEE_REPORTS = "see-reports"
     KEEP_USERS = "keep-users"
@@ -86,13 +87,16 @@ ROLES: Mapping[RoleName, frozenset[Permission]] = {
             P.SEE_REPORTS,
         }
     ),
-    "technician": frozenset({P.OWN_ACCOUNT, P.SEE_DEVICES, P.HAND_OUT_DEVICES, P.SEE_CHANNELS, P.SEE_PEOPLE}),
+    "technician": frozenset(
+        {P.OWN_ACCOUNT, P.SEE_DEVICES, P.HAND_OUT_DEVICES, P.SET_DEVICES, P.SEE_CHANNELS, P.SEE_PEOPLE}
+    ),
     "operator": frozenset(
         {
             P.OWN_ACCOUNT,
             P.KEEP_USERS,
             P.SEE_AUDIT,
             P.SEE_DEVICES,
+            P.SET_DEVICES,
             P.SEE_CHANNELS,
             P.SEE_REPORTS,
             P.SEE_PEOPLE,

@@ -33,7 +33,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION = "0013"
+SCHEMA_REVISION = "0014"
 """The revision that this code reads and writes; revisions are four digits and grow by one."""
 
 LARGEST = (1 << 63) - 1
@@ -127,11 +127,12 @@ device = Table(
     Column("contact_ms", BigInteger),  # last answer to a recent challenge
     Column("heartbeat_counter", BigInteger),  # counter of the newest heartbeat within that boot
     Column("status", Text, nullable=False),  # JSON: last hello/heartbeat in words (versions, storage, battery)
-    Column("settings", Text, nullable=False),  # JSON: settings wanted on the device
+    Column("settings", Text, nullable=False),  # JSON: settings wanted on the device (devices/wanted.py)
     Column("cut", String(16), nullable=False, server_default=""),  # devices.cutting: what it is cut off from
     Column("certificate_serial", Text, nullable=False, server_default=""),  # hexadecimal; "" = it has no certificate
     Column("found_ms", BigInteger),  # when a lost one was in hand again
     Column("follows", DeviceName),  # what the same hardware was before it was provisioned anew
+    Column("settings_told", Integer, nullable=False, server_default="0"),  # version that was last sent to it
     CheckConstraint("state in ('active', 'retired', 'lost')", name="state"),
     Index("ix_device_cut", "cut"),
 )

@@ -14,6 +14,7 @@ from lapel_gateway.alarms.core import OwnAlarm
 from lapel_gateway.alarms.kinds import VISIT_OVERDUE
 from lapel_gateway.alarms.policies import Reach
 from lapel_gateway.channels.message import MAX_DETAIL
+from lapel_gateway.devices.wanted import change_settings
 from lapel_gateway.settings.visits import VisitsSection
 from lapel_gateway.visits import plans as visits
 from lapel_gateway.visits import risk_register
@@ -180,7 +181,7 @@ def test_a_device_that_was_never_heard_of_in_a_visit_is_an_alarm_too(day: Day) -
 
 
 def test_a_device_with_long_heartbeats_is_given_three_of_them(day: Day) -> None:
-    day.pair.registry.change_settings(day.pair.one.name, {"heartbeat_s": 300})
+    change_settings(day.pair.engine, day.pair.one.name, {"heartbeat_s": 300})
     day.start(120)
     day.pass_time(15.4, beats=False)
     assert day.raised() == []
@@ -352,7 +353,7 @@ def test_a_hello_is_answered_with_the_visit_after_the_settings(day: Day) -> None
     day.hello()
     assert day.shown == []
     day.start(30)
-    day.pair.registry.change_settings(day.pair.one.name, {"heartbeat_s": 60})
+    change_settings(day.pair.engine, day.pair.one.name, {"heartbeat_s": 60})
     day.hello()
     assert (day.shown[-1].state, day.shown[-1].due_ms) == (VISIT_ACTIVE, day.visit()["due_ms"])
     day.end()

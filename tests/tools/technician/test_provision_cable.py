@@ -187,7 +187,7 @@ def test_a_latched_alarm_and_clips_that_nobody_else_has_are_left_alone(lapel: La
 
 
 def test_what_was_the_former_devices_does_not_become_the_new_ones(lapel: Lapel, camera: TrayDevice) -> None:
-    first = provision(lapel, camera).json["device"]
+    first = provision(lapel, camera, "camera 1", "--setting", "man_down=1").json["device"]
     camera.wait_shown("idle")
     before = files(camera)
     wait_until(lambda: camera.console_has(f"boot 1 of {first}"), 60)
@@ -198,6 +198,7 @@ def test_what_was_the_former_devices_does_not_become_the_new_ones(lapel: Lapel, 
     assert again.status == 0, again.err
     after = files(camera)
     assert not {"/journal/leftover", "/leftover", "/settings.0"} & set(after)
+    assert json.loads(after["/config.json"])["settings"]["man_down"] == 1, "what it was given at first stays"
     kept = ("/main.py", "/lapel_board.py", "/lapel_loader.mpy", "/update.key", "/slots.0", "/a/manifest")
     assert {path: after[path] for path in kept} == {path: before[path] for path in kept}
     for name in ("/tls/key.der", "/tls/cert.der"):

@@ -1,19 +1,25 @@
-"""The API of devices: the list, one with all that is known of it, how it fared; handing it out and taking it back."""
+"""The API of devices: the list, one with all that is known of it, how it fared; handing it out and taking it back; the
+settings that are wanted on one, or on those of a team.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Query
 
+from lapel_gateway.accounts.audit import note
 from lapel_gateway.accounts.permissions import Permission
 from lapel_gateway.accounts.principal import Principal
-from lapel_gateway.devices import handover
+from lapel_gateway.devices import handover, wanted
 from lapel_gateway.devices.handover import HandoverError
 from lapel_gateway.devices.health import list_health
 from lapel_gateway.devices.states import Judging, list_states, read_device
+from lapel_gateway.devices.wanted import WantedError
+from lapel_gateway.ledger import writing
 from lapel_gateway.reports.period import Period, PeriodError, parse_period
 from lapel_gateway.web.access import may
 from lapel_gateway.web.guard import Guard
@@ -22,6 +28,7 @@ from lapel_gateway.web.problems import Problem
 
 Seer = Annotated[Principal, Depends(may(Permission.SEE_DEVICES))]
 Keeper = Annotated[Principal, Depends(may(Permission.HAND_OUT_DEVICES))]
+Setter = Annotated[Principal, Depends(may(Permission.SET_DEVICES))]
 When = Annotated[str | None, Query(max_length=64)]
 From = Annotated[str | None, Query(alias="from", max_length=64)]
 
@@ -66,6 +73,42 @@ def install(app: FastAPI, guard: Guard) -> None:
             return {"left": handover.take_back(engine, device, user.name, guard.now_ms(), asked.note)}
         except HandoverError as error:
             raise Problem(HTTPStatus.CONFLICT, str(error)) from None
+
+    @app.patch("/api/v1/devices/{device}/settings", response_model=models.SettingsShape)
+    def set_device(user: Setter, device: str, asked: models.WantedSettings) -> dict[str, Any]:
+        device_of(guard, device)
+        try:
+            enter_settings(guard, user, device, asked.changes())
+        except WantedError as error:
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
+        found = device_of(guard, device)
+        return {"settings": found["settings"], "told": found["settings_told"]}
+
+    @app.patch("/api/v1/team-settings", response_model=models.TeamDevices)
+    def set_devices_of_team(user: Setter, asked: models.TeamSettings) -> dict[str, Any]:
+        try:
+            return {"devices": enter_team_settings(guard, user, asked.team, asked.settings.changes())}
+        except WantedError as error:
+            raise Problem(HTTPStatus.CONFLICT, str(error)) from None
+
+
+def enter_settings(guard: Guard, user: Principal, device: str, changes: Mapping[str, int]) -> None:
+    """Want other settings on a device, and say so in the audit log. Raises WantedError."""
+    wanted.change_settings(guard.engine, device, changes)
+    _note(guard, user, device, changes)
+
+
+def enter_team_settings(guard: Guard, user: Principal, team: str, changes: Mapping[str, int]) -> list[str]:
+    """The same on the devices that a team's people have now; returns them. Raises WantedError."""
+    found = wanted.change_of_team(guard.engine, team, changes)
+    _note(guard, user, f"{team}: {len(found)} devices", changes)
+    return found
+
+
+def _note(guard: Guard, user: Principal, about: str, changes: Mapping[str, int]) -> None:
+    detail = ", ".join(f"{name} = {value}" for name, value in changes.items())
+    with writing(guard.engine) as connection:
+        note(connection, user.actor, guard.now_ms(), "set devices", about, detail=detail)
 
 
 def judging(guard: Guard) -> Judging:

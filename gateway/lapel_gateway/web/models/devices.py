@@ -51,7 +51,8 @@ class DeviceShape(Shape):
     boot: int | None
     epoch: int
     status: dict[str, Any] | None
-    settings: dict[str, Any] | None
+    settings: dict[str, int]
+    settings_told: bool
     update: UpdateState | None
     self_test: LastTest | None
     attention: list[ConcernShape]
@@ -143,6 +144,53 @@ class DeviceHealth(Shape):
     """The hours in which it was heard, oldest first."""
 
     hours: list[HealthHour]
+
+
+def _number(least: int, most: int) -> Any:
+    return Field(None, ge=least, le=most)
+
+
+class WantedSettings(Shape):
+    """Settings to be changed (SPEC 8.7); those that are not named stay as they are."""
+
+    notice_policy: int | None = _number(0, 1)
+    delete_level: int | None = _number(1, 2)
+    notice_timeout_ms: int | None = _number(3_000, 60_000)
+    frame_interval_ms: int | None = _number(0, 10_000)
+    heartbeat_s: int | None = _number(5, 3_600)
+    silent: int | None = _number(0, 1)
+    audio: int | None = _number(0, 1)
+    clip_limit_s: int | None = _number(10, 14_400)
+    man_down: int | None = _number(0, 1)
+    no_movement_min: int | None = _number(0, 240)
+    fall_dip_mg: int | None = _number(200, 900)
+    fall_impact_mg: int | None = _number(1_500, 6_000)
+    fall_turn_deg: int | None = _number(0, 90)
+    fall_still_s: int | None = _number(5, 120)
+
+    def changes(self) -> dict[str, int]:
+        """Those that are named."""
+        return self.model_dump(exclude_none=True)
+
+
+class TeamSettings(Shape):
+    """Settings for the devices that a team's people have now."""
+
+    team: str = Field(min_length=1, max_length=200)
+    settings: WantedSettings
+
+
+class SettingsShape(Shape):
+    """All settings that are wanted on a device; ``told``: it was sent them."""
+
+    settings: dict[str, int]
+    told: bool
+
+
+class TeamDevices(Shape):
+    """The devices of a team on which the settings are wanted now."""
+
+    devices: list[str]
 
 
 class IssueTo(Shape):

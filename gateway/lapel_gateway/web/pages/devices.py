@@ -7,6 +7,7 @@ Rules that hold here
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
@@ -20,12 +21,13 @@ from lapel_gateway.devices.attention import BAD, IN_CONTACT, WARN
 from lapel_gateway.devices.handover import HandoverError
 from lapel_gateway.devices.health import list_health
 from lapel_gateway.devices.states import list_states, worst_first
+from lapel_gateway.devices.wanted import WantedError
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import DEVICE_ACTIVE
 from lapel_gateway.ledger.schema import person as people
 from lapel_gateway.web.access import may
-from lapel_gateway.web.api.devices import device_of, judging
-from lapel_gateway.web.pages import device_view
+from lapel_gateway.web.api.devices import device_of, enter_settings, judging
+from lapel_gateway.web.pages import device_settings, device_view
 from lapel_gateway.web.pages.frame import Pages
 
 PATH = "/devices"
@@ -33,6 +35,7 @@ CLIPS_PATH = "/clips"
 
 Show = Literal["", "attention", "out", "free", "over"]
 Seer = Annotated[Principal, Depends(may(Permission.SEE_DEVICES))]
+Setter = Annotated[Principal, Depends(may(Permission.SET_DEVICES))]
 Keeper = Annotated[Principal, Depends(may(Permission.HAND_OUT_DEVICES))]
 Field = Annotated[str, Form(max_length=1000)]
 
@@ -109,6 +112,37 @@ def install(app: FastAPI, pages: Pages) -> None:
             return _device(request, user, device, said=_said(error))
         return pages.go(f"{PATH}/{device}")
 
+    @app.post(PATH + "/{device}/settings", include_in_schema=False)
+    def set_device(
+        request: Request,
+        user: Setter,
+        device: str,
+        notice_policy: Field = "",
+        notice_timeout_ms: Field = "",
+        audio: Field = "",
+        clip_limit_s: Field = "",
+        heartbeat_s: Field = "",
+        man_down: Field = "",
+        no_movement_min: Field = "",
+    ) -> Response:
+        words = device_of(guard, device)
+        said = {
+            "notice_policy": notice_policy,
+            "notice_timeout_ms": notice_timeout_ms,
+            "audio": audio,
+            "clip_limit_s": clip_limit_s,
+            "heartbeat_s": heartbeat_s,
+            "man_down": man_down,
+            "no_movement_min": no_movement_min,
+        }
+        try:
+            changes = device_settings.parse_form(said, words["settings"])
+            if changes:
+                enter_settings(guard, user, device, changes)
+        except WantedError as error:
+            return _device(request, user, device, about_settings=_said(error), wanted=said)
+        return pages.go(f"{PATH}/{device}#settings-title")
+
     def _device(
         request: Request,
         user: Principal,
@@ -117,6 +151,8 @@ def install(app: FastAPI, pages: Pages) -> None:
         said: str = "",
         person: str = "",
         in_spite: str = "",
+        about_settings: str = "",
+        wanted: Mapping[str, str] | None = None,
     ) -> Response:
         words = device_of(guard, device)
         now_ms = guard.now_ms()
@@ -127,7 +163,7 @@ def install(app: FastAPI, pages: Pages) -> None:
         return pages.show(
             request,
             "device.html",
-            HTTPStatus.CONFLICT if said else HTTPStatus.OK,
+            HTTPStatus.CONFLICT if said else HTTPStatus.UNPROCESSABLE_ENTITY if about_settings else HTTPStatus.OK,
             device=words | {"says": (says := UNSAID | (words["status"] or {}))},
             says=says,
             said=said,
@@ -136,6 +172,11 @@ def install(app: FastAPI, pages: Pages) -> None:
             against=[one for one in words["checks"] if not one["good"]],
             people=names,
             hands_out=user.may(Permission.HAND_OUT_DEVICES) and words["state"] == DEVICE_ACTIVE,
+            settings=device_settings.rows_of(words["settings"]),
+            every_setting=device_settings.CHANGED_HERE,
+            sets=user.may(Permission.SET_DEVICES) and words["state"] == DEVICE_ACTIVE,
+            about_settings=about_settings,
+            wanted=wanted or {},
             days=days,
             periods=device_view.PERIODS,
             charts=device_view.health_charts(hours, from_ms, days, zone),
@@ -158,6 +199,6 @@ def _is(device: dict[str, Any], show: str) -> bool:
     return show != "free" or (not device["person"] and device["state"] == DEVICE_ACTIVE)
 
 
-def _said(error: HandoverError) -> str:
+def _said(error: Exception) -> str:
     text = str(error).replace(" (--anyway)", "")
     return f"{text[:1].upper()}{text[1:]}."
