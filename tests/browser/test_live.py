@@ -20,6 +20,7 @@ from lapel_gateway.overview.surroundings import Surroundings
 from lapel_gateway.settings.accounts import AccountsSection
 from lapel_gateway.viewing.live_pictures import LiveArea, LivePictures
 from lapel_gateway.web.api import live as live_api
+from lapel_gateway.web.pages import frame
 from lapel_protocol.reports import ALARM_MAN_DOWN
 from tests.browser.desks import Desk, scrolls_sideways, severe_faults, shoot
 from tests.browser.scene import Scene
@@ -292,6 +293,42 @@ def test_a_gateway_that_is_gone_is_said_and_comes_back_by_itself(chromium: Brows
         assert age.text_content() == stood
         resolve(office.engine, identifier, SAM, "test", "", scene.now_ms)
         expect(card(page, identifier)).to_have_count(0)
+        desk.close()
+
+
+def test_a_page_that_stayed_open_over_an_update_says_so_or_loads_itself_again(
+    chromium: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever hears it is asked, because a page that was loaded anew is silent; whoever hears nothing loses nothing."""
+    settings = AccountsSection(requests_per_min=100_000)
+    with opened(tmp_path, accounts=settings) as office:
+        port = int(office.url.rpartition(":")[2])
+        desk = Desk(chromium, office)
+        desk.expected += ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING"]
+        heard, silent = open_live(desk), open_live(desk, SAM)
+        heard.get_by_role("heading", name="Live").click()  # lets it sound
+        expect(heard.locator("#live")).to_have_attribute("data-sound", "ready")
+        expect(silent.locator("#live")).to_have_attribute("data-sound", "blocked")
+        before = silent.locator("#live").get_attribute("data-edition")
+
+    with serving(office, tmp_path, port):  # started again as it was
+        for page in (heard, silent):
+            expect(page.get_by_text(LIVE)).to_be_visible()
+    monkeypatch.setattr(frame, "_edition", lambda: "another")
+    with serving(office, tmp_path, port):
+        told = heard.get_by_role("alert").filter(has_text="The gateway was updated")
+        expect(told.get_by_role("link", name="Load it again")).to_be_visible()
+        expect(silent.locator("#live")).to_have_attribute("data-edition", "another")
+        expect(silent.get_by_text("The gateway was updated")).to_have_count(0)
+        expect(heard.locator("#live")).to_have_attribute("data-edition", str(before))
+        expect(heard.get_by_text("No open alarm is known; there may be some all the same")).to_be_visible()
+        assert severe_faults(heard) == []
+        shoot(heard, "live-updated")
+
+        told.get_by_role("link", name="Load it again").click()
+        expect(heard.locator("#live")).to_have_attribute("data-edition", "another")
+        expect(heard.get_by_text(LIVE)).to_be_visible()
+        expect(told).to_have_count(0)
         desk.close()
 
 

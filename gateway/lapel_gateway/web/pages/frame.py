@@ -10,6 +10,7 @@ Rules that hold here
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from urllib.parse import quote, urlsplit
 
 import jinja2
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
+from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse
 from markupsafe import Markup
 
 from lapel_gateway.accounts.permissions import Permission
@@ -48,6 +49,9 @@ MEDIA_TYPES: Mapping[str, str] = {
     ".wav": "audio/wav",
 }
 """Of the static files; a file of another kind is none."""
+
+EDITION = "edition.txt"
+"""The static file that is made: what a page that stays open compares its own with (`static/live-edition.js`)."""
 
 _FOLDER = Path(str(resources.files("lapel_gateway.web")))
 
@@ -79,6 +83,8 @@ class Pages:
         )
         self._templates.filters |= {"moment": self._moment, "local": self._local, "ago": self._ago, "seconds": seconds}
         self._static = {one.name: one for one in (_FOLDER / "static").iterdir() if one.suffix in MEDIA_TYPES}
+        self.edition = _edition()
+        """Of pages and scripts together: another after every update that changed any of them."""
         self.sections: list[Section] = []
         """In the order in which they are shown; whoever comes to the door is shown into the first that is theirs."""
 
@@ -172,7 +178,9 @@ class Pages:
         """Let ``app`` give out what pages are made of."""
 
         @app.get(STATIC_PATH + "{name}", include_in_schema=False)
-        def static(name: str) -> FileResponse:
+        def static(name: str) -> Response:
+            if name == EDITION:
+                return PlainTextResponse(self.edition, headers={"Cache-Control": "no-cache"})
             found = self._static.get(name)
             if found is None:
                 raise Problem(HTTPStatus.NOT_FOUND, "there is no such file")
@@ -222,3 +230,12 @@ def next_path(asked: str) -> str:
 def wait_words(error: TooMany) -> str:
     """What somebody reads who has to wait."""
     return f"Too many attempts. Wait {max(1, -(-error.wait_ms // 1000))} seconds and try again."
+
+
+def _edition() -> str:
+    digest = hashlib.sha256()
+    for path in sorted([*(_FOLDER / "templates").iterdir(), *(_FOLDER / "static").iterdir()]):
+        if path.is_file():
+            content = path.read_bytes()
+            digest.update(f"{path.name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:16]

@@ -85,6 +85,7 @@ def install(app: FastAPI, pages: Pages, feed: Feed) -> None:
             trouble=trouble,
             words=words,
             bad=True,
+            edition=pages.edition,
             kinds=KINDS,
             technical=sorted(TECHNICAL_NAMES),
             sees=[name for name, sections in PARTS.items() if view.sections & sections],

@@ -14,15 +14,17 @@ export class Live {
   #source = null;
   #path;
   #changed;
+  #opened;
   #openedAt = 0;
   #heardAt = null;
   #toldMs = 0;
   #whole = false;
 
-  /** `changed({section: {key: words or null}})` is called with every change. */
-  constructor(path, changed) {
+  /** `changed({section: {key: words or null}})` is called with every change, `opened()` when the stream is open (again). */
+  constructor(path, changed, opened) {
     this.#path = path;
     this.#changed = changed;
+    this.#opened = opened;
     this.#open();
   }
 
@@ -61,6 +63,7 @@ export class Live {
     for (const kind of ["snapshot", "change", "beat", "reload"]) {
       source.addEventListener(kind, (event) => this.#hear(kind, JSON.parse(event.data)));
     }
+    source.addEventListener("open", () => this.#opened());
     source.addEventListener("error", () => {
       if (source.readyState === EventSource.CLOSED) this.#askWhy();
     });

@@ -3,6 +3,7 @@
 import { element } from "./lapel.js";
 import { Alarms } from "./live-alarms.js";
 import { Devices } from "./live-devices.js";
+import { Edition } from "./live-edition.js";
 import { Clips, Gateway, troublesOf } from "./live-gateway.js";
 import { Pictures } from "./live-picture.js";
 import { Press } from "./live-press.js";
@@ -26,7 +27,8 @@ const countSlot = new Slot(part("counts"));
 const toShow = {};
 let wasAway = null;
 
-const live = new Live("/api/v1/stream", changed);
+const edition = new Edition(root.dataset.edition);
+const live = new Live("/api/v1/stream", changed, () => edition.look());
 asOf(() => live.nowMs);
 const page = {
   live,
@@ -58,6 +60,7 @@ setInterval(() => {
   live.watch();
   if (!press.holds) pictures.look(live);
   showChanges();
+  if (!press.holds) edition.renew(sound === null || ["none", "off", "blocked"].includes(sound.state));
 }, TICK_MS);
 document.addEventListener("visibilitychange", stand);
 
@@ -105,9 +108,13 @@ function showTroubles(away, shown) {
   if (away && (live.begun || live.silentMs > 4_000)) {
     const why = live.loggedOut ? "you are not logged in any more" : live.trouble || "nothing is heard from the gateway";
     const what = live.begun ? `What is shown is as of ${shown}` : "Nothing is known";
-    troubles.push({ tone: "bad", words: `Not live: ${why}. ${what}; alarms raised since then are not here.`, login: live.loggedOut });
+    troubles.push({ tone: "bad", words: `Not live: ${why}. ${what}; alarms raised since then are not here.`, link: live.loggedOut ? ["/login?next=/live", "Log in"] : null });
   }
   if (live.begun && !away) troubles.push(...troublesOf(live));
+  if (edition.outdated) {
+    const words = "The gateway was updated since this page was loaded: it may show things wrongly until it is loaded again.";
+    troubles.push({ tone: "warn", words, blind: true, link: ["/live", "Load it again"] });
+  }
   const calm = root.querySelector('[data-part="no-alarms"] .state');
   if (calm) {
     const blind = away || troubles.some((one) => one.blind);
@@ -115,7 +122,7 @@ function showTroubles(away, shown) {
     setText(calm, blind ? "No open alarm is known; there may be some all the same" : "No open alarm");
   }
   troubleSlot.show(troubles, () =>
-    troubles.map((one) => element("p", { class: one.tone }, one.words, one.login ? element("a", { href: "/login?next=/live" }, " Log in") : null)),
+    troubles.map((one) => element("p", { class: one.tone }, one.words, one.link ? element("a", { href: one.link[0] }, ` ${one.link[1]}`) : null)),
   );
 }
 
