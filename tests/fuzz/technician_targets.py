@@ -12,6 +12,7 @@ from lapel_tools.technician.batch import MAX_ROWS, read_batch
 from lapel_tools.technician.drives import INFO_NAME, DriveError, read_drive
 from lapel_tools.technician.firmware import FirmwareError, read_release
 from lapel_tools.technician.images import ImageError, read_image
+from lapel_tools.technician.modem_account import read_account
 from lapel_tools.technician.networks import MAX_FILE_BYTES, read_networks
 from lapel_tools.technician.remembered import ImageMemory
 from lapel_tools.technician.stock import named_signer
@@ -49,8 +50,8 @@ def base_image(scratch: Path) -> Built:
 
 @target("technician/files", share=0.5, max_bytes=3000, cpu_ms=1000, kib=2048)
 def small_files(scratch: Path) -> Built:
-    """Networks, INFO_UF2.TXT, known images, signer, release, batch of boards, a working day: the first byte
-    chooses which."""
+    """Networks, INFO_UF2.TXT, known images, signer, release, batch of boards, a working day, a modem's account: the
+    first byte chooses which."""
     path = scratch / INFO_NAME
     path.touch(0o600)
     memory_file = ImageMemory(scratch).path
@@ -87,7 +88,11 @@ def small_files(scratch: Path) -> Built:
         if day.recording_minutes > 60 * day.hours or day.visits * day.visit_minutes > 60 * day.hours:
             raise Unreadable("a day that is longer than itself")
 
-    readers: list[Callable[[], None]] = [networks, drive, memory, signer, release, batch, shift]
+    def modem() -> None:
+        if not json.loads(read_account(path))["apn"]:
+            raise Unreadable("an account without an apn")
+
+    readers: list[Callable[[], None]] = [networks, drive, memory, signer, release, batch, shift, modem]
 
     def one(data: bytes) -> int:
         path.write_bytes(data[1:])
@@ -112,5 +117,11 @@ def small_files(scratch: Path) -> Built:
     seeds += [b"\6hours = 8\nvisits = 6\nvisit_minutes = 40\n", b"\6hours = 2\nvisits = 9\n"]
     seeds += [b"\6hours = " + b"9" * 2500]
     seeds += [b"\6hours = true\n", b"\6hours = 8.5\n", b"\6rooms = 1\n"]
+    seeds += [
+        b'\7apn = "iot.example"\npin = "1234"\n',
+        b'\7apn = "a;b"\n',
+        b'\7apn = "a"\npin = "12345678"\nuser = 1\n',
+        b"\7",
+    ]
     # Last: its depth ends whatever profile watches the seeds.
     return Built(one, [*seeds, b"\0network = [" + b"[" * 900, b"\6hours = [" + b"[" * 900])

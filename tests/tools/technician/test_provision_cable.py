@@ -187,7 +187,10 @@ def test_a_latched_alarm_and_clips_that_nobody_else_has_are_left_alone(lapel: La
 
 
 def test_what_was_the_former_devices_does_not_become_the_new_ones(lapel: Lapel, camera: TrayDevice) -> None:
-    first = provision(lapel, camera, "camera 1", "--setting", "man_down=1").json["device"]
+    modem = lapel.folder / "modem.toml"
+    modem.write_text('apn = "iot.example"\npin = "4711"\n')
+    modem.chmod(0o600)
+    first = provision(lapel, camera, "camera 1", "--setting", "man_down=1", "--modem", modem).json["device"]
     camera.wait_shown("idle")
     before = files(camera)
     wait_until(lambda: camera.console_has(f"boot 1 of {first}"), 60)
@@ -198,6 +201,8 @@ def test_what_was_the_former_devices_does_not_become_the_new_ones(lapel: Lapel, 
     assert again.status == 0, again.err
     after = files(camera)
     assert not {"/journal/leftover", "/leftover", "/settings.0"} & set(after)
+    assert json.loads(before["/modem.json"]) == {"apn": "iot.example", "pin": "4711", "user": "", "password": ""}
+    assert after["/modem.json"] == before["/modem.json"], "its SIM is the board's"
     assert json.loads(after["/config.json"])["settings"]["man_down"] == 1, "what it was given at first stays"
     kept = ("/main.py", "/lapel_board.py", "/lapel_loader.mpy", "/update.key", "/slots.0", "/a/manifest")
     assert {path: after[path] for path in kept} == {path: before[path] for path in kept}

@@ -1,18 +1,21 @@
-"""What a technician gives a device: Wi-Fi networks, and a label on its case."""
+"""What a technician gives a device: Wi-Fi networks, a modem's account, and a label on its case."""
 
 from __future__ import annotations
 
 import json
 import stat
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
 import pypdfium2 as pdfium
 import pytest
 
+from lapel_device.boards.modem_account import load_account
 from lapel_sim.package import read_package
 from lapel_tools.technician.label import HEIGHT_MM, QR_PREFIX, WIDTH_MM, Label, render_labels
+from lapel_tools.technician.modem_account import read_account
 from tests.tools.command import Lapel
 
 SECRET = "correct horse 9"
@@ -86,6 +89,75 @@ def test_networks_that_no_device_would_take_are_refused_before_a_device_is_enter
 def test_networks_that_others_can_read_are_refused(lapel: Lapel) -> None:
     refused = lapel("device", "provision", "camera 1", "--out", "package", "--wifi", networks(lapel, GOOD, 0o644))
     assert "can be read by others (mode 0644): chmod 600" in refused.err
+
+
+class Folder:
+    """A device's storage over a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def size(self, path: str) -> int:
+        file = self.root / path[1:]
+        return file.stat().st_size if file.exists() else -1
+
+    def open(self, path: str, mode: str) -> IO[bytes]:
+        return (self.root / path[1:]).open(mode)
+
+
+def account(folder: Path, text: str) -> Path:
+    path = folder / "modem.toml"
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o600)
+    return path
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"apn": "iot.example"},
+        {"apn": "iot.example", "pin": "1234"},
+        {"apn": "a" * 63, "pin": "12345678", "user": "u" * 63, "password": "p" * 63},
+    ],
+)
+def test_a_modems_account_is_what_the_device_reads(tmp_path: Path, given: dict[str, str]) -> None:
+    text = "".join(f'{name} = "{value}"\n' for name, value in given.items())
+    (tmp_path / "modem.json").write_bytes(read_account(account(tmp_path, text)))
+    said: list[str] = []
+    assert load_account(Folder(tmp_path), said.append) == {"pin": "", "user": "", "password": "", **given}  # type: ignore[arg-type]
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f'apn = "iot"\npassword = "{SECRET}', "is not TOML at end of document"),
+        (f'password = "{SECRET}"\n', "it has apn"),
+        (f'apn = ""\npassword = "{SECRET}"\n', "it has apn"),
+        (f'apn = "iot"\npasswort = "{SECRET}"\n', "it has apn"),
+        (f'apn = "{SECRET};AT+CFUN=0"\n', "apn is plain text"),
+        (f"apn = 'i\"{SECRET}'\n", "apn is plain text"),
+        (f'apn = "iot"\nuser = "{SECRET * 5}"\n', "user is plain text of at most 63"),
+        ('apn = "iot"\npin = 1234\n', "pin is plain text"),
+        ('apn = "iot"\npin = "123"\n', "pin has 4 to 8 digits"),
+        ('apn = "iot"\npin = "12 34"\n', "pin has 4 to 8 digits"),
+    ],
+)
+def test_an_account_that_no_modem_would_take_is_refused_before_a_device_is_entered(
+    lapel: Lapel, text: str, words: str
+) -> None:
+    path = account(lapel.folder, text)
+    refused = lapel("device", "provision", "camera 1", "--port", "/dev/nowhere", "--modem", path)
+    assert (refused.status, words in refused.err) == (2, True), refused.err
+    assert SECRET not in refused.out + refused.err
+    assert lapel("device", "list", "--json").json == []
+
+
+def test_a_simulated_board_is_given_no_modem(lapel: Lapel) -> None:
+    path = account(lapel.folder, 'apn = "iot"\n')
+    refused = lapel("device", "provision", "camera 1", "--out", "package", "--modem", path)
+    assert (refused.status, "a simulated one has no modem" in refused.err) == (2, True)
+    assert lapel("device", "list", "--json").json == []
 
 
 def test_a_label_is_a_page_of_its_size_with_every_word_and_a_code_that_a_camera_reads(lapel: Lapel) -> None:

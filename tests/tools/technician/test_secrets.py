@@ -33,6 +33,7 @@ pytestmark = pytest.mark.needs("micropython", "mosquitto")
 LAPEL = Path(sys.executable).with_name("lapel")
 TIMEOUT_S = 120.0
 PASSWORD = "Zq7!correct-horse-9"
+MODEM_PASSWORD = "Vk3?apn-secret-4471"
 
 
 class Technician:
@@ -134,20 +135,24 @@ def test_no_key_and_no_password_is_left_behind(
     wifi = tmp_path / "wifi.toml"
     wifi.write_text(f'[[network]]\nssid = "Depot"\npassword = "{PASSWORD}"\n')
     wifi.chmod(0o600)
+    modem = tmp_path / "modem.toml"
+    modem.write_text(f'apn = "iot.example"\npassword = "{MODEM_PASSWORD}"\n')
+    modem.chmod(0o600)
     with World(tmp_path / "world") as world, ProcessWatch() as processes:
         device = place(tray, world, tmp_path, "camera")
         flash([device])
         wire = Wire(device, monkeypatch)
         technician.lapel("gateway", "init", "--broker", "mosquitto", "--port", str(free_ports[0]))
         port = str(device.board.port)
-        common = ("--port", port, "--wifi", str(wifi))
+        bearers = ("--wifi", str(wifi), "--modem", str(modem))
+        common = ("--port", port, *bearers)
         with technician.gateway():
             # Broken off in the middle of what is secret, and repeated.
             device.board.cable.break_at(9000, towards_board=True, takes_power=True)
             technician.lapel("device", "provision", "camera 1", *common, status=1)
             device.board.plug()
             port = str(device.board.port)
-            technician.lapel("device", "provision", "camera 1", "--port", port, "--wifi", str(wifi), "--label", "l.pdf")
+            technician.lapel("device", "provision", "camera 1", "--port", port, *bearers, "--label", "l.pdf")
             site = Site(technician.folder / "lapel.toml")
 
             device.wait_shown("idle")
@@ -171,6 +176,7 @@ def test_no_key_and_no_password_is_left_behind(
     passed = wire.keys()
     secrets = {
         "Wi-Fi password": PASSWORD.encode(),
+        "modem password": MODEM_PASSWORD.encode(),
         "master key": bytes.fromhex((data / "keys" / "master.key").read_text()),
         **numbers_of(organisation),
         **numbers_of(load_der_private_key(there["/tls/key.der"], None)),
@@ -185,6 +191,7 @@ def test_no_key_and_no_password_is_left_behind(
     assert {chain for chain, _ in passed} <= set(secrets.values())
     assert passed
     assert leaks({"it": secrets["Wi-Fi password"]}, {"the technician's file": wifi.read_bytes()})
+    assert leaks({"it": secrets["modem password"]}, {"the board's flash": there["/modem.json"]})
     assert leaks({"it": secrets["TLS key"]}, {"the board's flash": there["/tls/key.der"]})
     for _, pool in passed:
         assert bytes(wire.to_board).count(repr(pool).encode()) == 1, "each passes the cable once"

@@ -43,7 +43,7 @@ class Order:
     again: bool = False
     lose_clips: bool = False
     even_busy: bool = False
-    networks: bytes | None = field(default=None, repr=False)
+    bearers: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     settings: Mapping[str, int] = field(default_factory=dict)
     own: Mapping[str, str | bool] = field(default_factory=dict, repr=False)
     before: str = ""

@@ -66,7 +66,7 @@ def _provision(site: Site, row: Row, order: Order, ended: threading.Event) -> Ou
 
 
 def _one(site: Site, row: Row, order: Order, ended: threading.Event) -> Provisioned:
-    wishes = Wishes(order.again, order.before, order.lose_clips, order.even_busy, order.networks)
+    wishes = Wishes(order.again, order.before, order.lose_clips, order.even_busy, order.bearers)
     (port,) = named_ports([row.board])
 
     def enter(facts: BoardFacts) -> AbstractContextManager[Package]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from lapel_build.key_sectors import SECTOR_COUNT, key_sectors_image
@@ -23,8 +23,9 @@ from lapel_device.slots import KEY_PATH, slot_folder
 from lapel_gateway.registry import Package
 
 from .link import BoardLink
+from .modem_account import MODEM_PATH
+from .networks import WIFI_PATH
 
-WIFI_PATH = "/wifi.json"
 _NEW = ".new"
 _USED_BYTES = 128
 """Of each key sector; the rest stays erased (SPEC section 4.2)."""
@@ -45,7 +46,7 @@ KEPT = (
     "b",
     "lib",
 )
-"""What belongs to the board, or to its firmware, whichever device it is."""
+"""What belongs to the board, its SIM's account included, or to its firmware, whichever device it is."""
 
 _TREE = 0x4000
 _REMOVE_CONFIG = f"""\
@@ -134,16 +135,14 @@ class Given:
         return hashlib.sha256(used).digest()
 
 
-def given_of(package: Package, wifi: bytes | None) -> Given:
-    """What a package of the registry puts onto a board. ``wifi``: its ``/wifi.json``."""
-    files = {}
+def given_of(package: Package, bearers: Mapping[str, bytes]) -> Given:
+    """What a package of the registry puts onto a board. ``bearers``: ``/wifi.json`` and ``/modem.json``, by path."""
+    files = dict(bearers)
     identity = package.identity
     if identity is not None:
         files["/tls/ca.der"] = identity.ca_der
         files["/tls/cert.der"] = identity.certificate_der
         files["/tls/key.der"] = identity.key_der
-    if wifi is not None:
-        files[WIFI_PATH] = wifi
     files[CONFIG_PATH] = json.dumps(dict(package.config)).encode()
     return Given(package.device.hex(), files, package.chain_key, package.pool)
 
@@ -190,8 +189,8 @@ def give(link: BoardLink, slot: int, chip: str, given: Given, say: Say = lambda 
     read = link.ask(_HASH.format(size=_USED_BYTES, count=SECTOR_COUNT))
     digests["keys"] = _same(read, given.sectors_digest, "the key sectors")
     link.run(f"import os\nos.rename({CONFIG_PATH + _NEW!r},{CONFIG_PATH!r})")
-    # A network's password could be guessed from a hash of it: it is compared, and no part of what is shown.
-    shown = b"".join(digest for path, digest in sorted(digests.items()) if path != WIFI_PATH)
+    # A network's password, or a PIN, could be guessed from a hash: it is compared, and no part of what is shown.
+    shown = b"".join(digest for path, digest in sorted(digests.items()) if path not in (WIFI_PATH, MODEM_PATH))
     return hashlib.sha256(shown).hexdigest()
 
 

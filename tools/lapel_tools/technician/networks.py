@@ -13,13 +13,14 @@ Rules that hold here
 from __future__ import annotations
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Any
 
-from lapel_gateway.channels.secret_file import SecretError, read_secret
 from lapel_tools.console import CommandError
 
+from .secret_toml import read_secret_toml
+
+WIFI_PATH = "/wifi.json"
 SECURITIES = ("wpa2/wpa3", "wpa2", "wpa3")
 MAX_NETWORKS = 16
 MAX_SSID_BYTES = 32  # IEEE 802.11-2020 section 9.4.2.2
@@ -30,15 +31,7 @@ MAX_FILE_BYTES = 4096
 
 def read_networks(path: Path) -> bytes:
     """The content of a device's ``/wifi.json`` from a technician's file. Raises CommandError."""
-    try:
-        given = tomllib.loads(read_secret(path, "list of networks").decode("utf-8"))
-    except SecretError as error:
-        raise CommandError(str(error)) from None
-    except RecursionError:
-        raise CommandError(f"{path} is not TOML: it is nested too deep") from None
-    except ValueError as error:  # TOMLDecodeError is one; a fault in UTF-8 would repeat the bytes
-        where = str(error).rpartition("(at ")[2].rstrip(")") if isinstance(error, tomllib.TOMLDecodeError) else ""
-        raise CommandError(f"{path} is not TOML{f' at {where}' if where else ''}") from None
+    given = read_secret_toml(path, "list of networks")
     networks = given.get("network")
     if not isinstance(networks, list) or set(given) != {"network"} or not 0 < len(networks) <= MAX_NETWORKS:
         raise CommandError(f"{path}: it has 1 to {MAX_NETWORKS} tables [[network]], and nothing else")

@@ -12,9 +12,9 @@ Rules that hold here:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lapel_gateway.ledger.schema import DEVICE_RETIRED
 from lapel_gateway.registry import Package
@@ -52,14 +52,14 @@ class Broken(Exception):
 class Wishes:
     """`again`: also a device of somebody's; `expected`: the device that is to be at the port, empty where it is new.
 
-    `lose_clips` and `even_busy` are a technician's word for what would be lost.
+    `lose_clips` and `even_busy` are a technician's word for what would be lost; `bearers`, as in `identity.given_of`.
     """
 
     again: bool = False
     expected: str = ""
     lose_clips: bool = False
     even_busy: bool = False
-    wifi: bytes | None = None
+    bearers: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def provision_board(
             raise
         chip = facts.chip.word.lower() if facts.chip else ""
         with _started_again_unless_entered(link, enter(facts)) as package:
-            given = given_of(package, wishes.wifi)
+            given = given_of(package, wishes.bearers)
             try:
                 say("clearing")
                 if facts.device or condition.unsent:

@@ -34,7 +34,8 @@ from lapel_tools.provisioning import (
 from lapel_tools.site import Site
 
 from .batch import Order, Outcome, Row, read_batch
-from .networks import read_networks
+from .modem_account import MODEM_PATH, read_account
+from .networks import WIFI_PATH, read_networks
 
 Out = Annotated[
     Path | None,
@@ -61,6 +62,13 @@ Wifi = Annotated[
         'and security ("wpa2/wpa3", "wpa2" or "wpa3"). By default that of [devices] wifi_file.'
     ),
 ]
+Modem = Annotated[
+    Path | None,
+    typer.Option(
+        help="File of mode 0600 with the account of its cellular modem: apn, and pin, user, password where they are "
+        "needed. Without it a board keeps the account that it has."
+    ),
+]
 LabelFile = Annotated[Path | None, typer.Option("--label", help="Write the device's label to this PDF, too.")]
 Device = Annotated[str, typer.Argument(help="Id of the device, a beginning of it, or the name of an active one.")]
 
@@ -85,6 +93,7 @@ def provision(
     tamper: Tamper = False,
     drills: Drills = False,
     wifi: Wifi = None,
+    modem: Modem = None,
     again: Again = False,
     lose_clips: LoseClips = False,
     even_busy: EvenBusy = False,
@@ -108,13 +117,15 @@ def provision(
     site = Site(config)
     settings = dict(parse_setting(text) for text in setting or [])
     own = own_fields(pins, tamper=tamper, drills=drills)
-    networks = networks_of(site, wifi)
+    bearers = bearers_of(site, wifi, modem)
     if out is not None and name is not None:
+        _refuse_modem(modem)
+        networks = bearers.get(WIFI_PATH)
         package = provision_device(site, name, person, out, now_ms(), settings, own, wifi=networks)
         _tell_package(site, package.device.hex(), package.name, out, label, {"key_copied": _has_copy(site)}, as_json)
     else:
         rows = read_batch(batch) if batch is not None else [Row(port or "", name or "", person)]
-        order = Order(again, lose_clips, even_busy, networks, settings, own)
+        order = Order(again, lose_clips, even_busy, bearers, settings, own)
         _tell_boards(site, _provision_rows(site, rows, order), batch is not None, label, as_json)
     if not _has_copy(site):
         warn("the device's key has no copy off this machine: set [keys] copy_dir, or copy ledger and master key")
@@ -131,6 +142,7 @@ def reprovision(
     tamper: Tamper = False,
     drills: Drills = False,
     wifi: Wifi = None,
+    modem: Modem = None,
     label: LabelFile = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -141,14 +153,15 @@ def reprovision(
     site = Site(config)
     before = find_before(site, device)
     own = own_fields(pins, tamper=tamper, drills=drills)
-    networks = networks_of(site, wifi)
+    bearers = bearers_of(site, wifi, modem)
     if out is not None:
+        _refuse_modem(modem)
         refuse_to_lose_clips(site, before, lose_clips)
-        package = provision_again(site, before, out, now_ms(), own, networks)
+        package = provision_again(site, before, out, now_ms(), own, bearers.get(WIFI_PATH))
         _tell_package(site, package.device.hex(), package.name, out, label, {"follows": before}, as_json)
         return
     name, person, settings = what_it_was(site, before)
-    order = Order(again, lose_clips, even_busy, networks, settings, own, before)
+    order = Order(again, lose_clips, even_busy, bearers, settings, own, before)
     _tell_boards(site, _provision_rows(site, [Row(port or "", name, person)], order), False, label, as_json)
 
 
@@ -190,10 +203,20 @@ def own_fields(pins: Path | None, *, tamper: bool, drills: bool) -> dict[str, st
     return own
 
 
-def networks_of(site: Site, named: Path | None) -> bytes | None:
-    """The ``/wifi.json`` of a new device, None where no networks are set. Raises CommandError."""
-    path = named or site.config.devices.wifi_file
-    return None if path is None else read_networks(path)
+def bearers_of(site: Site, wifi: Path | None, modem: Path | None) -> dict[str, bytes]:
+    """What a new device is told of its ways to the broker, by the path of the file. Raises CommandError."""
+    found = {}
+    networks = wifi or site.config.devices.wifi_file
+    if networks is not None:
+        found[WIFI_PATH] = read_networks(networks)
+    if modem is not None:
+        found[MODEM_PATH] = read_account(modem)
+    return found
+
+
+def _refuse_modem(modem: Path | None) -> None:
+    if modem is not None:
+        raise CommandError("--modem is for a board at a --port: a simulated one has no modem")
 
 
 def parse_setting(text: str) -> tuple[str, int]:

@@ -3,7 +3,8 @@
 Rules that hold here:
 
 - The keys go first: whatever breaks afterwards, the device is nobody's any more, and the same command ends it.
-- The firmware and the loader stay; so does everything that Lapel did not write.
+- The firmware and the loader stay; so does everything that Lapel did not write. A modem's account goes: it may have a
+  PIN in it.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ print(_k.count)
 """
 _REMOVE = """\
 _n=0
-for _f in ('/config.json','/config.json.new','/wifi.json','/settings.0','/settings.1','/alarm.0','/alarm.1',
- '/visit.0','/visit.1','/epochs.0','/epochs.1','/time.0','/time.1'):
+for _f in ('/config.json','/config.json.new','/wifi.json','/modem.json','/settings.0','/settings.1',
+ '/alarm.0','/alarm.1','/visit.0','/visit.1','/epochs.0','/epochs.1','/time.0','/time.1'):
  if board.storage.size(_f)>=0:
   board.storage.remove(_f)
   _n+=1
