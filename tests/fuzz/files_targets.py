@@ -7,6 +7,7 @@ import io
 import json
 import os
 import struct
+import zipfile
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -42,6 +43,7 @@ from lapel_sim.package import CONFIG_NAME, SECTORS_NAME, BadPackage, read_packag
 from lapel_tools.api import read_token
 from lapel_tools.console import CommandError
 from lapel_tools.evidence import NotAnExport, verify_export
+from lapel_tools.export_archive import unpacked
 from lapel_tools.provisioning import read_pins
 from tests.fuzz import genuine
 from tests.fuzz.card_targets import good_config
@@ -147,6 +149,37 @@ def evidence(scratch: Path) -> Built:
     seeds += [framed([(number, b"\0\0" + b"[" * 2500)]) for number in range(len(names))]
     seeds += [framed([(number, b"\0\0")]) for number in range(len(names))]
     return Built(one, [b"", *seeds], PartMutator([true[MANIFEST][:300], clip.end, b"\0\0null"], 256))
+
+
+@target("files/archive", share=0.2, max_bytes=600, cpu_ms=500, kib=2048)
+def archive(scratch: Path) -> Built:
+    """An export in one file that somebody patched or cut: what is unpacked of it is as large as that at most, and lies
+    in the folder made for it."""
+    path = scratch / "export.zip"
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as file:
+        for name in (MANIFEST, "clip.mkv", "original.lapel"):
+            file.writestr(zipfile.ZipInfo(f"{DEVICE_NAME}-5/{name}"), name.encode() * 9)
+    whole = packed.getvalue()
+
+    def one(data: bytes) -> int:
+        content = whole
+        for _, patch in frames(data)[:8]:
+            content = patched(content, patch)
+        path.write_bytes(content)
+        try:
+            with unpacked(path) as folder:
+                found = [*folder.iterdir()]
+                if not all(one.is_file() for one in found) or sum(one.stat().st_size for one in found) > len(content):
+                    raise Unreadable("more than files that are as large as they were packed")
+        except NotAnExport:
+            return REFUSED
+        return READ
+
+    ends = [whole.index(b"PK\x01\x02"), whole.index(b"PK\x05\x06")]
+    seeds = [framed([(0, struct.pack(">H", at + step) + b"\xff")]) for at in (0, *ends) for step in range(4, 46, 3)]
+    seeds += [framed([(0, struct.pack(">H", at + 10) + b"\x08")]) for at in (0, ends[0])]
+    return Built(one, [b"", *seeds, framed([(0, b"\0\x50")])], PartMutator([b"/", b"..", b"PK\x01\x02"], 256))
 
 
 def _fitting(manifest: bytes, changed: dict[str, bytes]) -> bytes:

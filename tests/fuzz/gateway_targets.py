@@ -12,11 +12,13 @@ from pathlib import Path
 
 from lapel_gateway.custody.tracks import ClipTrack, decode_extents
 from lapel_gateway.describe import parse_clip_name
+from lapel_gateway.devices.wanted import WantedError, check_settings, in_words
 from lapel_gateway.keystore import KeyStore, KeyStoreError
 from lapel_gateway.ledger.schema import DEVICE_ACTIVE
 from lapel_gateway.log import printable
 from lapel_gateway.transport import wire
 from lapel_gateway.verify import ClipTrust, SegmentMac, Trust, Verifier, check_segment, split_records
+from lapel_gateway.web.pages.device_settings import CHANGED_HERE, parse_form
 from lapel_protocol import custody
 from lapel_protocol.clip import HEADER_MAC_AT
 from lapel_protocol.crypto import AesCtr, Mac
@@ -357,6 +359,30 @@ def words(_scratch: Path) -> Built:
         return READ
 
     return Built(one, [b"a1b2c3d4e5f60718-5", b"A1B2C3D4E5F60718-5", b"a1b2c3d4e5f60718-05", b"\xff\xfe\x00"])
+
+
+@target("gateway/settings", share=0.5, max_bytes=120)
+def settings_form(_scratch: Path) -> Built:
+    """What a form says of a device's settings: refused by name, or settings that the device takes, in JSON as well."""
+    before = in_words("")
+
+    def one(data: bytes) -> int:
+        lines = data.decode("utf-8", "surrogateescape").split("\n")
+        said = {setting.name: text for setting, text in zip(CHANGED_HERE, lines, strict=False)}
+        try:
+            changes = parse_form(said, before)
+        except WantedError:
+            return REFUSED
+        try:
+            check_settings(changes)
+        except WantedError as error:
+            raise Untrue(f"a form's settings that no device takes: {error}") from None
+        if any(not setting.words(changes.get(setting.name, before[setting.name])) for setting in CHANGED_HERE):
+            raise Untrue("a setting without words")
+        return READ
+
+    good = [b"1\n7.5\n0\n20\n60\n1\n5", b"0\n3\n1\n240\n3600\n0\n240", b"\n60,0\n\n1\n5"]
+    return Built(one, [*good, b"2", b"\nnan", b"\n1e999", b"\n-0", b"\n" + b"9" * 100, b"\n\n0.5", "\n７".encode()])
 
 
 @target("gateway/keys", share=0.2, max_bytes=400, cpu_ms=500)

@@ -7,6 +7,7 @@ Rules that hold here
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 import zipfile
@@ -33,9 +34,17 @@ def unpacked(export: Path) -> Iterator[Path]:
         try:
             with zipfile.ZipFile(export) as packed:
                 _unpack(packed, export, folder)
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-            raise NotAnExport(f"{export} is not a whole ZIP file ({error}): fetch it again") from None
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+            raise _not_whole(export, error) from None
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise _not_whole(export, error) from None  # it names a place before its beginning
         yield folder
+
+
+def _not_whole(export: Path, error: Exception) -> NotAnExport:
+    return NotAnExport(f"{export} is not a whole ZIP file ({error}): fetch it again")
 
 
 def _unpack(packed: zipfile.ZipFile, export: Path, folder: Path) -> None:
