@@ -37,6 +37,7 @@ PERMISSION_WORDS: Mapping[Permission, str] = {
     P.PASS_ON_CLIPS: "note to whom a clip was passed on",
     P.SEE_DEVICES: "see devices",
     P.HAND_OUT_DEVICES: "hand devices out and take them back",
+    P.SET_DEVICES: "change the settings of devices",
     P.SEE_CHANNELS: "see channels and who is told of alarms",
     P.SEE_REPORTS: "see reports",
     P.KEEP_USERS: "give accounts and roles, end sessions",
