@@ -34,7 +34,7 @@ PERMISSION_WORDS: Mapping[Permission, str] = {
     P.SEE_ALARM_CLIPS: "see the clips of alarms",
     P.SEE_CLIPS: "see that there are clips, everybody's",
     P.PLAY_CLIPS: "play the clips that they see",
-    P.PASS_ON_CLIPS: "note to whom a clip was passed on",
+    P.PASS_ON_CLIPS: "export clips, and note to whom they were passed on",
     P.SEE_DEVICES: "see devices",
     P.HAND_OUT_DEVICES: "hand devices out and take them back",
     P.SET_DEVICES: "change the settings of devices",
