@@ -78,7 +78,7 @@ class ButtonModel:
         """The device looks, at a host time."""
         pushed = let_go = 0
         with self._changed:
-            if self._to_play and self._seen_mask == self._mask and at_ms - self._seen_since_ms >= self._to_play[0][1]:
+            if self._to_play and self._seen_mask == self._mask and self._is_over(self._to_play[0][1], at_ms):
                 del self._to_play[0]
                 if self._to_play:
                     pushed, let_go = self._take(self._to_play[0][0], at_ms)
@@ -101,6 +101,12 @@ class ButtonModel:
                 if not self._changed.wait(timeout_s):
                     return False
             return True
+
+    def _is_over(self, duration_ms: int, at_ms: int) -> bool:
+        """Whether the present level was held for so long when the device looks. Of a push it has to have seen that, or
+        a hold would be none for a device that did not look in time; a pause is over, seen or not.
+        """
+        return (self._last_read_ms if self._mask else at_ms) - self._seen_since_ms >= duration_ms
 
     def _take(self, mask: int, at_ms: int) -> tuple[int, int]:
         """Take these levels; returns the buttons that were pushed by it, and those that were let go."""

@@ -44,7 +44,7 @@ def runs(levels: list[int]) -> list[tuple[int, int]]:
 def test_presses_that_are_played_follow_each_other_in_the_devices_time_with_no_tester_between() -> None:
     device = Looking()
     device.buttons.play(PRESS * 3)
-    assert runs(device.look(1000)) == [(RECORD, 12), (0, 8), (RECORD, 12), (0, 8), (RECORD, 12), (0, 48)]
+    assert runs(device.look(1000)) == [(RECORD, 13), (0, 8), (RECORD, 13), (0, 8), (RECORD, 13), (0, 45)]
     assert device.buttons.mask == 0
     assert device.told == [("RECORD", True), ("RECORD", False)] * 3
     assert device.buttons.wait_played(0.1)
@@ -56,6 +56,14 @@ def test_a_device_that_stands_still_in_between_sees_the_next_press_when_it_looks
     device.look(150)
     device.now_ms += 900
     assert device.look(10) == [RECORD]
+
+
+def test_a_hold_is_seen_at_its_full_length_by_a_device_that_stood_still_within_it() -> None:
+    device = Looking()
+    device.buttons.play([(RECORD, 1700), (0, 80)])
+    device.look(1400)
+    device.now_ms += 2000
+    assert device.look(20) == [RECORD, 0]
 
 
 def test_a_device_that_does_not_look_is_said_to_and_is_played_nothing_later() -> None:
@@ -79,5 +87,5 @@ def test_a_hold_of_alarm_that_is_played_is_told_of_by_the_boards_latch_once() ->
     device.buttons.power_on()
     device.buttons.play([(ALARM, 2100), (0, 80)])
     levels = device.look(4000)
-    assert levels.count(ALARM) == 210
+    assert levels.count(ALARM) == 211
     assert levels.count(ALARM_WAS_HELD) == 1

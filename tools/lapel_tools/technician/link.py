@@ -33,8 +33,9 @@ from .literals import literal
 READ_TIMEOUT_S = 4.0
 """For any one answer; a block of flash is erased in a tenth of it."""
 WRITE_TIMEOUT_S = 4.0
-STOP_TIMEOUT_S = 10.0
-"""Until a running program has given way to the REPL: a TLS handshake is not interrupted before it ends."""
+STOP_TIMEOUT_S = 20.0
+"""Until a running program has given way to the REPL: a TLS handshake is not interrupted before it ends, and a board
+that has just been started may be busy with two of them."""
 IDLE_WAIT_S = 0.7
 FEED_EVERY_S = 1.0
 MAX_LINE_CHARS = 200
