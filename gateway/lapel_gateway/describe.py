@@ -185,7 +185,7 @@ def device_words(row: Row) -> dict[str, Any]:
         "boot": row["boot"],
         "epoch": row["authenticated_epoch"],
         "status": json.loads(row["status"]) if row["status"] else None,
-        "settings": wanted.in_words(row["settings"]),
+        "settings": wanted.settings_of(row["settings"]),
         "settings_told": wanted.version_of(row["settings"]) == row["settings_told"],
     }
 

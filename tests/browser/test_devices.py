@@ -194,7 +194,7 @@ def test_settings_are_changed_on_a_devices_page_in_peoples_units(desk: Desk, dep
     page.goto(f"/devices/{depot.worn.name}")
     settings = page.get_by_role("region", name="Settings")
     expect(settings).to_contain_text("it does not record")
-    expect(settings).to_contain_text("The device was told")
+    expect(settings).to_contain_text("They were sent to the device")
     settings.get_by_text("Change them").click()
     settings.get_by_label("When nobody confirms the notice").select_option("it records all the same")
     settings.get_by_label("Time to confirm it").fill("7.5")
@@ -208,12 +208,12 @@ def test_settings_are_changed_on_a_devices_page_in_peoples_units(desk: Desk, dep
     expect(settings).to_contain_text("it records all the same")
     expect(settings).to_contain_text("7.5 s")
     expect(settings).to_contain_text("20 min")
-    expect(settings).to_contain_text("The device is told with its next sign of life")
+    expect(settings).to_contain_text("They go to the device with its next sign of life")
     assert severe_faults(page) == []
     assert not scrolls_sideways(page)
     depot.say(depot.worn, 60, free_kib=10)
     page.reload()
-    expect(settings).to_contain_text("The device was told")
+    expect(settings).to_contain_text("They were sent to the device")
 
     other = desk.sit("Rita Rowe", ["responder"])
     other.goto(f"/devices/{depot.worn.name}")

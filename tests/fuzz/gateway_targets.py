@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lapel_gateway.custody.tracks import ClipTrack, decode_extents
 from lapel_gateway.describe import parse_clip_name
-from lapel_gateway.devices.wanted import WantedError, check_settings, in_words
+from lapel_gateway.devices.wanted import WantedError, check_settings, settings_of
 from lapel_gateway.keystore import KeyStore, KeyStoreError
 from lapel_gateway.ledger.schema import DEVICE_ACTIVE
 from lapel_gateway.log import printable
@@ -364,7 +364,7 @@ def words(_scratch: Path) -> Built:
 @target("gateway/settings", share=0.5, max_bytes=120)
 def settings_form(_scratch: Path) -> Built:
     """What a form says of a device's settings: refused by name, or settings that the device takes, in JSON as well."""
-    before = in_words("")
+    before = settings_of("")
 
     def one(data: bytes) -> int:
         lines = data.decode("utf-8", "surrogateescape").split("\n")

@@ -12,11 +12,11 @@ from lapel_gateway.viewing.approvals import (
     HOLDS_MS,
     ApprovalError,
     NoSuchRequest,
+    Standing,
     approve_export,
     ask_export,
     check_export,
     check_made,
-    due_exports,
     list_requests,
     note_made,
     note_trouble,
@@ -50,7 +50,8 @@ def check(site: Site, number: int, now_ms: int, clip: int = 5, *, two_needed: bo
 
 def due(site: Site, now_ms: int = NOW_MS, *, two_needed: bool = True) -> list[int]:
     with reading(site.engine) as connection:
-        return [one.number for one in due_exports(connection, now_ms, two_needed=two_needed)]
+        standing = standing_exports(connection, now_ms, two_needed=two_needed)
+    return [one.number for one in standing if one.due]
 
 
 def test_what_a_second_person_agreed_to_can_be_exported_for_a_day(site: Site) -> None:
@@ -133,5 +134,5 @@ def test_what_two_agreed_to_is_due_until_it_is_made_or_over(site: Site) -> None:
     assert check_made(site.engine, (site.device, 5), number, NOW_MS, two_needed=True)["made_bytes"] == 1234
     assert due(site) == []
     with reading(site.engine) as connection:
-        assert standing_exports(connection, NOW_MS) == {number}
-        assert standing_exports(connection, NOW_MS + HOLDS_MS) == set()
+        assert standing_exports(connection, NOW_MS, two_needed=True) == [Standing(number, (site.device, 5), due=False)]
+        assert standing_exports(connection, NOW_MS + HOLDS_MS, two_needed=True) == []

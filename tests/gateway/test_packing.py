@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from lapel_gateway.durable import sha256_of
+from lapel_gateway.viewing import packing as packing_module
 from lapel_gateway.viewing.approvals import HOLDS_MS, ask_export, list_requests
 from lapel_gateway.viewing.assembly import Assembler
 from lapel_gateway.viewing.export import export_clip
 from lapel_gateway.viewing.packing import RETRY_MS, ExportArea, Packer
+from lapel_gateway.viewing.unseal import KeyRing
 from lapel_tools.evidence import verify_export
 from lapel_tools.export_archive import unpacked
 from tests.gateway.footage import ordinary_clip
@@ -30,7 +33,7 @@ class Packing:
         self.area = ExportArea(site.views.root)
         self.packer = self.started()
 
-    def started(self, *, two_needed: bool = False, keep_free_bytes: int = 0) -> Packer:
+    def started(self, *, two_needed: bool = False, keep_free_bytes: int = 0, keys: KeyRing | None = None) -> Packer:
         """A packer as the next start has it."""
         site = self.site
         return Packer(
@@ -38,7 +41,7 @@ class Packing:
             site.vault,
             site.views,
             self.area,
-            site.keys(),
+            keys or site.keys(),
             lambda: self.now_ms,
             two_needed=two_needed,
             keep_free_bytes=keep_free_bytes,
@@ -165,12 +168,52 @@ def test_a_clip_that_cannot_be_exported_holds_up_no_other(packing: Packing, seal
     assert packing.shown(sealed)["file"] is not None
 
 
+def test_a_fault_of_our_own_is_told_to_whoever_waits_and_holds_up_no_other(
+    packing: Packing, sealed: SealedClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = packing.site
+    other = site.seal(b"plain" * 3000, 6, sealed)
+    site.hold(other)
+    packing.ask(other)
+    packing.ask(sealed)
+
+    def fails(*arguments: Any) -> dict[str, Any]:
+        if arguments[3] == (other.device, other.clip):
+            raise RuntimeError("a fault")
+        return export_clip(*arguments)
+
+    monkeypatch.setattr(packing_module, "export_clip", fails)
+    assert packing.packer.turn()
+    assert packing.packer.turn()
+    assert not packing.packer.turn()
+
+    assert "the gateway's log says more" in packing.shown(other)["trouble"]
+    assert packing.shown(sealed)["file"] is not None
+
+
+def test_a_ledger_that_takes_no_word_of_it_does_not_have_it_made_again_and_again(
+    packing: Packing, sealed: SealedClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = packing.ask(sealed)
+
+    def full(*_: Any) -> None:
+        raise sa.exc.OperationalError("COMMIT", None, Exception("database or disk is full"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(packing_module, "note_made", full)
+        with pytest.raises(sa.exc.OperationalError):
+            packing.packer.turn()
+        assert not packing.packer.turn(), "it waits a minute"
+    packing.now_ms += RETRY_MS
+    assert packing.packer.turn()
+    assert packing.shown(sealed)["file"]["sha256"] == sha256_of(packing.area.path(number))
+
+
 def test_a_clip_that_cannot_be_opened_is_exported_sealed(packing: Packing) -> None:
     site = packing.site
     locked = site.seal(b"plain" * 3000, 5)
     site.hold(locked)
-    packer = packing.started()
-    packer._keys = site.keys(public_half(site.organisation))
+    packer = packing.started(keys=site.keys(public_half(site.organisation)))
     number = packing.ask(locked)
     assert packer.turn()
     with zipfile.ZipFile(packing.area.path(number)) as packed:

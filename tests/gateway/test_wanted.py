@@ -7,7 +7,7 @@ import json
 import pytest
 import sqlalchemy as sa
 
-from lapel_gateway.devices.wanted import NAMES, WantedError, change_of_team, change_settings, in_words, version_of
+from lapel_gateway.devices.wanted import NAMES, WantedError, change_settings, settings_of, version_of, want_of_team
 from lapel_gateway.ledger import writing
 from lapel_gateway.ledger.schema import device as devices
 from lapel_gateway.people import set_person
@@ -87,14 +87,15 @@ def test_a_teams_change_is_of_the_devices_that_its_people_have_now(pair: DeviceP
     gone = entered(pair.registry, "unit 4", "Cem Aydin")
     pair.registry.retire(gone, 6)
 
-    assert change_of_team(pair.engine, "North", {"notice_policy": 1}) == [first, second]
+    with writing(pair.engine) as connection:
+        assert want_of_team(connection, "North", {"notice_policy": 1}) == [first, second]
 
-    wanted = {one: in_words(text_of(pair, one)) for one in (first, second, other, gone)}
+    wanted = {one: settings_of(text_of(pair, one)) for one in (first, second, other, gone)}
     assert [wanted[one]["notice_policy"] for one in (first, second, other, gone)] == [1, 1, 0, 0]
     assert wanted[first]["man_down"] == 1
     for team in ("East", ""):
-        with pytest.raises(WantedError, match="nobody of the team"):
-            change_of_team(pair.engine, team, {"notice_policy": 1})
+        with writing(pair.engine) as connection, pytest.raises(WantedError, match="nobody of the team"):
+            want_of_team(connection, team, {"notice_policy": 1})
 
 
 @pytest.mark.parametrize(
@@ -110,5 +111,5 @@ def test_what_a_device_would_refuse_changes_nothing(pair: DevicePair, changes: d
 
 
 def test_every_setting_has_its_word() -> None:
-    assert set(in_words("")) == set(NAMES) == set(vars(SettingsChange())) - {"version"}
-    assert in_words(json.dumps({"version": 3, "audio": 0}))["audio"] == 0
+    assert set(settings_of("")) == set(NAMES) == set(vars(SettingsChange())) - {"version"}
+    assert settings_of(json.dumps({"version": 3, "audio": 0}))["audio"] == 0

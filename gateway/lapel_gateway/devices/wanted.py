@@ -33,7 +33,7 @@ class WantedError(Exception):
     """The settings cannot be wanted; the message says why and what to do."""
 
 
-def in_words(text: str) -> dict[str, int]:
+def settings_of(text: str) -> dict[str, int]:
     """All settings that are wanted, by name, of a row's ``settings``."""
     return {name: value for name, value in vars(_whole(json.loads(text or "{}"))).items() if name != VERSION}
 
@@ -61,23 +61,27 @@ def check_settings(settings: Mapping[str, int]) -> None:
 
 
 def change_settings(engine: sa.Engine, device: str, changes: Mapping[str, int]) -> None:
+    """Want other settings on a device, in a transaction of its own. Raises WantedError."""
+    with writing(engine) as connection:
+        want(connection, device, changes)
+
+
+def want(connection: sa.Connection, device: str, changes: Mapping[str, int]) -> None:
     """Want other settings on a device. Raises WantedError."""
     check_settings(changes)
-    with writing(engine) as connection:
-        if not _change(connection, [device], changes):
-            raise WantedError(f"there is no device {device}")
+    if not _change(connection, [device], changes):
+        raise WantedError(f"there is no device {device}")
 
 
-def change_of_team(engine: sa.Engine, team: str, changes: Mapping[str, int]) -> list[str]:
+def want_of_team(connection: sa.Connection, team: str, changes: Mapping[str, int]) -> list[str]:
     """Want other settings on the devices that the people of a team have now; returns them. Raises WantedError."""
     check_settings(changes)
-    with writing(engine) as connection:
-        query = sa.select(devices.c.device).join(people, people.c.name == devices.c.person)
-        worn = query.where(people.c.team == team, people.c.team != "", devices.c.state == DEVICE_ACTIVE)
-        found = list(connection.execute(worn.order_by(devices.c.name)).scalars())
-        if not found:
-            raise WantedError(f"nobody of the team {team!r} has a device now")
-        return _change(connection, found, changes)
+    query = sa.select(devices.c.device).join(people, people.c.name == devices.c.person)
+    worn = query.where(people.c.team == team, people.c.team != "", devices.c.state == DEVICE_ACTIVE)
+    found = list(connection.execute(worn.order_by(devices.c.name)).scalars())
+    if not found:
+        raise WantedError(f"nobody of the team {team!r} has a device now")
+    return _change(connection, found, changes)
 
 
 def _change(connection: sa.Connection, names: Collection[str], changes: Mapping[str, int]) -> list[str]:
@@ -87,7 +91,7 @@ def _change(connection: sa.Connection, names: Collection[str], changes: Mapping[
     for device, text in texts.items():
         known = json.loads(text)
         wanted = {**known, **changes}
-        if in_words(json.dumps(wanted)) == in_words(text):
+        if settings_of(json.dumps(wanted)) == settings_of(text):
             continue
         check_settings({name: value for name, value in wanted.items() if name != VERSION})
         wanted[VERSION] = version_of(text) + 1

@@ -322,6 +322,7 @@ export_request = Table(
     Column("trouble", Text, nullable=False, server_default=""),  # why it could not be made when that was last tried
     ForeignKeyConstraint(["device", "clip"], ["clip.device", "clip.clip"], name="fk_export_request_clip"),
     Index("ix_export_request_clip", "device", "clip", "id"),
+    Index("ix_export_request_approved_ms", "approved_ms"),  # asked for every second
 )
 
 vault_mark = Table(

@@ -9,7 +9,6 @@ Rules that hold here
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,11 +39,12 @@ class NoSuchRequest(ApprovalError):
 
 
 @dataclass(frozen=True)
-class Due:
-    """A request that was agreed to, and whose export is not made yet."""
+class Standing:
+    """A request that was agreed to and holds; ``due``: its export is to be made."""
 
     number: int
     clip: tuple[str, int]
+    due: bool
 
 
 def ask_export(
@@ -111,18 +111,14 @@ def check_made(
     return row
 
 
-def due_exports(connection: sa.Connection, now_ms: int, *, two_needed: bool) -> list[Due]:
-    """What is to be made now, the one that has waited longest first."""
+def standing_exports(connection: sa.Connection, now_ms: int, *, two_needed: bool) -> list[Standing]:
+    """What was agreed to and holds, the request that has waited longest first."""
+    near = (requests.c.approved_ms > now_ms - HOLDS_MS, requests.c.approved_ms < now_ms + HOLDS_MS)
+    rows = connection.execute(sa.select(requests).where(*near).order_by(requests.c.id)).mappings()
     return [
-        Due(row["id"], (row["device"], row["clip"]))
-        for row in _standing(connection, now_ms)
-        if row["made_ms"] is None and not (two_needed and _alone(row))
+        Standing(row["id"], (row["device"], row["clip"]), row["made_ms"] is None and not (two_needed and _alone(row)))
+        for row in rows
     ]
-
-
-def standing_exports(connection: sa.Connection, now_ms: int) -> set[int]:
-    """The numbers of the requests that were agreed to and hold."""
-    return {row["id"] for row in _standing(connection, now_ms)}
 
 
 def note_made(engine: sa.Engine, number: int, size: int, sha256: str, now_ms: int) -> None:
@@ -153,11 +149,6 @@ def _row(connection: sa.Connection, clip: tuple[str, int], number: int) -> sa.Ro
     if row is None:
         raise NoSuchRequest(f"there is no request {number} to export clip {clip_name(*clip)}")
     return row
-
-
-def _standing(connection: sa.Connection, now_ms: int) -> Iterator[sa.RowMapping]:
-    near = (requests.c.approved_ms > now_ms - HOLDS_MS, requests.c.approved_ms < now_ms + HOLDS_MS)
-    yield from connection.execute(sa.select(requests).where(*near).order_by(requests.c.id)).mappings()
 
 
 def _alone(row: sa.RowMapping) -> bool:

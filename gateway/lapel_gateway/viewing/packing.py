@@ -30,7 +30,7 @@ from lapel_gateway.describe import clip_name
 from lapel_gateway.keystore import KeyStoreError
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import clip as clips
-from lapel_gateway.viewing.approvals import Due, due_exports, note_made, note_trouble, standing_exports
+from lapel_gateway.viewing.approvals import Standing, note_made, note_trouble, standing_exports
 from lapel_gateway.viewing.assembly import Views
 from lapel_gateway.viewing.export import ExportError, export_clip
 from lapel_gateway.viewing.unseal import KeyRing
@@ -119,17 +119,19 @@ class Packer:
         """
         now_ms = self._now_ms()
         with reading(self._engine) as connection:
-            standing = standing_exports(connection, now_ms)
-            due = due_exports(connection, now_ms, two_needed=self._two_needed)
-        self._area.keep(standing)
-        self._again_ms = {number: at_ms for number, at_ms in self._again_ms.items() if number in standing}
-        for one in due:
-            if self._again_ms.get(one.number, now_ms) <= now_ms:
+            standing = standing_exports(connection, now_ms, two_needed=self._two_needed)
+        numbers = {one.number for one in standing}
+        self._area.keep(numbers)
+        self._again_ms = {number: at_ms for number, at_ms in self._again_ms.items() if number in numbers}
+        for one in standing:
+            if one.due and self._again_ms.get(one.number, now_ms) <= now_ms:
+                # Before it is tried: whatever comes of it, were it a full ledger, it holds up no other.
+                self._again_ms[one.number] = now_ms + RETRY_MS
                 self._make(one, now_ms)
                 return True
         return False
 
-    def _make(self, one: Due, now_ms: int) -> None:
+    def _make(self, one: Standing, now_ms: int) -> None:
         name = clip_name(*one.clip)
         try:
             size, sha256 = self._pack(one, name, now_ms)
@@ -137,15 +139,19 @@ class Packer:
             trouble = str(error)
         except OSError as error:
             trouble = f"it cannot be written on the gateway: {error.strerror or error}"
+        except sa.exc.SQLAlchemyError:
+            raise
+        except Exception:  # noqa: BLE001 - whoever waits for it is told, and the others are given theirs
+            _log.exception("internal error", part="exports", id=name, request=one.number)
+            trouble = "internal error: the gateway's log says more"
         else:
             note_made(self._engine, one.number, size, sha256, self._now_ms())
             _log.info("export made", id=name, request=one.number, bytes=size)
             return
-        self._again_ms[one.number] = now_ms + RETRY_MS
         note_trouble(self._engine, one.number, trouble)
         _log.error("an export cannot be made", id=name, request=one.number, reason=trouble)
 
-    def _pack(self, one: Due, name: str, now_ms: int) -> tuple[int, str]:
+    def _pack(self, one: Standing, name: str, now_ms: int) -> tuple[int, str]:
         """Make a request's file; returns (bytes, SHA-256). Raises ExportError, KeyStoreError, OSError."""
         root = self._area.root
         root.mkdir(parents=True, mode=0o750, exist_ok=True)
@@ -168,7 +174,7 @@ class Packer:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _check_room(self, one: Due, root: Path) -> None:
+    def _check_room(self, one: Standing, root: Path) -> None:
         with reading(self._engine) as connection:
             query = sa.select(clips.c.sealed_bytes).where(clips.c.device == one.clip[0], clips.c.clip == one.clip[1])
             needed = ROOM_TIMES * (connection.execute(query).scalar() or 0) + self._keep_free_bytes

@@ -24,16 +24,20 @@ Dependency = Callable[..., Principal]
 _declared: dict[Dependency, tuple[Permission, ...]] = {}
 
 
+async def said_in_form(request: Request) -> dict[str, str]:
+    """The fields of a form as a page sent it, by name; none where what was sent is no form."""
+    if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        return {}
+    return {name: text for name, text in (await request.form()).items() if isinstance(text, str)}
+
+
 async def given_form_token(request: Request) -> str:
     """The token that our pages put into what they send: a header, or a field of a form."""
     if request.method in SAFE_METHODS:
         return ""
     if (header := request.headers.get(FORM_HEADER)) is not None:
         return header
-    if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-        field = (await request.form()).get(FORM_FIELD)
-        return field if isinstance(field, str) else ""
-    return ""
+    return (await said_in_form(request)).get(FORM_FIELD, "")
 
 
 def may(*any_of: Permission, again: bool = False) -> Dependency:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from http import HTTPStatus
 from typing import Annotated, Any
 
+import sqlalchemy as sa
 from fastapi import Depends, FastAPI, Query
 
 from lapel_gateway.accounts.audit import note
@@ -94,21 +95,22 @@ def install(app: FastAPI, guard: Guard) -> None:
 
 def enter_settings(guard: Guard, user: Principal, device: str, changes: Mapping[str, int]) -> None:
     """Want other settings on a device, and say so in the audit log. Raises WantedError."""
-    wanted.change_settings(guard.engine, device, changes)
-    _note(guard, user, device, changes)
+    with writing(guard.engine) as connection:
+        wanted.want(connection, device, changes)
+        _note(connection, guard, user, device, changes)
 
 
 def enter_team_settings(guard: Guard, user: Principal, team: str, changes: Mapping[str, int]) -> list[str]:
     """The same on the devices that a team's people have now; returns them. Raises WantedError."""
-    found = wanted.change_of_team(guard.engine, team, changes)
-    _note(guard, user, f"{team}: {len(found)} devices", changes)
+    with writing(guard.engine) as connection:
+        found = wanted.want_of_team(connection, team, changes)
+        _note(connection, guard, user, f"{team}: {len(found)} devices", changes)
     return found
 
 
-def _note(guard: Guard, user: Principal, about: str, changes: Mapping[str, int]) -> None:
+def _note(connection: sa.Connection, guard: Guard, user: Principal, about: str, changes: Mapping[str, int]) -> None:
     detail = ", ".join(f"{name} = {value}" for name, value in changes.items())
-    with writing(guard.engine) as connection:
-        note(connection, user.actor, guard.now_ms(), "set devices", about, detail=detail)
+    note(connection, user.actor, guard.now_ms(), "set devices", about, detail=detail)
 
 
 def judging(guard: Guard) -> Judging:

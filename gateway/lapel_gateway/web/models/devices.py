@@ -181,7 +181,7 @@ class TeamSettings(Shape):
 
 
 class SettingsShape(Shape):
-    """All settings that are wanted on a device; ``told``: it was sent them."""
+    """All settings that are wanted on a device; ``told``: they were sent to it."""
 
     settings: dict[str, int]
     told: bool

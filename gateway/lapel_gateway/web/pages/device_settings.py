@@ -50,15 +50,22 @@ class Setting:
             value = float(text.strip().replace(",", ".")) * self.scale
         except ValueError:
             value = -1.0
-        low, high = (min(self.choices), max(self.choices)) if self.choices else (self.least, self.most)
-        if value != value or not low * self.scale <= value <= high * self.scale:
-            of = f"{low} to {high} {self.unit}".rstrip()
-            raise WantedError(f"{self.label[:1].lower()}{self.label[1:]}: it is {of}")
+        if self.choices is not None:
+            good, what = value in self.choices, "choose " + " or ".join(self.choices.values())
+        else:
+            good, what = self.least * self.scale <= value <= self.most * self.scale, self._bounds()
+        if not good:
+            raise WantedError(f"{self.label[:1].lower()}{self.label[1:]}: {what}")
         return round(value)
 
+    def _bounds(self) -> str:
+        return f"it is {self.least} to {self.most} {self.unit}"
+
+
+NOTICE_POLICY = Setting("notice_policy", "When nobody confirms the notice", choices=NOTICE)
 
 SETTINGS = (
-    Setting("notice_policy", "When nobody confirms the notice", choices=NOTICE),
+    NOTICE_POLICY,
     Setting("notice_timeout_ms", "Time to confirm it", "3 to 60 s", unit="s", scale=1000, least=3, most=60),
     Setting("audio", "Records sound", choices=YES_NO),
     Setting("silent", "Silent, without lights and sounds", choices=YES_NO, here=False),
@@ -80,7 +87,7 @@ def parse_form(said: Mapping[str, str], before: Mapping[str, int]) -> dict[str, 
     """What the form changes. Raises WantedError, naming the setting."""
     changes = {}
     for one in CHANGED_HERE:
-        text = said.get(one.name, "")
-        if text and text != one.shown(before[one.name]):
+        text = said.get(one.name)
+        if text is not None and text != one.shown(before[one.name]):
             changes[one.name] = one.parse(text)
     return {name: value for name, value in changes.items() if value != before[name]}

@@ -25,7 +25,7 @@ from lapel_gateway.devices.wanted import WantedError
 from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import DEVICE_ACTIVE
 from lapel_gateway.ledger.schema import person as people
-from lapel_gateway.web.access import may
+from lapel_gateway.web.access import may, said_in_form
 from lapel_gateway.web.api.devices import device_of, enter_settings, judging
 from lapel_gateway.web.pages import device_settings, device_view
 from lapel_gateway.web.pages.frame import Pages
@@ -117,24 +117,9 @@ def install(app: FastAPI, pages: Pages) -> None:
         request: Request,
         user: Setter,
         device: str,
-        notice_policy: Field = "",
-        notice_timeout_ms: Field = "",
-        audio: Field = "",
-        clip_limit_s: Field = "",
-        heartbeat_s: Field = "",
-        man_down: Field = "",
-        no_movement_min: Field = "",
+        said: Annotated[dict[str, str], Depends(said_in_form)],
     ) -> Response:
         words = device_of(guard, device)
-        said = {
-            "notice_policy": notice_policy,
-            "notice_timeout_ms": notice_timeout_ms,
-            "audio": audio,
-            "clip_limit_s": clip_limit_s,
-            "heartbeat_s": heartbeat_s,
-            "man_down": man_down,
-            "no_movement_min": no_movement_min,
-        }
         try:
             changes = device_settings.parse_form(said, words["settings"])
             if changes:

@@ -22,7 +22,7 @@ from lapel_gateway.ledger.schema import DEVICE_ACTIVE
 from lapel_gateway.web.access import may
 from lapel_gateway.web.api.devices import enter_team_settings, judging
 from lapel_gateway.web.guard import Guard
-from lapel_gateway.web.pages.device_settings import NOTICE
+from lapel_gateway.web.pages.device_settings import NOTICE, NOTICE_POLICY
 from lapel_gateway.web.pages.frame import Pages
 from lapel_gateway.web.pages.people import PEOPLE_PATH
 from lapel_gateway.web.pages.shown_times import LocalTimes, span_text
@@ -49,11 +49,8 @@ def install(app: FastAPI, pages: Pages, ladders: list[Ladder]) -> None:
 
     @app.post(TEAMS_PATH + "/notice", include_in_schema=False)
     def set_notice(request: Request, user: Sets, team: Field = "", policy: Field = "") -> Response:
-        changes = {"notice_policy": int(policy)} if policy in ("0", "1") else {}
         try:
-            if not changes:
-                raise WantedError("say what a device does when nobody confirms the notice")
-            enter_team_settings(guard, user, team, changes)
+            enter_team_settings(guard, user, team, {NOTICE_POLICY.name: NOTICE_POLICY.parse(policy)})
         except WantedError as error:
             return _teams(request, user, sentence(error), good=False)
         return pages.go(f"{TEAMS_PATH}?done=notice")

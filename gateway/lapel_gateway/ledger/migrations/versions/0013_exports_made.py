@@ -14,3 +14,4 @@ def upgrade() -> None:
     op.add_column("export_request", sa.Column("made_bytes", sa.BigInteger(), nullable=True))
     op.add_column("export_request", sa.Column("made_sha256", sa.Text(), nullable=True))
     op.add_column("export_request", sa.Column("trouble", sa.Text(), nullable=False, server_default=""))
+    op.create_index("ix_export_request_approved_ms", "export_request", ["approved_ms"])
