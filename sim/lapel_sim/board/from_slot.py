@@ -4,10 +4,9 @@ The hardware around it, the card included, is the world's, as for firmware that 
 """
 
 import gc
-import os
 
 from .disk import make_disk, mount
-from .wire import Wire, read_options
+from .wire import read_options, tray_wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,9 +16,9 @@ _COLLECT_EVERY_BYTES = 4096
 
 
 def board() -> "contract.Board":
-    """Connect to the world, whose descriptor is in LAPEL_WORLD, and mount its card."""
+    """Connect to the world and mount its card."""
     gc.threshold(_COLLECT_EVERY_BYTES)  # type: ignore[attr-defined,unused-ignore]
-    wire = Wire(int(os.getenv("LAPEL_WORLD") or "-1"))
+    wire = tray_wire()
     options = read_options(wire)
     mount(make_disk(wire, options), options)
     from .board import SimBoard

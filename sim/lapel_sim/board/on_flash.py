@@ -12,7 +12,7 @@ from lapel_device.boards.vfs import VfsStorage
 
 from .board import SimBoard
 from .disk import MOUNT_POINT, make_disk, make_filesystem, mount
-from .wire import Wire, read_options
+from .wire import Wire, read_options, tray_wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ class OwnFlashBoard(SimBoard):
 
 
 def board() -> "contract.Board":
-    """Connect to the world, whose descriptor is in LAPEL_WORLD, and mount its card; a new one is formatted."""
+    """Connect to the world and mount its card; a new one is formatted."""
     gc.threshold(_COLLECT_EVERY_BYTES)  # type: ignore[attr-defined,unused-ignore]
-    wire = Wire(int(os.getenv("LAPEL_WORLD") or "-1"))
+    wire = tray_wire()
     options = read_options(wire)
     disk = make_disk(wire, options)
     try:

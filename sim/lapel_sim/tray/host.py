@@ -10,18 +10,22 @@ import os
 import sys
 from pathlib import Path
 
+from lapel_sim.tray import interrupts
+
 FLASH_VARIABLE = "LAPEL_FLASH"
 START = Path(__file__).parent / "rom" / "start.py"
 
 
 def main() -> int:
     """Map the flash and become the board."""
+    import micropython_run  # type: ignore[import-not-found,import-untyped,unused-ignore]
     from micropython_unix import main as run  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     with open(sys.argv[1], "r+b") as image:
         flash = mmap.mmap(image.fileno(), 0)
     address = ctypes.addressof(ctypes.c_char.from_buffer(flash))
     os.environ[FLASH_VARIABLE] = f"{address} {len(flash)}"
+    os.environ[interrupts.CELL_VARIABLE] = str(interrupts.install(Path(micropython_run.__file__)))
     sys.argv = ["micropython", "-X", f"heapsize={sys.argv[2]}", "-i", str(START)]
     return int(run() or 0)
 

@@ -1,4 +1,8 @@
-"""The flash of a tray board: NOR flash behind the block protocol of MicroPython, in memory that the host maps."""
+"""The flash of a tray board: NOR flash behind the block protocol of MicroPython, in memory that the host maps.
+
+On a board this is C, which no Ctrl-C breaks into, and so is the file system that calls it. MicroPython raises
+KeyboardInterrupt at jumps: hence there is no jump here, and what is chosen is chosen by index.
+"""
 
 import os
 
@@ -24,21 +28,29 @@ class Flash:
         buffer[:] = self._content[at : at + len(buffer)]
 
     def writeblocks(self, block: int, buffer: "bytes | bytearray | memoryview", offset: int = -1) -> None:
-        at = block * BLOCK_BYTES
-        if offset < 0:
-            self.ioctl(_ERASE, block)
-        else:
-            at += offset
-        size = len(buffer)
-        there = bytes(self._content[at : at + size])
-        if there == b"\xff" * size:
-            self._content[at : at + size] = buffer
-        else:
-            both = int.from_bytes(there, "big") & int.from_bytes(buffer, "big")
-            self._content[at : at + size] = both.to_bytes(size, "big")
+        (self._program, self._erase_and_program)[offset < 0](block * BLOCK_BYTES + max(offset, 0), buffer)
+
+    def _erase_and_program(self, at: int, buffer: "bytes | bytearray | memoryview") -> None:
+        self._content[at : at + BLOCK_BYTES] = b"\xff" * BLOCK_BYTES
+        self._program(at, buffer)
+
+    def _program(self, at: int, buffer: "bytes | bytearray | memoryview") -> None:
+        there = bytes(self._content[at : at + len(buffer)])
+        (self._clear, self._fill)[there == b"\xff" * len(buffer)](at, there, buffer)
+
+    def _fill(self, at: int, there: bytes, buffer: "bytes | bytearray | memoryview") -> None:
+        self._content[at : at + len(buffer)] = buffer
+
+    def _clear(self, at: int, there: bytes, buffer: "bytes | bytearray | memoryview") -> None:
+        both = int.from_bytes(there, "big") & int.from_bytes(buffer, "big")
+        self._content[at : at + len(buffer)] = both.to_bytes(len(buffer), "big")
 
     def ioctl(self, operation: int, argument: int) -> int:
-        if operation == _ERASE:
-            at = argument * BLOCK_BYTES
-            self._content[at : at + BLOCK_BYTES] = b"\xff" * BLOCK_BYTES
+        return (self._fact, self._erase)[operation == _ERASE](operation, argument)
+
+    def _erase(self, operation: int, block: int) -> int:
+        self._content[block * BLOCK_BYTES : (block + 1) * BLOCK_BYTES] = b"\xff" * BLOCK_BYTES
+        return 0
+
+    def _fact(self, operation: int, argument: int) -> int:
         return {_COUNT: len(self._content) // BLOCK_BYTES, _SIZE: BLOCK_BYTES}.get(operation, 0)

@@ -5,6 +5,7 @@ They are asked of the stand-in outside by lines on a pipe, so that a reset reall
 
 import time
 
+import uctypes  # type: ignore[import-not-found,unused-ignore]
 from umachine import *  # type: ignore[import-not-found,unused-ignore]  # noqa: F403
 from uos import getenv  # type: ignore[import-not-found,unused-ignore]
 
@@ -17,6 +18,7 @@ _pipe = open(int(getenv("LAPEL_CONTROL")), "wb")  # noqa: SIM115 - as long as th
 _id = bytes.fromhex(getenv("LAPEL_UNIQUE_ID"))
 _cause = int(getenv("LAPEL_RESET_CAUSE"))
 _raw = getenv("LAPEL_RAW_REPL") == "1"
+_interrupts = uctypes.bytearray_at(int(getenv("LAPEL_INTERRUPTS")), 2)
 
 
 def _ask(line: str) -> None:
@@ -24,6 +26,7 @@ def _ask(line: str) -> None:
 
 
 def _end(line: str) -> None:
+    _interrupts[0] = 1  # a board that begins anew hears no Ctrl-C
     _ask(line)
     while True:
         time.sleep(1)
