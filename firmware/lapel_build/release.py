@@ -18,7 +18,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from lapel_device.slots import KEY_PATH, SLOT_A, manifest_path, slot_folder
+from lapel_device.slots import KEY_PATH, SLOT_A, SLOT_ROM, manifest_path, slot_folder
 from lapel_protocol.release import RELEASE_HEADER_BYTES, SIGNATURE_BYTES, Manifest, code_of
 from lapel_protocol.releasing import Release, encode_manifest, join_release, open_release
 
@@ -31,6 +31,7 @@ from .compiler import (
     package_sources,
     prepared,
 )
+from .romfs import rom_image
 
 _MPY_VERSION = 6
 _MPY_SUB_VERSION = 3
@@ -63,12 +64,16 @@ _EXPONENT = 65537
 @dataclass(frozen=True)
 class Target:
     """A kind of board: its hardware id, mpy-cross's name of its architecture, the module whose ``board()`` makes it,
-    and the one whose ``reset()`` restarts it, which does not lie in a slot. A new kind is a row in TARGETS."""
+    and the one whose ``reset()`` restarts it, which does not lie in a slot. A new kind is a row in TARGETS.
+
+    ``rom``: its heap does not hold the firmware, which is executed in place from a ROM partition.
+    """
 
     hardware: str
     march: str
     board_module: str
     reset_module: str = "machine"
+    rom: bool = False
 
     @property
     def code(self) -> tuple[int, int, int]:
@@ -88,14 +93,15 @@ class Target:
 TARGETS = {
     target.hardware: target
     for target in (
-        Target("pico_w", "armv6m", "lapel_device.boards.pico_w"),
+        Target("pico_w", "armv6m", "lapel_device.boards.pico_w", rom=True),
         Target("pico2_w", "armv7emsp", "lapel_device.boards.pico2_w"),
         Target("esp32s3_cam", "xtensawin", "lapel_device.boards.esp32s3_cam"),
-        Target("fob_pico_w", "armv6m", "lapel_device.boards.fob_pico_w"),
+        Target("fob_pico_w", "armv6m", "lapel_device.boards.fob_pico_w", rom=True),
         Target("fob_esp32s3", "xtensawin", "lapel_device.boards.fob_esp32s3"),
         Target("sim", "x64", "lapel_sim.board.run_slots", "lapel_sim.board.run_slots"),
         Target("tray", "x64", "lapel_sim.board.from_slot"),
         Target("bench", "x64", "lapel_sim.board.on_flash"),
+        Target("bench_rom", "x64", "lapel_sim.board.on_flash", rom=True),
     )
 }
 
@@ -242,14 +248,25 @@ def slot_files(release: Release, slot: int) -> dict[str, bytes]:
     return files | {f"{slot_folder(slot)}/{path}": content for path, content in release.files.items()}
 
 
+def rom_of(release: Release) -> bytes:
+    """What lies in the ROM partition of a device that runs a release in place: a slot, as an image."""
+    slot = slot_folder(SLOT_ROM) + "/"
+    return rom_image({path.removeprefix(slot): content for path, content in slot_files(release, SLOT_ROM).items()})
+
+
+def base_files(target: Target, modulus: bytes) -> dict[str, bytes]:
+    """What a device's own file system carries outside of its slots, by absolute path: the last file starts the rest."""
+    main = (Path(__file__).parents[1] / "main.py").read_bytes()
+    board = {"/lapel_board.py": target.board_file, "/" + LOADER_NAME: build_loader(target)}
+    return {KEY_PATH: modulus, **board, "/main.py": main}
+
+
 def device_files(target: Target, release: Release, modulus: bytes) -> dict[str, bytes]:
     """Everything of a device's own file system as it is flashed, by absolute path, in the order in which a break leaves
     a device that says that it has no firmware, until the last file makes it whole: the manifest of the slot.
 
     A device of which nothing is decided yet finds the slot by itself; its trial state is for the device to write.
     """
-    main = (Path(__file__).parents[1] / "main.py").read_bytes()
     slot = slot_files(release, SLOT_A)
     manifest = {manifest_path(SLOT_A): slot.pop(manifest_path(SLOT_A))}
-    base = {"/lapel_board.py": target.board_file, "/" + LOADER_NAME: build_loader(target), "/main.py": main}
-    return {**slot, KEY_PATH: modulus, **base, **manifest}
+    return {**slot, **base_files(target, modulus), **manifest}

@@ -13,6 +13,7 @@ from lapel_protocol.clip import TRUST_GATEWAY
 from lapel_protocol.command import UPDATE_OFFER
 
 from . import gestures
+from .slots import SLOT_ROM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -205,15 +206,18 @@ class OptionalParts:
         self._reader.defer_single = True
 
     def _tell_running(self, running: "Running") -> None:
-        from lapel_protocol.updating import RunningRelease
+        from lapel_protocol.updating import RELEASE_FIXED, RELEASE_TRIAL, RunningRelease
 
         self._running = running
-        self.release = RunningRelease(running[2], running[3], int(running[1]), running[4]).encode()
+        flags = RELEASE_FIXED if running[0] == SLOT_ROM else RELEASE_TRIAL if running[1] else 0
+        self.release = RunningRelease(running[2], running[3], flags, running[4]).encode()
 
     def _use_update(self) -> None:
         running = self._running
-        storage = self._board.slots() if running is not None else None
-        if running is None or storage is None:
+        if running is None or running[0] == SLOT_ROM:
+            return
+        storage = self._board.slots()
+        if storage is None:
             return
         try:
             from .update_control import UpdateControl

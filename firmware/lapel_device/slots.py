@@ -1,4 +1,7 @@
-"""Two slots for firmware, `/a` and `/b`: which one runs, which one is on trial, and whether one is whole.
+"""Slots for firmware, `/a`, `/b` and `/rom`: which one runs, which one is on trial, and whether one is whole.
+
+`/rom` is a partition that code is executed in place from, where a device has one. Nothing but a cable writes it, so it
+is never on trial.
 
 Rules that hold here:
 
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 NO_SLOT = 0
 SLOT_A = 1
 SLOT_B = 2
+SLOT_ROM = 3
+SLOTS = (SLOT_A, SLOT_B, SLOT_ROM)
 
 # SlotState.outcome: what became of the last trial
 UNDECIDED = 0
@@ -51,7 +56,7 @@ _MANIFEST = "manifest"
 
 def slot_folder(slot: int) -> str:
     """The folder of a slot."""
-    return "/a" if slot == SLOT_A else "/b"
+    return ("", "/a", "/b", "/rom")[slot]
 
 
 def manifest_path(slot: int) -> str:
@@ -91,7 +96,13 @@ class SlotState:
         if len(record) != struct.calcsize(_STATE_LAYOUT) or record[0] != _STATE_FORM:
             return
         _, active, trial, tries, outcome, _, _, floor, release, number = struct.unpack(_STATE_LAYOUT, record)
-        if active > SLOT_B or trial > SLOT_B or tries > TRIAL_BOOTS or outcome > TRIAL_DAMAGED or active == trial != 0:
+        if (
+            active > SLOT_ROM
+            or trial > SLOT_B
+            or tries > TRIAL_BOOTS
+            or outcome > TRIAL_DAMAGED
+            or active == trial != 0
+        ):
             return
         self.active, self.trial, self.tries, self.outcome = active, trial, tries, outcome
         self.floor, self.release, self.number = floor, release, number
@@ -194,7 +205,7 @@ def count_files(storage: "Storage", folder: str) -> int:
 
 
 def choose_slot(storage: "Storage", modulus: bytes, hardware: str, code: "Code", log: "Log") -> "Running | None":
-    """The slot to run at this boot, verified whole; None when neither can be. Keeps what it decides.
+    """The slot to run at this boot, verified whole; None when none can be. Keeps what it decides.
 
     A tuple and no object, which would keep the loader's code alive behind its class. Raises ValueError when `modulus`
     is no key. Storage that cannot keep that a trial's boot is counted runs no trial.
@@ -212,9 +223,14 @@ def choose_slot(storage: "Storage", modulus: bytes, hardware: str, code: "Code",
             return state.trial, True, found.number, found.release, hardware, code
     best = None
     floor = 0
-    for slot in (SLOT_B, SLOT_A) if state.active == SLOT_B else (SLOT_A, SLOT_B):
+    order = [slot for slot in SLOTS if slot != state.active]
+    if state.active != NO_SLOT:
+        order.insert(0, state.active)
+    for slot in order:
+        if slot == SLOT_ROM and storage.size(manifest_path(slot)) < 0:
+            continue  # most boards have none
         manifest = _whole(storage, slot, modulus, hardware, code, state.floor, log)
-        # Where nothing is known of the two, the newer one.
+        # Where nothing is known of them, the newest one.
         if manifest is not None and (best is None or manifest.number > best[2]):
             best = slot, False, manifest.number, manifest.release, hardware, code
             floor = manifest.floor

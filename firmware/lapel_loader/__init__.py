@@ -1,6 +1,6 @@
 """Chooses the firmware that a device runs, at every boot, before anything of it is imported.
 
-On a device this is one file, `/lapel_loader.mpy`, outside of both slots, with the modules of its first two imports in
+On a device this is one file, `/lapel_loader.mpy`, outside of all slots, with the modules of its first two imports in
 it (`lapel_build.release` puts them there). Rules that hold here:
 
 - Nothing of a slot is on `sys.path` before the slot was verified whole (`slots.choose_slot`).
@@ -10,7 +10,7 @@ it (`lapel_build.release` puts them there). Rules that hold here:
 import os
 import sys
 
-from lapel_device.slots import choose_slot, read_key, slot_folder
+from lapel_device.slots import SLOT_ROM, choose_slot, read_key, slot_folder
 from lapel_protocol.release import code_of
 
 TYPE_CHECKING = False
@@ -55,6 +55,9 @@ def start(hardware: str, root: str = "") -> "Running | None":
     console.
     """
     storage: Any = Files(root)
+    rom = slot_folder(SLOT_ROM)
+    # MicroPython puts it there by itself, verified or not.
+    sys.path[:] = [path for path in sys.path if not path.startswith(rom)]
     try:
         modulus = read_key(storage)
     except OSError:
@@ -67,7 +70,7 @@ def start(hardware: str, root: str = "") -> "Running | None":
         say("not provisioned: /update.key: %s; flash this device" % error)
         return None
     if running is None:
-        say("no firmware: neither slot holds a version that can be verified; flash this device")
+        say("no firmware: no slot holds a version that can be verified; flash this device")
         return None
     slot, trial, number = running[:3]
     sys.path.insert(0, root + slot_folder(slot))

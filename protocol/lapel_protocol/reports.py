@@ -72,7 +72,7 @@ class Hello:
         self.storage_total_kib = 0
         self.next_epoch = 0
         self.epochs: list[tuple[int, int]] = []
-        self.tail = b""  # an encoded RunningRelease, of a device that runs from a slot
+        self.tail = b""  # an encoded RunningRelease, of a device whose loader chose one
 
     def encode(self) -> bytes:
         """The payload; at most MAX_LEDGER_ENTRIES epochs."""

@@ -33,11 +33,13 @@ CAUSE_STORAGE = 9
 CAUSE_UNANSWERED = 10
 CAUSE_REPLACED = 11
 
-RELEASE_TRIAL = 1  # RunningRelease.flags
+# RunningRelease.flags
+RELEASE_TRIAL = 1
+RELEASE_FIXED = 2
 
 
 class RunningRelease:
-    """What a device runs from a slot, behind its hello: `release` is the id, 8 bytes, `hardware` at most 16 ASCII."""
+    """What a device runs, behind its hello: `release` is the id, 8 bytes, `hardware` at most 16 ASCII."""
 
     LAYOUT = ">I8sBBH16s"
 
@@ -59,7 +61,7 @@ def decode_running_release(part: bytes) -> RunningRelease:
         raise Malformed("payload length")
     number, release, flags, zero, zero2, hardware = struct.unpack(RunningRelease.LAYOUT, part)
     name = hardware.rstrip(b"\x00")
-    if not number or flags & ~RELEASE_TRIAL or zero or zero2 or not name:
+    if not number or flags not in (0, RELEASE_TRIAL, RELEASE_FIXED) or zero or zero2 or not name:
         raise Malformed("running release field out of range")
     for byte in name:
         if byte not in b"abcdefghijklmnopqrstuvwxyz0123456789_":

@@ -7,7 +7,7 @@ that is measured is the heap that a board needs.
 
 from pathlib import Path
 
-from mpremote.romfs import VfsRomWriter  # type: ignore[import-untyped,unused-ignore]
+from lapel_build.romfs import rom_image
 
 IMAGE_NAME = "board.romfs"
 START_NAME = "start.py"
@@ -33,19 +33,6 @@ sys.modules[sys.argv[0]].main()
 
 def write_image(folder: Path) -> None:
     """Write IMAGE_NAME and START_NAME beside the compiled packages in `folder`."""
-    image = VfsRomWriter()
-    for entry in sorted(folder.iterdir()):
-        if entry.is_dir():
-            _add(image, entry)
-    (folder / IMAGE_NAME).write_bytes(bytes(image.finalise()))
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    (folder / IMAGE_NAME).write_bytes(rom_image({path: content for path, content in files.items() if "/" in path}))
     (folder / START_NAME).write_text(START)
-
-
-def _add(image: VfsRomWriter, folder: Path) -> None:
-    image.opendir(folder.name)
-    for entry in sorted(folder.iterdir()):
-        if entry.is_dir():
-            _add(image, entry)
-        else:
-            image.mkfile(entry.name, entry.read_bytes())
-    image.closedir()

@@ -11,6 +11,7 @@ from lapel_device.slots import (
     NO_SLOT,
     SLOT_A,
     SLOT_B,
+    SLOT_ROM,
     TRIAL_BOOTS,
     TRIAL_DAMAGED,
     TRIAL_GOOD,
@@ -94,6 +95,31 @@ def test_a_device_that_lost_its_state_runs_the_newer_of_two_whole_slots(storage:
     assert found is not None
     assert found[2] == 9
     assert state_of(storage).floor == 8
+
+
+def test_a_board_with_a_rom_partition_runs_the_newest_and_keeps_to_it(storage: SimulatedStorage) -> None:
+    put(storage, SLOT_A, release(7))
+    made = release(8, floor=8)
+    put(storage, SLOT_ROM, made)
+    assert boot(storage) == (SLOT_ROM, False, 8, made.manifest.release, "pico_w", TARGET.code)
+    assert (state_of(storage).active, state_of(storage).floor) == (SLOT_ROM, 8)
+    put(storage, SLOT_B, release(9))
+    found = boot(storage)
+    assert found is not None
+    assert found[:3] == (SLOT_ROM, False, 8)
+
+
+def test_a_rom_partition_that_is_not_whole_is_not_run(storage: SimulatedStorage) -> None:
+    put(storage, SLOT_ROM, release(8))
+    boot(storage)
+    write(storage, "/rom/lapel_device/version.mpy", b"number 9" * 90)
+    lines: list[str] = []
+    assert boot(storage, lines) is None
+    assert lines[0].startswith("slots: /rom is not run: damaged")
+    put(storage, SLOT_B, release(7))
+    found = boot(storage)
+    assert found is not None
+    assert found[:3] == (SLOT_B, False, 7)
 
 
 def test_a_trial_has_three_boots_and_is_rolled_back_after_them(storage: SimulatedStorage) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from lapel_build.release import Target
 from lapel_device import feedback
-from lapel_device.slots import SLOT_A, SLOT_B
+from lapel_device.slots import SLOT_A, SLOT_B, SLOT_ROM
 from lapel_device.update_control import ASK_AGAIN_MS, TRIAL_MS
 from lapel_device.update_fill import SlotFiller
 from lapel_protocol import command
@@ -27,6 +27,7 @@ from lapel_protocol.updating import (
     CAUSE_UNANSWERED,
     CAUSE_WRONG_CODE,
     CAUSE_WRONG_HARDWARE,
+    RELEASE_FIXED,
     RELEASE_TRIAL,
     UPDATE_BEGUN,
     UPDATE_FAILED,
@@ -62,6 +63,17 @@ def test_a_device_is_updated_in_the_background_and_tells_each_step(pair: Updatin
     assert (pair.number, pair.on_trial) == (8, False)
     assert pair.said == GOOD
     assert pair.app._parts._update is None
+
+
+def test_a_device_that_executes_in_place_says_so_and_takes_no_update() -> None:
+    pair = Updating(slot=SLOT_ROM).run(3000)
+    assert pair.told == [(7, RELEASE_FIXED)]
+    before = pair.slots.content("/rom/manifest")
+    pair.offer(release(8), 20_000)
+    assert pair.number == 7
+    assert (pair.asks, pair.said) == ([], [])
+    assert pair.slots.content("/rom/manifest") == before
+    assert not any(path.startswith(("/a", "/b")) for path in pair.slots_content())
 
 
 def test_only_what_differs_is_fetched(pair: Updating) -> None:

@@ -33,11 +33,11 @@ Note = tuple[int, int, int]
 class Updating(DevicePair):
     """A device that was flashed with number 7. `alter` is what a hostile gateway or broker does to each block."""
 
-    def __init__(self, style: str = "littlefs-flash", connected: bool = True) -> None:
+    def __init__(self, style: str = "littlefs-flash", connected: bool = True, slot: int = SLOT_A) -> None:
         self.fuse = Fuse(random.Random(style))
         self.slots = make_storage(style, self.fuse, 160 << 10)
         give_key(self.slots)
-        put(self.slots, SLOT_A, release(7))
+        put(self.slots, slot, release(7))
         self.lines: list[str] = []
         self.alter: Callable[[UpdateBlock], list[UpdateBlock]] = lambda block: [block]
         self.offered: Release | None = None

@@ -23,6 +23,7 @@ from lapel_protocol.updating import (
     CAUSE_NONE,
     CAUSE_REPLACED,
     CAUSE_UNANSWERED,
+    RELEASE_FIXED,
     RELEASE_TRIAL,
     UPDATE_BEGUN,
     UPDATE_FAILED,
@@ -205,6 +206,18 @@ def test_nothing_is_offered_during_a_trial_and_the_next_version_right_after_it(f
     assert fleet.known["trial"] == 1
     fleet.say(UPDATE_GOOD, CAUSE_NONE, release(8))
     assert [number for number, _ in fleet.beat()] == [9]
+
+
+def test_a_device_whose_firmware_a_cable_brings_is_offered_nothing_and_shown_with_what_it_is_to_run(
+    fleet: Fleet,
+) -> None:
+    fleet.begin(release(8))
+    assert fleet.hello(flags=RELEASE_FIXED) == []
+    assert fleet.beat() == []
+    (row,) = rollouts.list_devices(fleet.pair.engine)
+    assert (row["number"], row["fixed"], row["want"].number) == (7, 1, 8)
+    assert [number for number, _ in fleet.hello()] == [8]
+    assert fleet.known["fixed"] == 0
 
 
 @pytest.mark.parametrize(("what", "why"), [(UPDATE_FAILED, CAUSE_DAMAGED), (UPDATE_ROLLED_BACK, CAUSE_UNANSWERED)])

@@ -211,21 +211,21 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     typer.echo("")
     words = [_device_words(row) for row in devices]
     print_table(
-        ("device", "name", "board", "runs", "on trial", "is to run", "did last", "when"),
+        ("device", "name", "board", "runs", "how", "is to run", "did last", "when"),
         [
             (
                 one["device"],
                 one["name"],
                 one["hardware"],
                 f"{one['runs']} {one['version'] or ''}".strip(),
-                one["trial"],
-                one["wants"] or "-",
+                "on trial" if one["trial"] else "in ROM" if one["fixed"] else "",
+                f"{one['wants']}{' by cable' if one['fixed'] else ''}" if one["wants"] else "-",
                 " ".join(filter(None, (one["step"], one["why"]))) or "-",
                 when(moment(one["step_ms"])) if one["step"] else "-",
             )
             for one in words
         ],
-        "no device that runs from slots has said hello yet",
+        "no device has said yet what it runs",
     )
 
 
@@ -240,6 +240,7 @@ def _device_words(row: dict[str, Any]) -> dict[str, Any]:
         "version": row["version"],
         "release": row["release"],
         "trial": bool(row["trial"]),
+        "fixed": bool(row["fixed"]),
         "wants": want.number or None,
         "paused": want.paused,
         "step": row["step"],

@@ -27,7 +27,7 @@ _STATES = (
     sa.select(
         devices,
         person.c.team,
-        *(device_firmware.c[name].label(f"firmware_{name}") for name in ("number", "trial", "wanted", "step")),
+        *(device_firmware.c[name].label(f"firmware_{name}") for name in ("number", "trial", "fixed", "wanted", "step")),
         device_firmware.c.step_why.label("firmware_why"),
         self_test.c.at_ms.label("tested_ms"),
         self_test.c.passed.label("tested_passed"),
@@ -110,6 +110,7 @@ def _words(row: sa.RowMapping, by: Judging) -> dict[str, Any]:
         update = {
             "number": row["firmware_number"],
             "trial": bool(row["firmware_trial"]),
+            "fixed": bool(row["firmware_fixed"]),
             "wanted": row["firmware_wanted"] or None,
             "step": row["firmware_step"] or None,
             "why": row["firmware_why"] or None,

@@ -30,10 +30,11 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     text,
 )
 
-SCHEMA_REVISION = "0014"
+SCHEMA_REVISION = "0015"
 """The revision that this code reads and writes; revisions are four digits and grow by one."""
 
 LARGEST = (1 << 63) - 1
@@ -547,11 +548,12 @@ rollout = Table(
 device_firmware = Table(
     "device_firmware",
     metadata,
-    Column("device", DeviceName, ForeignKey("device.device"), primary_key=True),  # one that runs from slots
+    Column("device", DeviceName, ForeignKey("device.device"), primary_key=True),  # one whose loader says what it runs
     Column("hardware", String(16), nullable=False),  # all of these as its last hello said
     Column("number", BigInteger, nullable=False),
     Column("release", String(16), nullable=False),
     Column("trial", Boolean, nullable=False),
+    Column("fixed", Boolean, nullable=False, server_default=false()),  # executed in place: only a cable changes it
     Column("told_ms", BigInteger, nullable=False),
     Column("wanted", String(16), nullable=False),  # the release last offered since that hello; "" = none
     Column("step", String(16), nullable=False),  # its newest word about an update; "" = none yet

@@ -1,7 +1,8 @@
 """The conversation about updates: what a hello tells, what is offered, the pieces sent, and what devices say of it.
 
 Rules that hold here
-- An offer is desired state: after every hello, and with each heartbeat until the device has said that it heard.
+- An offer is desired state: after every hello, and with each heartbeat until the device has said that it heard. One
+  that executes its firmware in place is offered nothing: a cable brings what it is to run.
 - A piece is sent only of the release that the device is wanted to run, when it asks, and within a budget that all
   devices share; what is not sent is asked for again. Nothing is written for it.
 - A device's word about an update is taken once, and an older one never over a newer one.
@@ -28,6 +29,7 @@ from lapel_protocol.names import UPDATE_WHAT_NAMES, UPDATE_WHY_NAMES
 from lapel_protocol.reports import Hello
 from lapel_protocol.updating import (
     CAUSE_REPLACED,
+    RELEASE_FIXED,
     RELEASE_TRIAL,
     UPDATE_BLOCK_BYTES,
     UPDATE_GOOD,
@@ -45,14 +47,16 @@ BURST_BYTES = 128 << 10
 
 UNDER_WAY = ("begun", "ready")
 
+_OF_HELLO = ("hardware", "number", "release", "trial", "fixed", "told_ms", "wanted")
 _TOLD = insert(device_firmware)
 _TELL = Direct(
     _TOLD.on_conflict_do_update(
         index_elements=["device"],
-        set_={name: _TOLD.excluded[name] for name in ("hardware", "number", "release", "trial", "told_ms", "wanted")},
+        set_={name: _TOLD.excluded[name] for name in _OF_HELLO},
     ),
     (
-        *("device", "hardware", "number", "release", "trial", "told_ms", "wanted"),
+        "device",
+        *_OF_HELLO,
         *("step", "step_release", "step_why", "step_ms", "step_boot", "step_counter"),
     ),
 )
@@ -117,7 +121,8 @@ def take_hellos(connection: sa.Connection, said: Iterable[tuple[Trust, Hello]], 
                 "hardware": part.hardware,
                 "number": part.number,
                 "release": part.release.hex(),
-                "trial": int(bool(part.flags & RELEASE_TRIAL)),
+                "trial": int(part.flags == RELEASE_TRIAL),
+                "fixed": int(part.flags == RELEASE_FIXED),
                 "told_ms": now_ms,
                 "wanted": "",
                 "step": "",
@@ -143,7 +148,7 @@ def offer_updates(
     for trust in trusts:
         row, want = wants.get(trust.name, (None, NOTHING))
         desk = desks[trust.name]
-        if row is None or want.paused or desk.nonce is None or row["trial"]:
+        if row is None or want.paused or desk.nonce is None or row["trial"] or row["fixed"]:
             continue
         under_way = row["step_release"] if row["step"] in UNDER_WAY else ""
         if want.release == row["wanted"] and (not want.release or want.release == under_way):

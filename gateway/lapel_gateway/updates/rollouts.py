@@ -95,8 +95,8 @@ NOTHING = Want()
 
 
 def wanted_by(connection: sa.Connection, names: Collection[str]) -> dict[str, tuple[sa.RowMapping, Want]]:
-    """What each of these devices has told of itself, and what it is to run; devices that run from no slot are not in
-    it, and no device is while there is no roll-out and no offer to take back."""
+    """What each of these devices has told of itself, and what it is to run; devices that told nothing are not in it,
+    and no device is while there is no roll-out and no offer to take back."""
     if not names or not _ANYTHING.all(connection, {}):
         return {}
     going_on = connection.execute(_GOING_ON).mappings().all()
@@ -172,7 +172,7 @@ def list_rollouts(engine: sa.Engine) -> list[RolloutInfo]:
 
 
 def list_devices(engine: sa.Engine) -> list[dict[str, Any]]:
-    """What each active device that runs from slots runs, is to run, and did last. Times are Unix milliseconds."""
+    """What each active device that says it runs, is to run, and did last. Times are Unix milliseconds."""
     named = (
         sa.select(device_firmware, device.c.name, device.c.person, device.c.contact_ms, firmware_release.c.version)
         .join(device, device.c.device == device_firmware.c.device)

@@ -379,6 +379,7 @@ def _hellos() -> list[Case]:
     good("another suite", [], suite=2)
     good("running a release", [(40, 1)], running())
     good("running a release on trial", [], running(number=_U32, flags=1, hardware=b"a_board_of_16_ch"))
+    good("running a release in place", [], running(flags=2))
     ordinary = hello([(40, 1)])
     for name, payload in (
         ("empty", b""),
@@ -389,7 +390,8 @@ def _hellos() -> list[Case]:
         ("reserved byte", hello([], zero=1)),
         ("ledger of 129", hello([(epoch, 2) for epoch in range(129)])),
         ("running a release of number 0", hello([]) + running(number=0)),
-        ("running a release with another flag", hello([]) + running(flags=2)),
+        ("running a release in place and on trial", hello([]) + running(flags=3)),
+        ("running a release with another flag", hello([]) + running(flags=4)),
         ("running a release with a reserved byte", hello([]) + running(zero=1)),
         ("running a release with a reserved number", hello([]) + running(zero_2=1)),
         ("running a release of no hardware", hello([]) + running(hardware=b"")),

@@ -29,9 +29,6 @@ from .console import Console
 from .flash import read_flash
 from .kinds import BoardKind
 
-HEAP_BYTES = 512 * 1024
-"""What compiled code takes is on the heap here, with pointers twice as wide as on a board."""
-
 _PIECE_BYTES = 4096
 _POLL_S = 0.05
 _PWRON, _HARD, _WDT, _SOFT = 1, 2, 3, 5
@@ -55,7 +52,6 @@ class TrayBoard:
         folder: Path,
         kind: BoardKind,
         serial_number: str,
-        heap_bytes: int = HEAP_BYTES,
         world: Surroundings | None = None,
     ) -> None:
         """`serial_number`: hexadecimal; the USB serial number, and what machine.unique_id() gives.
@@ -69,7 +65,6 @@ class TrayBoard:
         self.cable = Cable()
         self.resets: list[str] = []
         self.said = bytearray()
-        self._heap_bytes = heap_bytes
         self._lock = threading.RLock()
         self._console: Console | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -82,7 +77,7 @@ class TrayBoard:
         self._closed = False
         self._bootsel = False
         if not self.flash.exists():
-            self.flash.write_bytes(b"\xff" * kind.flash_bytes)
+            self.flash.write_bytes(b"\xff" * (kind.rom_bytes + kind.flash_bytes))
         self.plug()
         self._thread = threading.Thread(target=self._carry, name=f"tray {serial_number}", daemon=True)
         self._thread.start()
@@ -157,7 +152,7 @@ class TrayBoard:
 
         Only while it has no power.
         """
-        return read_flash(self.flash.read_bytes())
+        return read_flash(self.flash.read_bytes()[self.kind.rom_bytes :])
 
     def close(self) -> None:
         """Take it off the tray."""
@@ -195,7 +190,8 @@ class TrayBoard:
             "LAPEL_RELEASE": self.kind.release,
             "LAPEL_MACHINE": self.kind.machine,
         }
-        command = [sys.executable, "-m", "lapel_sim.tray.host", str(self.flash), str(self._heap_bytes)]
+        sizes = (str(self.kind.heap_bytes), str(self.kind.rom_bytes))
+        command = [sys.executable, "-m", "lapel_sim.tray.host", str(self.flash), *sizes]
         if self._world is None:
             self._process = self._console.start(command, environment)
             return

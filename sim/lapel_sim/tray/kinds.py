@@ -1,11 +1,14 @@
 """The boards that lie on a tray: what each says of itself over USB and in MicroPython, and the size of its flash."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
 class BoardKind:
-    """One kind of board. `flash_bytes` is the part of the flash that MicroPython's file system has."""
+    """One kind of board. `flash_bytes` is the part of the flash that MicroPython's file system has, `rom_bytes` the
+    ROM partition before it, which official images lack. `heap_bytes`: code from a slot is on it, with pointers twice as
+    wide as on a board.
+    """
 
     name: str
     machine: str
@@ -15,6 +18,8 @@ class BoardKind:
     product: str
     flash_bytes: int
     release: str = "1.28.0"
+    rom_bytes: int = 0
+    heap_bytes: int = 512 * 1024
 
 
 _KIB = 1024
@@ -28,6 +33,10 @@ PICO_W = BoardKind(
     "Board in FS mode",
     848 * _KIB,
 )
+PICO_W_WITH_ROM = replace(PICO_W, name="pico_w_rom", rom_bytes=512 * _KIB, heap_bytes=(192 + 12) * _KIB)
+"""MicroPython built with a ROM partition, which holds code that is larger here than a board's. The heap is that of the
+simulated boards that execute in place (launcher.HEAP_BYTES), and 12 KiB that the stand-in's own modules take of it."""
+
 PICO = BoardKind(
     "pico",
     "Raspberry Pi Pico with RP2040",

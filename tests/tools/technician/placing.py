@@ -21,9 +21,9 @@ UNPROVISIONED = "out of service: /config.json is missing"
 
 
 @cache
-def whole_release() -> Release:
+def whole_release(hardware: str = HARDWARE) -> Release:
     """The firmware as it is, signed by signer 0."""
-    target = TARGETS[HARDWARE]
+    target = TARGETS[hardware]
     return make_release(target, build_files(target, firmware_sources()), 7, "0.7.0", 0, signer(0))
 
 

@@ -9,14 +9,27 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from lapel_build.release import TARGETS, build_files, device_files, make_release, modulus_of, new_key
-from lapel_device.slots import SLOT_A, SLOT_B, SlotState, slot_folder
+from lapel_build.release import (
+    TARGETS,
+    base_files,
+    build_files,
+    make_release,
+    modulus_of,
+    new_key,
+    rom_of,
+    slot_files,
+)
+from lapel_device.slots import SLOT_A, SLOT_B, SLOT_ROM, SlotState, slot_folder
 from lapel_protocol.releasing import Release
 from lapel_sim.tray.board import TrayBoard
+from lapel_sim.tray.kinds import PICO_W, PICO_W_WITH_ROM
 from lapel_tools.technician.bench import Order
 
 TARGET = TARGETS["tray"]
 HARDWARE = TARGET.hardware
+HARDWARE_OF = {PICO_W.name: HARDWARE, PICO_W_WITH_ROM.name: "bench_rom"}
+"""What boards of the tray are built into, by their kind."""
+
 _SOURCES = {
     "lapel_device/__init__.py": "",
     "lapel_device/runtime.py": (
@@ -25,6 +38,7 @@ _SOURCES = {
     "lapel_sim/__init__.py": "",
     "lapel_sim/board/__init__.py": "",
     "lapel_sim/board/from_slot.py": "def board():\n    return None\n",
+    "lapel_sim/board/on_flash.py": "def board():\n    return None\n",
 }
 
 
@@ -49,26 +63,32 @@ def release(number: int, floor: int = 0, which: int = 0, hardware: str = HARDWAR
     return make_release(target, files, number, f"0.{number}.0", floor, signer(which))
 
 
-def order(number: int, floor: int = 0, even_busy: bool = False) -> Order:
+def order(number: int, floor: int = 0, even_busy: bool = False, hardware: str = HARDWARE) -> Order:
     """Put release `number` onto boards of the simulator."""
-    return Order([release(number, floor)], modulus_of(signer(0)), HARDWARE, even_busy)
+    return Order([release(number, floor, hardware=hardware)], modulus_of(signer(0)), hardware, even_busy)
 
 
 def carries(board: TrayBoard, number: int) -> bool:
     """Whether the flash of a board without power holds all of a release, byte for byte, and is set to run it."""
     files = board.files()
-    made = release(number)
-    wanted = device_files(TARGET, made, modulus_of(signer(0)))
+    hardware = HARDWARE_OF[board.kind.name]
+    made = release(number, hardware=hardware)
+    modulus = modulus_of(signer(0))
     state = SlotState(_Read(files))  # type: ignore[arg-type]
     state.load()
-    if state.active not in (SLOT_A, SLOT_B) or state.trial:
+    base = base_files(TARGETS[hardware], modulus)
+    if state.trial or {path: files.get(path) for path in base} != base:
         return False
-    folder = slot_folder(state.active)
-    in_slot = {path: content for path, content in files.items() if path.startswith(folder + "/")}
-    slot = {path.replace("/a/", folder + "/", 1): text for path, text in wanted.items() if path.startswith("/a/")}
-    base = {path: text for path, text in wanted.items() if not path.startswith("/a/")}
-    left_over = [path for path in files if path.endswith(".new")]
-    return in_slot == slot and {path: files.get(path) for path in base} == base and not left_over
+    if any(path.endswith(".new") for path in files):
+        return False
+    if board.kind.rom_bytes:
+        return state.active == SLOT_ROM and board.flash.read_bytes().startswith(rom_of(made))
+    if state.active not in (SLOT_A, SLOT_B):
+        return False
+    folder = slot_folder(state.active) + "/"
+    return {path: content for path, content in files.items() if path.startswith(folder)} == slot_files(
+        made, state.active
+    )
 
 
 class _Read:

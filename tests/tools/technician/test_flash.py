@@ -54,7 +54,7 @@ def test_one_file_that_was_spoilt_is_the_only_one_that_is_written(bench: Bench) 
         link.stop()
         link.write_file("/a/lapel_device/runtime.mpy", b"spoilt")
         link.reset()
-    wait_until(lambda: b"neither slot" in board.said, 20)
+    wait_until(lambda: b"no slot holds" in board.said, 20)
     mended = bench.flash(1, board.serial_number, "--json")
     assert mended.status == 0, mended.err
     assert mended.json[0]["files"] == 2  # the file, and the manifest, which is always the last

@@ -249,7 +249,7 @@ def test_a_damaged_file_of_the_firmware_is_named_and_nothing_of_it_is_run(bench:
     with stop_board(named_ports([device.board.serial_number])[0]) as link:
         link.write_file("/a/lapel_device/application.mpy", b"spoilt")
         link.reset()
-    wait_until(lambda: device.board.has_said(b"neither slot"), 30)
+    wait_until(lambda: device.board.has_said(b"no slot holds"), 30)
     done = selftest(bench, None, "--no-questions")
     assert done.status == 1
     assert "/a is not whole: damaged: /a/lapel_device/application.mpy" in done.out

@@ -20,7 +20,7 @@ from lapel_protocol.releasing import Release
 
 from .condition import Condition, read_condition
 from .firmware import FirmwareError, choose, hardware_of
-from .flash import FlashError, install, make_plan
+from .flash import FlashError, install, make_plan, rom_blocks
 from .holding import RETURN_TIMEOUT_S, hold
 from .link import BoardError, BoardLink, LinkError
 from .literals import PARSING
@@ -149,7 +149,7 @@ class _Work:
                 firmware = choose(self._order.releases, facts, self._hardware, self._order.modulus)
                 self._say("comparing")
                 link.stop(fresh=True)
-                found = survey(link)
+                found = survey(link, len(rom_blocks(firmware.rom)))
                 running = found.running_slot(self._hardware, firmware.target.code)
                 self._before = "" if running is None else facts.slot_version(running)
                 with PARSING:

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lapel_build.release import TARGETS, Target, device_files
-from lapel_device.slots import SLOT_A, slot_folder
+from lapel_build.release import TARGETS, Target, base_files, rom_of
 from lapel_protocol.release import WRONG_CODE, ReleaseError, code_of
 from lapel_protocol.releasing import MAX_RELEASE_BYTES, Release, open_release
 
@@ -27,18 +26,22 @@ class FirmwareError(Exception):
 @dataclass(frozen=True)
 class Firmware:
     """What one board is to carry. `base`: the files outside of its slots by absolute path, the last of them the one
-    that starts the others; `modulus`: what the board shall verify releases with.
+    that starts the others; `modulus`: what the board shall verify releases with; `in_rom`: executed in place.
     """
 
     target: Target
     release: Release
     modulus: bytes
+    in_rom: bool = False
 
     @property
     def base(self) -> dict[str, bytes]:
-        slot = slot_folder(SLOT_A) + "/"
-        files = device_files(self.target, self.release, self.modulus)
-        return {path: content for path, content in files.items() if not path.startswith(slot)}
+        return base_files(self.target, self.modulus)
+
+    @property
+    def rom(self) -> bytes:
+        """The image for its ROM partition, empty where it lies in a slot of the file system."""
+        return rom_of(self.release) if self.in_rom else b""
 
     @property
     def version(self) -> str:
@@ -94,18 +97,33 @@ def choose(releases: Sequence[Release], facts: BoardFacts, hardware: str, modulu
             if error.reason == WRONG_CODE or not told:
                 told = str(error)
             continue
-        _check_heap(hardware, release)
-        return Firmware(TARGETS[hardware], release, modulus)
+        target = TARGETS[hardware]
+        in_rom = target.rom and facts.rom_bytes > 0
+        if in_rom:
+            _check_rom(facts, rom_of(release))
+        else:
+            _check_heap(target, release)
+        return Firmware(target, release, modulus, in_rom)
     raise FirmwareError(
         f"none of the releases given is for {hardware} with MicroPython {facts.release} ({told or 'none was given'})"
     )
 
 
-def _check_heap(hardware: str, release: Release) -> None:
+def _check_rom(facts: BoardFacts, image: bytes) -> None:
+    """Raise FirmwareError where a board's ROM partition does not hold the image of a release."""
+    if len(image) > facts.rom_bytes:
+        raise FirmwareError(
+            f"the ROM partition of this MicroPython holds {facts.rom_bytes // 1024} KiB, and this release needs "
+            f"{-(-len(image) // 1024)} KiB: give the board an image with a larger one (docs/technicians.md)"
+        )
+
+
+def _check_heap(target: Target, release: Release) -> None:
     """Raise FirmwareError where a board's heap does not hold a release that it would load from a slot."""
-    chip, size = chip_of(TARGETS[hardware]), release.manifest.content_bytes
+    chip, size = chip_of(target), release.manifest.content_bytes
     if chip is not None and size > chip.code_bytes:
         raise FirmwareError(
             f"the heap of an {chip.name} holds {chip.code_bytes // 1024} KiB of firmware from a slot, and this release "
-            f"has {size // 1024} KiB: it would never start; use a board with more memory (docs/technicians.md)"
+            f"has {size // 1024} KiB: it would never start. Give the board a MicroPython with a ROM partition, which "
+            "official images lack (docs/technicians.md)"
         )

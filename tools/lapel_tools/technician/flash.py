@@ -4,6 +4,8 @@ Rules that hold here:
 
 - What the board runs is never written to. A release goes into the other slot; its manifest is written last of it, and
   only then, when all was read back, is the board told to run it.
+- A ROM partition there is only one of. Its first block goes first and comes last: without it there is no slot in it,
+  and the board says that it has no firmware.
 - A board that has nothing to run gets its loader first: from its first file on it says that it has no firmware.
 - A file outside of the slots is written beside its place, read back, and renamed.
 - Only what differs is written, by what the board reads back, whoever wrote it and however that ended.
@@ -15,16 +17,34 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lapel_device.slots import KEY_PATH, NO_SLOT, SLOT_A, SLOT_B, UNDECIDED, SlotState, manifest_path, slot_folder
+from lapel_device.slots import (
+    KEY_PATH,
+    NO_SLOT,
+    SLOT_A,
+    SLOT_B,
+    SLOT_ROM,
+    UNDECIDED,
+    SlotState,
+    manifest_path,
+    slot_folder,
+)
 from lapel_protocol.release import code_of
 
 from .firmware import Firmware
 from .link import BoardLink
-from .ports import BoardFacts
-from .survey import SLOTS, LinkFiles, Survey
+from .ports import ROM_BLOCK_BYTES, BoardFacts
+from .survey import LinkFiles, Survey
 
 _NEW = ".new"
 _ATTEMPTS = 2
+_ROM_PIECE_BYTES = 1024
+_ROM_OPEN = f"import hashlib,vfs\n_p=vfs.rom_ioctl(2,0)\n_b=bytearray({ROM_BLOCK_BYTES})"
+_ROM_ERASE = "_p.ioctl(6,{block})"
+_ROM_WRITE = """\
+_p.ioctl(6,{block})
+_p.writeblocks({block},_b,0)
+_p.readblocks({block},_b)
+print(repr(hashlib.sha256(_b).digest()))"""
 _SPARE_BLOCKS = 4
 """littlefs writes folders anew before it lets go of the old."""
 
@@ -37,7 +57,9 @@ class FlashError(Exception):
 
 @dataclass
 class Plan:
-    """What is to be done to one board. `writes`: (path, content) of the slot in order, its manifest last."""
+    """What is to be done to one board. `writes`: (path, content) of the slot in order, its manifest last; `rom`:
+    (block, content) of its ROM partition in order, its first block last.
+    """
 
     slot: int
     base: dict[str, bytes] = field(default_factory=dict)
@@ -45,22 +67,23 @@ class Plan:
     removals: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     writes: list[tuple[str, bytes]] = field(default_factory=list)
+    rom: list[tuple[int, bytes]] = field(default_factory=list)
     choose: bool = False
 
     @property
     def size_bytes(self) -> int:
         """What is to be written."""
-        return sum(map(len, self.base.values())) + sum(len(content) for _, content in self.writes)
+        return sum(map(len, self.base.values())) + sum(len(content) for _, content in [*self.writes, *self.rom])
 
     @property
     def files(self) -> int:
-        """How many files are to be written."""
-        return len(self.base) + len(self.writes)
+        """How many files are to be written; an image counts as one."""
+        return len(self.base) + len(self.writes) + bool(self.rom)
 
     @property
     def empty(self) -> bool:
         """Whether the board is as it shall be."""
-        return not (self.base or self.removals or self.writes or self.choose)
+        return not (self.base or self.removals or self.writes or self.rom or self.choose)
 
 
 def make_plan(firmware: Firmware, facts: BoardFacts, found: Survey) -> Plan:
@@ -73,10 +96,14 @@ def make_plan(firmware: Firmware, facts: BoardFacts, found: Survey) -> Plan:
         )
     wanted = {path: _fact(content) for path, content in firmware.release.files.items()}
     wanted["manifest"] = _fact(firmware.release.signed_manifest)
-    slot, running = _slot_for(wanted, found, found.running_slot(hardware, code))
+    running = found.running_slot(hardware, code)
+    slot, running = (SLOT_ROM, running) if firmware.in_rom else _slot_for(wanted, found, running)
     plan = Plan(slot, base_first=running is None)
     plan.base = {path: text for path, text in firmware.base.items() if found.files.get(path) != _fact(text)}
-    _fill_slot(plan, firmware, found)
+    if firmware.in_rom:
+        plan.rom = _rom_writes(rom_blocks(firmware.rom), found.rom)
+    else:
+        _fill_slot(plan, firmware, found)
     plan.removals += [path + _NEW for path in firmware.base if path + _NEW in found.files]
     state = found.state
     plan.choose = (state.active, state.trial) != (slot, NO_SLOT) or state.floor < manifest.floor
@@ -85,14 +112,33 @@ def make_plan(firmware: Firmware, facts: BoardFacts, found: Survey) -> Plan:
 
 
 def _slot_for(wanted: dict[str, tuple[int, bytes]], found: Survey, running: int | None) -> tuple[int, int | None]:
-    """The slot to write to, and the one that runs meanwhile."""
-    for slot in SLOTS:
+    """The slot of the file system to write to, and the one that runs meanwhile."""
+    slots = (SLOT_A, SLOT_B)
+    for slot in slots:
         if found.holds(slot, wanted) == len(wanted) == len(found.in_slot(slot)):
             return slot, running
-    if running is not None:
+    if running in slots:
         return SLOT_A + SLOT_B - running, running
     # Where a break left most of it, so that the rest is little.
-    return max(SLOTS, key=lambda slot: found.holds(slot, wanted)), None
+    return max(slots, key=lambda slot: found.holds(slot, wanted)), None
+
+
+def rom_blocks(image: bytes) -> list[bytes]:
+    """An image in blocks of a ROM partition, the last one filled up as erased flash is."""
+    padded = image + b"\xff" * (-len(image) % ROM_BLOCK_BYTES)
+    return [padded[at : at + ROM_BLOCK_BYTES] for at in range(0, len(padded), ROM_BLOCK_BYTES)]
+
+
+def _rom_writes(blocks: list[bytes], there: tuple[bytes, ...]) -> list[tuple[int, bytes]]:
+    """The blocks that differ, and the first one after them: with any of the others it is written anew."""
+    changed = [
+        (number, content)
+        for number, content in enumerate(blocks)
+        if number and hashlib.sha256(content).digest() != there[number]
+    ]
+    if changed or hashlib.sha256(blocks[0]).digest() != there[0]:
+        changed.append((0, blocks[0]))
+    return changed
 
 
 def _fill_slot(plan: Plan, firmware: Firmware, found: Survey) -> None:
@@ -138,6 +184,8 @@ def install(link: BoardLink, plan: Plan, firmware: Firmware, progress: Progress 
         _make_folder(link, folder)
     for path, content in plan.writes:
         _put(link, path, content, progress)
+    if plan.rom:
+        _put_rom(link, plan.rom, progress)
     if not plan.base_first:
         _put_base(link, plan, progress)
     if plan.choose:
@@ -160,6 +208,29 @@ def _put(link: BoardLink, path: str, content: bytes, progress: Progress | None) 
         if link.hash_file(path) == hashlib.sha256(content).digest():
             return
     raise FlashError(f"{path} does not read back as it was written: the board's flash is worn out or the cable is bad")
+
+
+def _put_rom(link: BoardLink, blocks: list[tuple[int, bytes]], progress: Progress | None) -> None:
+    link.run(_ROM_OPEN)
+    link.run(_ROM_ERASE.format(block=0))
+    for number, content in blocks:
+        _put_block(link, number, content, progress)
+
+
+def _put_block(link: BoardLink, number: int, content: bytes, progress: Progress | None) -> None:
+    """Write a block and read it back; once more where it is not what was written."""
+    for _ in range(_ATTEMPTS):
+        for at in range(0, len(content), _ROM_PIECE_BYTES):
+            piece = content[at : at + _ROM_PIECE_BYTES]
+            link.run(f"_b[{at}:{at + len(piece)}]={piece!r}")
+            if progress is not None:
+                progress(len(piece))
+        if link.ask(_ROM_WRITE.format(block=number)) == hashlib.sha256(content).digest():
+            return
+        progress = None
+    raise FlashError(
+        "the ROM partition does not read back as it was written: the flash is worn out or the cable is bad"
+    )
 
 
 def _remove(link: BoardLink, path: str) -> None:

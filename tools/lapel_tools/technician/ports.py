@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from serial.tools import list_ports
 
-from lapel_device.slots import SLOT_A, SLOT_B, manifest_path, slot_folder
+from lapel_device.slots import SLOTS, manifest_path, slot_folder
 from lapel_protocol.release import RELEASE_HEADER_BYTES, Manifest, ReleaseError
 
 from .chips import BOARD_USB, ESP_ROM_USB, KNOWN_USB, Chip, chip_named
@@ -29,6 +29,9 @@ NO_ANSWER = "no answer"
 IN_USE = "in use"
 ROM_LOADER = "boot loader"
 BOOTSEL = "BOOTSEL"
+
+ROM_BLOCK_BYTES = 4096
+"""What is erased at once of a ROM partition, on the RP2 and on the ESP32."""
 
 _AT_ONCE = 16
 _HARDWARE = re.compile(rb'^HARDWARE = "(\w{1,16})"$', re.MULTILINE)
@@ -52,8 +55,16 @@ except AttributeError:
 _c=None
 for _d in ['']+['/'+e[0] for e in os.ilistdir('/') if e[1]&0x4000]:
  _c=_c or _r(_d+'/config.json',4096)
+_z=0
+try:
+ import vfs
+ if vfs.rom_ioctl(1)>0:
+  _p=vfs.rom_ioctl(2,0)
+  if _p.ioctl(5,0)=={ROM_BLOCK_BYTES}:_z=_p.ioctl(4,0)*{ROM_BLOCK_BYTES}
+except Exception:
+ pass
 print(repr((_n[0],_n[1],sys.implementation._mpy,_i,_r('/lapel_board.py',512),
- _r('{manifest_path(SLOT_A)}',{RELEASE_HEADER_BYTES}),_r('{manifest_path(SLOT_B)}',{RELEASE_HEADER_BYTES}),_c)))
+ [_r(p,{RELEASE_HEADER_BYTES}) for p in {[manifest_path(slot) for slot in SLOTS]!r}],_c,_z)))
 """
 _DEVICE = re.compile(rb'"device"\s*:\s*"([0-9a-f]{16})"')
 
@@ -62,7 +73,8 @@ _DEVICE = re.compile(rb'"device"\s*:\s*"([0-9a-f]{16})"')
 class BoardFacts:
     """What a board at its prompt says of itself. `slots`: the version that lies in each, by folder; unverified.
 
-    `device` is the id that it was provisioned with, empty where it was not.
+    `device` is the id that it was provisioned with, empty where it was not. `rom_bytes`: the size of its ROM partition,
+    0 where its MicroPython has none.
     """
 
     machine: str
@@ -72,6 +84,7 @@ class BoardFacts:
     hardware: str
     slots: dict[str, str]
     device: str
+    rom_bytes: int = 0
 
     @property
     def chip(self) -> Chip | None:
@@ -189,10 +202,10 @@ def read_facts(link: BoardLink) -> BoardFacts:
     """What a stopped board says of itself. Raises LinkError and BoardError."""
     answer = link.ask(_PROBE)
     try:
-        machine, release, mpy, unique_id, board, first, second, config = answer
+        machine, release, mpy, unique_id, board, heads, config, rom_bytes = answer
         hardware = _HARDWARE.search(board or b"")
         device = _DEVICE.search(config or b"")
-        slots = {slot_folder(slot): _version(head) for slot, head in ((SLOT_A, first), (SLOT_B, second)) if head}
+        slots = {slot_folder(slot): _version(head) for slot, head in zip(SLOTS, heads, strict=True) if head}
         return BoardFacts(
             str(machine),
             str(release),
@@ -201,6 +214,7 @@ def read_facts(link: BoardLink) -> BoardFacts:
             hardware[1].decode() if hardware else "",
             slots,
             device[1].decode() if device else "",
+            int(rom_bytes),
         )
     except (TypeError, ValueError):
         raise LinkError(f"{link.port}: the board answers with what nobody asked for") from None

@@ -12,7 +12,7 @@ import base64
 import binascii
 from typing import Any
 
-from lapel_device.slots import slot_folder
+from lapel_device.slots import SLOT_ROM, SLOTS, slot_folder
 from lapel_gateway.devices.self_tests import FAILED, OUTCOMES, PASSED
 from lapel_protocol.release import code_of
 
@@ -63,25 +63,27 @@ class BoardTests:
         self.hardware = facts.hardware
 
     def choose_firmware(self) -> tuple[bool, Verdict]:
-        """Whether there is a version to run, and how both slots are: as the loader chooses, by the loader's own check.
+        """Whether there is a version to run, and how the slots are: as the loader chooses, by the loader's own check.
 
         Raises LinkError and BoardError.
         """
         releases: dict[int, tuple[int, bytes]] = {}
         words, broken = [], []
         active = trial = 0
-        for slot in (1, 2):
+        for slot in SLOTS:
             hardware, active, trial, version, number, release, fault = self.ask(_CHECK.format(slot=slot), _CHECKED)
             self.hardware = text_of(hardware)
             if version:
                 releases[slot] = (number, release)
                 words.append(f"{slot_folder(slot)} has {text_of(version)} ({number})")
+            elif fault == "empty" and slot == SLOT_ROM:
+                continue  # most boards have none
             elif fault == "empty":
                 words.append(f"{slot_folder(slot)} is empty")
             else:
                 broken.append(slot)
                 words.append(f"{slot_folder(slot)} is not whole: {text_of(fault)}")
-        order = [slot for slot in (trial, active, 1, 2) if slot in releases]
+        order = [slot for slot in (trial, active, *SLOTS) if slot in releases]
         found = "; ".join(words)
         if not order:
             return False, (FAILED, "damaged", found)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from lapel_device.slots import NO_SLOT, SLOT_A, SLOT_B, SlotState, slot_folder
+from lapel_device.slots import NO_SLOT, SLOTS, SlotState, slot_folder
 
 from .condition import Condition, read_condition
 from .link import BoardError, BoardLink
@@ -60,7 +60,7 @@ def take_board(link: BoardLink) -> bool:
         state = SlotState(LinkFiles(link))  # type: ignore[arg-type]
         state.load()
         slot = state.trial or state.active
-        folders = [slot_folder(slot)] if slot != NO_SLOT else [slot_folder(SLOT_A), slot_folder(SLOT_B)]
+        folders = [slot_folder(slot)] if slot != NO_SLOT else [slot_folder(one) for one in SLOTS]
         make_board(link, folders)
     except BoardError:
         link.stop(fresh=True)

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from lapel_device.slots import KEY_PATH, SLOT_A, SLOT_B, SlotState, manifest_path, slot_folder
+from lapel_device.slots import KEY_PATH, SLOTS, SlotState, manifest_path, slot_folder
 from lapel_protocol.release import ReleaseError, entries, verify_manifest
 
 from .link import BoardLink, LinkError
+from .ports import ROM_BLOCK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SLOTS = (SLOT_A, SLOT_B)
 _FOLDER = 0x4000
 
 _SURVEY = f"""\
@@ -38,7 +38,7 @@ def _s(d):
   else:
    print(repr((p,os.stat(p)[6],_h(p))))
   if _w:_w.feed()
-for _d in ('{slot_folder(SLOT_A)}','{slot_folder(SLOT_B)}'):
+for _d in {[slot_folder(slot) for slot in SLOTS]!r}:
  try:_s(_d)
  except OSError:pass
 for _e in os.ilistdir('/'):
@@ -49,10 +49,23 @@ _v=os.statvfs('/')
 print(repr(('',_v[0]*_v[3],bytes([_v[0]>>12 or 1]))))
 """
 
+_SURVEY_ROM = f"""\
+import hashlib,vfs
+_p=vfs.rom_ioctl(2,0)
+_b=bytearray({ROM_BLOCK_BYTES})
+for _i in range({{blocks}}):
+ _p.readblocks(_i,_b)
+ print(repr(hashlib.sha256(_b).digest()))
+ if _w:_w.feed()
+"""
+
 
 @dataclass(frozen=True)
 class Survey:
-    """`files`: (size, SHA-256) by path; `folders`: those inside slots; `block_bytes`: what the smallest file takes."""
+    """`files`: (size, SHA-256) by path; `folders`: those inside slots; `block_bytes`: what the smallest file takes.
+
+    `rom`: the SHA-256 of each block of the ROM partition that was asked for.
+    """
 
     files: dict[str, tuple[int, bytes]]
     folders: frozenset[str]
@@ -61,6 +74,7 @@ class Survey:
     state: SlotState
     manifests: dict[int, bytes]
     key: bytes
+    rom: tuple[bytes, ...] = ()
 
     def holds(self, slot: int, files: dict[str, tuple[int, bytes]]) -> int:
         """How many of these files (by path in the slot) lie in it as they should."""
@@ -85,7 +99,7 @@ class Survey:
 
     def running_slot(self, hardware: str, code: tuple[int, int, int]) -> int | None:
         """The slot that the board falls back to, or runs; None when it has nothing to run."""
-        order = (SLOT_B, SLOT_A) if self.state.active == SLOT_B else SLOTS
+        order = sorted(SLOTS, key=lambda slot: slot != self.state.active)
         return next((slot for slot in order if self.runs(slot, hardware, code)), None)
 
 
@@ -126,8 +140,8 @@ class _Written(BytesIO):
         super().close()
 
 
-def survey(link: BoardLink) -> Survey:
-    """Look at a stopped board. Raises LinkError and BoardError."""
+def survey(link: BoardLink, rom_blocks: int = 0) -> Survey:
+    """Look at a stopped board, and at this many blocks of its ROM partition. Raises LinkError and BoardError."""
     files: dict[str, tuple[int, bytes]] = {}
     folders = set()
     free = block = 0
@@ -151,4 +165,7 @@ def survey(link: BoardLink) -> Survey:
         if content is not None:
             manifests[slot] = content
     key = (link.read_file(KEY_PATH) or b"") if KEY_PATH in files else b""
-    return Survey(files, frozenset(folders), free, block, state, manifests, key)
+    rom = link.ask_lines(_SURVEY_ROM.format(blocks=rom_blocks)) if rom_blocks else []
+    if len(rom) != rom_blocks or not all(isinstance(digest, bytes) for digest in rom):
+        raise LinkError(f"{link.port}: the board did not say all that lies on it")
+    return Survey(files, frozenset(folders), free, block, state, manifests, key, tuple(rom))

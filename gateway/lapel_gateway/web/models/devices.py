@@ -21,6 +21,7 @@ class UpdateState(Shape):
 
     number: int
     trial: bool
+    fixed: bool
     wanted: str | None
     step: str | None
     why: str | None

@@ -19,8 +19,8 @@ class Flash:
     drivers of the RP2 and the ESP32 do it.
     """
 
-    def __init__(self) -> None:
-        address, size = os.environ_flash()  # type: ignore[attr-defined]
+    def __init__(self, part: str = "LAPEL_FLASH") -> None:
+        address, size = os.memory_of(part)  # type: ignore[attr-defined]
         self._content = memoryview(uctypes.bytearray_at(address, size))
 
     def readblocks(self, block: int, buffer: "bytearray | memoryview", offset: int = 0) -> None:

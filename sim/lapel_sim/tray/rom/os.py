@@ -5,7 +5,6 @@ from uos import getenv  # type: ignore[import-not-found,unused-ignore]
 
 _RELEASE = getenv("LAPEL_RELEASE")
 _MACHINE = getenv("LAPEL_MACHINE")
-_FLASH = getenv("LAPEL_FLASH")
 
 
 def uname() -> "tuple[str, str, str, str, str]":
@@ -13,7 +12,7 @@ def uname() -> "tuple[str, str, str, str, str]":
     return ("tray", "tray", _RELEASE, _RELEASE, _MACHINE)
 
 
-def environ_flash() -> "tuple[int, int]":
-    """Where the host put the flash: address and size."""
-    address, size = _FLASH.split(" ")
+def memory_of(name: str) -> "tuple[int, int]":
+    """Where the host put a part of the flash: address and size."""
+    address, size = getenv(name).split(" ")
     return int(address), int(size)

@@ -8,6 +8,7 @@ import os
 import sys
 
 import machine
+import rom_vfs  # type: ignore[import-not-found,unused-ignore]
 import vfs
 from flash import Flash  # type: ignore[import-not-found,unused-ignore]
 
@@ -28,6 +29,7 @@ def mount() -> None:
         vfs.mount(vfs.VfsLfs2(flash, progsize=256), "/")
     os.chdir("/")
     sys.path[:] = ["", ".frozen", "/lib"]
+    rom_vfs.mount_rom()
 
 
 def run(name: str) -> None:
