@@ -3,7 +3,8 @@
 A real Mosquitto and the gateway as `lapel gateway run` starts it, in four processes; the devices in this process,
 those that upload (`bench.saturate`) and the readers (`bench.live_readers`) in processes of their own, at a low
 priority: on a real site their processors are elsewhere. Turns with and without readers follow one another, each kind
-first as often as second, so that both have the same machine and the same drift of its disk. The time of an alarm runs
+first as often as second, so that both have the same machine and the same drift of its disk. A disk that stands still
+for seconds spoils the pair of turns in which it does: what counts is the median of the pairs. The time of an alarm runs
 from the press on its device to its arrival at each reader.
 """
 
@@ -39,10 +40,10 @@ from tests.support.accounts import token_of
 READERS, QUICK_READERS = 200, 10
 DEVICES, QUICK_DEVICES = 2_000, 100
 UPLOADING = 16
-ROUNDS, QUICK_ROUNDS = 6, 2
-TURN_S, QUICK_TURN_S = 12.0, 5.0
-PRESSES = 15
-"""In each turn: open alarms, which every reader is told of."""
+ROUNDS, QUICK_ROUNDS = 20, 2
+TURN_S, QUICK_TURN_S = 8.0, 5.0
+PRESSES = 8
+"""In each turn: open alarms, which every reader is told of. One a second is a hundred times what a fleet raises."""
 
 BEHIND_MS = 1_000.0
 """How far a page may be behind, at most."""
@@ -154,9 +155,10 @@ async def _measure(report: Report, site: LoadSite, packages: Sequence[Package], 
         rate, busy = sum(turns.rates) / len(turns.rates), sum(turns.busy) / len(turns.busy)
         report.figure(f"{words}: clips into custody", rate, "MB/s", f"gateway at {busy:.0%} of a core")
         report.figure(f"{words}: press to receipt, p99", percentile(turns.receipts_ms, 0.99), "ms")
-    pairs = sorted(looked / not_looked for looked, not_looked in zip(watched.rates, alone.rates, strict=True))
-    report.figure("ingest beside readers, the rounds", pairs[len(pairs) // 2], "", f"{pairs[0]:.2f} to {pairs[-1]:.2f}")
-    report.at_least("ingest beside readers, of that without", sum(watched.rates) / sum(alone.rates), "", SLOWED)
+    pairs = [looked / not_looked for looked, not_looked in zip(watched.rates, alone.rates, strict=True)]
+    low, median, high = (percentile(pairs, share) for share in (0.25, 0.5, 0.75))
+    report.figure("ingest beside readers, quartiles", low, "", f"to {high:.2f}; {min(pairs):.2f} to {max(pairs):.2f}")
+    report.at_least("ingest beside readers, of that without", median, "", SLOWED)
 
 
 async def _turn(

@@ -25,12 +25,12 @@ PATIENCE = 100
 are for real ones."""
 BOARD = "fob_pico_w"
 
-_LIMITS = (
+LIMITS = (
     (link, "READ_TIMEOUT_S"),
     (link, "WRITE_TIMEOUT_S"),
     (link, "STOP_TIMEOUT_S"),
     (bench, "_START_TIMEOUT_S"),
-    (bench, "_RETURN_TIMEOUT_S"),
+    (bench, "RETURN_TIMEOUT_S"),
 )
 
 
@@ -52,7 +52,7 @@ def pico(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 
     monkeypatch.setattr(list_ports, "comports", comports)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    for module, name in _LIMITS:
+    for module, name in LIMITS:
         monkeypatch.setattr(module, name, PATIENCE * getattr(module, name))
     exec_raw = SerialTransport.exec_raw
 

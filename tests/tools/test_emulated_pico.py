@@ -25,6 +25,7 @@ from lapel_sim.emulated.parts import Parts
 from lapel_sim.emulated.port import UsbPort
 from lapel_sim.emulated.radio import GATEWAY, OnlyThisMachine
 from lapel_sim.tray.kinds import PICO_W
+from tests.emulated.conftest import LIMITS
 from tests.tools.technician.base_images import RP2350_FAMILY, uf2
 
 ROOT = Path(__file__).parents[2]
@@ -306,3 +307,7 @@ def test_waiting_for_a_board_that_has_ended_is_told_what_it_said(tmp_path: Path)
     board = EmulatedPico(tmp_path / "absent.uf2", tmp_path, "fob_pico_w", "e6614c311b7a0001")
     with board, pytest.raises(TimeoutError, match="no port; the board said"):
         board.wait_until(lambda: board.port != "", 60, "port")
+
+
+def test_every_limit_that_an_emulated_chip_needs_longer_for_is_one_of_the_tools() -> None:
+    assert all(isinstance(getattr(module, name), float) for module, name in LIMITS)

@@ -84,8 +84,11 @@ class EmulatedPico:
                 if stream is not None:
                     stream.close()
 
-    def put_files(self, files: dict[str, bytes]) -> None:
-        """Format its flash and write these, while it has no power: what a technician's tools would need minutes for."""
+    def put_files(self, files: dict[str, bytes], rom: bytes = b"", rom_bytes: int = 0) -> None:
+        """Format its flash and write these, while it has no power: what a technician's tools would need minutes for.
+
+        `rom`: what its ROM partition holds, which has `rom_bytes` and lies before the file system.
+        """
         from littlefs import LittleFS, UserContext
 
         size = self._kind.flash_bytes
@@ -104,7 +107,8 @@ class EmulatedPico:
             made.makedirs(path.rpartition("/")[0] or "/", exist_ok=True)
             with made.open(path, "wb") as file:
                 file.write(content)
-        self._flash.write_bytes(_ERASED * (FLASH_BYTES - size) + bytes(context.buffer))
+        before = _ERASED * (FLASH_BYTES - size - rom_bytes) + rom.ljust(rom_bytes, _ERASED)
+        self._flash.write_bytes(before + bytes(context.buffer))
 
     def files(self) -> dict[str, bytes]:
         """Every file in its flash by absolute path, while it has no power."""
