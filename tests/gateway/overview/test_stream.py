@@ -215,13 +215,16 @@ def test_every_stream_ends_when_the_gateway_does(room: Room) -> None:
         streams = [stack.enter_context(room.stream()) for _ in range(5)]
         for stream in streams:
             stream.until("snapshot")
+        reading = room.role._feed._thread
+        assert reading is not None
+        assert reading.is_alive()
         stopper = threading.Thread(target=room.role.stop)
         stopper.start()
         for stream in streams:
             stream.drain()
         stopper.join(TIMEOUT_S)
         assert not stopper.is_alive()
-    wait_until(lambda: "overview" not in {thread.name for thread in threading.enumerate()}, TIMEOUT_S)
+    wait_until(lambda: not reading.is_alive(), TIMEOUT_S)
 
 
 def test_however_many_look_on_an_alarm_can_be_answered(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,12 +22,12 @@ from lapel_build.release import (
 from lapel_device.slots import SLOT_A, SLOT_B, SLOT_ROM, SlotState, slot_folder
 from lapel_protocol.releasing import Release
 from lapel_sim.tray.board import TrayBoard
-from lapel_sim.tray.kinds import PICO_W, PICO_W_WITH_ROM
+from lapel_sim.tray.kinds import KINDS, PICO_W_WITH_ROM
 from lapel_tools.technician.bench import Order
 
 TARGET = TARGETS["tray"]
 HARDWARE = TARGET.hardware
-HARDWARE_OF = {PICO_W.name: HARDWARE, PICO_W_WITH_ROM.name: "bench_rom"}
+HARDWARE_OF = {kind.name: HARDWARE for kind in KINDS.values()} | {PICO_W_WITH_ROM.name: "bench_rom"}
 """What boards of the tray are built into, by their kind."""
 
 _SOURCES = {
