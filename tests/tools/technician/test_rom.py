@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 
 from lapel_build.release import TARGETS, Target, build_files, make_release, modulus_of, rom_of
+from lapel_protocol.releasing import Release
 from lapel_sim.tray.board import TrayBoard
 from lapel_sim.tray.kinds import PICO_W_WITH_ROM
 from lapel_sim.tray.tray import Tray
 from lapel_tools.technician.bench import FLASHED, REFUSED, UNCHANGED, Order, Result, flash_board
 from lapel_tools.technician.firmware import FirmwareError, choose
+from lapel_tools.technician.flash import rom_blocks
 from lapel_tools.technician.ports import ROM_BLOCK_BYTES, BoardFacts, look, named_ports
 from tests.tools.technician.placing import whole_release
 from tests.tools.technician.small_firmware import carries, order, signer
@@ -22,6 +24,14 @@ DOCUMENTED_BYTES = 256 << 10
 """The partition that docs/technicians.md has an image built with."""
 
 on_a_tray = pytest.mark.needs("micropython")
+
+
+def large(number: int) -> Release:
+    """A release of many blocks, of which two differ in a few."""
+    small = order(number, hardware=HARDWARE).releases[0]
+    target = TARGETS[HARDWARE]
+    table = build_files(target, {"lapel_device/table.py": b"TABLE = b'" + b"x" * 60_000 + b"'\n"})
+    return make_release(target, {**small.files, **table}, number, f"0.{number}.0", 0, signer(0))
 
 
 def flash(board: TrayBoard, what: Order) -> Result:
@@ -37,12 +47,25 @@ def test_only_blocks_that_differ_are_written_and_nothing_where_none_does(tray: T
     assert flash(board, order(1, hardware=HARDWARE)).state == UNCHANGED
     second = flash(board, order(2, hardware=HARDWARE))
     assert (second.state, second.before, second.after) == (FLASHED, "0.1.0 (1)", "0.2.0 (2)")
-    assert second.size_bytes <= len(rom_of(order(2, hardware=HARDWARE).releases[0])) + ROM_BLOCK_BYTES
     (found,) = look(named_ports([board.serial_number]), interrupt=True)
     assert found.board is not None
     assert (found.board.slots, found.board.rom_bytes) == ({"/rom": "0.2.0 (2)"}, PICO_W_WITH_ROM.rom_bytes)
     board.unplug()
     assert carries(board, 2)
+
+
+@on_a_tray
+def test_of_many_blocks_those_that_differ_and_the_first_are_written(tray: Tray) -> None:
+    board = tray.add(PICO_W_WITH_ROM)
+    first, second = large(1), large(2)
+    flash(board, Order([first], modulus_of(signer(0)), HARDWARE))
+    done = flash(board, Order([second], modulus_of(signer(0)), HARDWARE))
+    blocks = list(zip(rom_blocks(rom_of(first)), rom_blocks(rom_of(second)), strict=True))
+    changed = [number for number, (old, new) in enumerate(blocks) if number == 0 or old != new]
+    assert 2 <= len(changed) <= len(blocks) // 2
+    assert done.size_bytes == len(changed) * ROM_BLOCK_BYTES
+    board.unplug()
+    assert board.flash.read_bytes().startswith(rom_of(second))
 
 
 @on_a_tray

@@ -120,7 +120,7 @@ def _slot_for(wanted: dict[str, tuple[int, bytes]], found: Survey, running: int 
     if running in slots:
         return SLOT_A + SLOT_B - running, running
     # Where a break left most of it, so that the rest is little.
-    return max(slots, key=lambda slot: found.holds(slot, wanted)), None
+    return max(slots, key=lambda slot: found.holds(slot, wanted)), running
 
 
 def rom_blocks(image: bytes) -> list[bytes]:

@@ -68,7 +68,7 @@ class BoardTests:
         Raises LinkError and BoardError.
         """
         releases: dict[int, tuple[int, bytes]] = {}
-        words, broken = [], []
+        words = []
         active = trial = 0
         for slot in SLOTS:
             hardware, active, trial, version, number, release, fault = self.ask(_CHECK.format(slot=slot), _CHECKED)
@@ -76,12 +76,11 @@ class BoardTests:
             if version:
                 releases[slot] = (number, release)
                 words.append(f"{slot_folder(slot)} has {text_of(version)} ({number})")
-            elif fault == "empty" and slot == SLOT_ROM:
+            elif fault == "empty" and SLOT_ROM == slot != active:
                 continue  # most boards have none
             elif fault == "empty":
                 words.append(f"{slot_folder(slot)} is empty")
             else:
-                broken.append(slot)
                 words.append(f"{slot_folder(slot)} is not whole: {text_of(fault)}")
         order = [slot for slot in (trial, active, *SLOTS) if slot in releases]
         found = "; ".join(words)
@@ -89,7 +88,7 @@ class BoardTests:
             return False, (FAILED, "damaged", found)
         self._slot = order[0]
         self._release = releases[self._slot]
-        return True, ((FAILED, "not_active", found) if active in broken else (PASSED, "", found))
+        return True, ((FAILED, "not_active", found) if active and active not in releases else (PASSED, "", found))
 
     def take(self) -> None:
         """Make the board by its own drivers, on a heap that is fresh. Raises LinkError, BoardError."""
