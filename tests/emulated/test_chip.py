@@ -15,6 +15,7 @@ from lapel_sim.emulated.board import EmulatedPico
 from lapel_sim.emulated.parts import STILL_MG
 from lapel_tools.technician.link import BoardLink
 from lapel_tools.technician.literals import literal
+from lapel_tools.technician.ports import read_facts
 from tests.emulated.chip_firmware import WORKS, small_release, whole_firmware, whole_firmware_in_place
 from tests.emulated.conftest import BOARD
 from tests.tools.command import Lapel
@@ -86,14 +87,6 @@ _MOST_CODE_BYTES = 135_000
 _MOST_IN_PLACE_BYTES = 67_500
 """What docs/updates.md says of a fob's code, without what imports `socket`, which an image without a radio lacks; and
 the most of it that remains in place."""
-_ROM_BYTES = """\
-try:
- import vfs
- p=vfs.rom_ioctl(2,0)
- n=p.ioctl(4,0)*4096
-except Exception:
- n=0
-print('='+repr(n))"""
 
 
 def up(pico: EmulatedPico) -> BoardLink:
@@ -164,7 +157,7 @@ def test_the_whole_firmware_loaded_from_a_slot_takes_no_more_of_the_chips_heap_t
 
 def test_the_whole_firmware_executed_in_place_leaves_the_heap_to_its_work(pico: EmulatedPico) -> None:
     with pico, up(pico) as link:
-        rom_bytes = answer(link, _ROM_BYTES)
+        rom_bytes = read_facts(link).rom_bytes
     if not rom_bytes:
         pytest.skip("this image has no ROM partition, as official ones have none")
     files, rom = whole_firmware_in_place()

@@ -61,7 +61,7 @@ try:
  if vfs.rom_ioctl(1)>0:
   _p=vfs.rom_ioctl(2,0)
   if _p.ioctl(5,0)=={ROM_BLOCK_BYTES}:_z=_p.ioctl(4,0)*{ROM_BLOCK_BYTES}
-except Exception:
+except (ImportError,AttributeError,OSError):
  pass
 print(repr((_n[0],_n[1],sys.implementation._mpy,_i,_r('/lapel_board.py',512),
  [_r(p,{RELEASE_HEADER_BYTES}) for p in {[manifest_path(slot) for slot in SLOTS]!r}],_c,_z)))
