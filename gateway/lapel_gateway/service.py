@@ -14,13 +14,11 @@ import fcntl
 import gc
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import FrameType
 from typing import IO, Any, Protocol
 
 import sqlalchemy as sa
@@ -33,6 +31,7 @@ from lapel_gateway.brokers.mosquitto import raise_open_files
 from lapel_gateway.custody.ingest import IngestCore
 from lapel_gateway.custody.vault import Vault
 from lapel_gateway.devices.cutting import read_cut_off
+from lapel_gateway.ending import Ending
 from lapel_gateway.keystore import KeyStore, OrganisationKey
 from lapel_gateway.ledger import open_ledger
 from lapel_gateway.progress import ProgressBook, Pulse
@@ -132,11 +131,11 @@ class Gateway:
         deadline = time.monotonic() + timeout_s
         return all(link.ready.wait(max(0.0, deadline - time.monotonic())) for link in self._connections)
 
-    def keep_broker(self, ended: threading.Event) -> None:
+    def keep_broker(self, ending: Ending) -> None:
         """Start this process's broker again whenever it has ended by itself, and cut off whom the ledger says; returns
-        once `ended` is set."""
+        once `ending` is asked for."""
         wait_s = again_at = 0.0
-        while not ended.wait(BROKER_LOOK_S):
+        while not ending.wait(BROKER_LOOK_S):
             systemd.notify(systemd.ALIVE)
             if self.broker is None or self.broker.running:
                 wait_s = 0.0
@@ -246,32 +245,36 @@ def run(
     # alarm may take.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     raise_open_files()
-    ended = threading.Event()
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        ended.set()
-
-    before: list[tuple[signal.Signals, Any]] = [
-        (number, signal.signal(number, end)) for number in (signal.SIGTERM, signal.SIGINT)
-    ]
-    try:
-        gateway = Gateway(config, roles)
-        gateway.start()
-        calm_collector()
+    with Ending() as ending:
+        before: list[tuple[signal.Signals, Any]] = [
+            (number, signal.signal(number, ending.ask)) for number in (signal.SIGTERM, signal.SIGINT)
+        ]
         try:
-            with beside or contextlib.nullcontext():
-                if ready is not None:
-                    ready(gateway)
-                systemd.notify(systemd.READY)
-                gateway.keep_broker(ended)
-                systemd.notify(systemd.STOPPING)
+            return _run(Gateway(config, roles), ending, ready, beside or contextlib.nullcontext())
         finally:
-            whole = gateway.stop()
-        _log.info("gateway ended", in_time=whole)
-        return 0 if whole else 1
+            for number, handler in before:
+                signal.signal(number, handler)
+
+
+def _run(
+    gateway: Gateway,
+    ending: Ending,
+    ready: Callable[[Gateway], None] | None,
+    beside: AbstractContextManager[object],
+) -> int:
+    gateway.start()
+    calm_collector()
+    try:
+        with beside:
+            if ready is not None:
+                ready(gateway)
+            systemd.notify(systemd.READY)
+            gateway.keep_broker(ending)
+            systemd.notify(systemd.STOPPING)
     finally:
-        for number, handler in before:
-            signal.signal(number, handler)
+        whole = gateway.stop()
+    _log.info("gateway ended", in_time=whole)
+    return 0 if whole else 1
 
 
 def _lock(folder: Path, role: str) -> IO[str]:

@@ -95,6 +95,8 @@ def chromium_running() -> Iterator[Browser]:
 
 def severe_faults(page: Page) -> list[str]:
     """What axe-core (WCAG 2.2 A and AA, best practices) finds on a page that keeps somebody out."""
+    # Words are there before the style sheet is: without it, axe judges colours that nobody gets to see.
+    page.wait_for_load_state("load")
     found = Axe().run(page).response["violations"]
     return [
         f"{one['id']} ({one['impact']}): {one['help']}: {[node['html'][:120] for node in one['nodes']][:3]}"

@@ -23,6 +23,7 @@ from lapel_gateway import service
 from lapel_gateway.brokers.broker import BrokerError, accepts_connections
 from lapel_gateway.brokers.mosquitto import MosquittoProcess
 from lapel_gateway.devices.cutting import CutOff
+from lapel_gateway.ending import Ending
 from lapel_gateway.keystore import KeyStore
 from lapel_gateway.ledger import open_ledger
 from lapel_gateway.pki import DeviceIdentity, Pki, TlsFiles, create_organisation_key
@@ -53,12 +54,12 @@ def config(tmp_path: Path, free_port: int) -> Config:
 @pytest.fixture
 def kept(config: Config) -> Iterator[Gateway]:
     """A gateway that looks after its broker, as `service.run` has it do."""
-    gateway, ended = Gateway(config), threading.Event()
+    gateway, ending = Gateway(config), Ending()
     gateway.start()
-    keeper = threading.Thread(target=gateway.keep_broker, args=(ended,))
+    keeper = threading.Thread(target=gateway.keep_broker, args=(ending,))
     keeper.start()
     yield gateway
-    ended.set()
+    ending.ask()
     keeper.join()
     assert gateway.stop()
 
@@ -148,12 +149,12 @@ def test_a_broker_that_does_not_start_is_tried_again_ever_more_slowly(
 ) -> None:
     monkeypatch.setattr(service, "BROKER_LOOK_S", 0.01)
     monkeypatch.setattr(service, "BROKER_RETRY_S", (0.2, 10.0))
-    gateway, ended, broker = Gateway(config), threading.Event(), Unwilling()
+    gateway, ending, broker = Gateway(config), Ending(), Unwilling()
     gateway.broker = broker
-    keeper = threading.Thread(target=gateway.keep_broker, args=(ended,))
+    keeper = threading.Thread(target=gateway.keep_broker, args=(ending,))
     keeper.start()
     wait_until(lambda: broker.running, TIMEOUT_S)
-    ended.set()
+    ending.ask()
     keeper.join()
     first, second, third = broker.attempts
     assert second - first >= 0.2
@@ -165,19 +166,19 @@ def test_a_gateway_whose_broker_does_not_start_goes_on_telling_that_it_is_alive(
     config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(service, "BROKER_LOOK_S", 0.01)
-    gateway, ended, broker = Gateway(config), threading.Event(), Unwilling()
+    gateway, ending, broker = Gateway(config), Ending(), Unwilling()
     gateway.broker = broker
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(TIMEOUT_S)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        keeper = threading.Thread(target=gateway.keep_broker, args=(ended,))
+        keeper = threading.Thread(target=gateway.keep_broker, args=(ending,))
         keeper.start()
         try:
             assert [manager.recv(64) for _ in range(20)] == [b"WATCHDOG=1"] * 20
             assert len(broker.attempts) == 1  # the next is a second away
         finally:
-            ended.set()
+            ending.ask()
             keeper.join()
     assert gateway.stop()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -81,11 +80,11 @@ class Run:
         self._boards = [list(BOARDS)[number % len(BOARDS)] for number in range(devices)]
         self._gap_s = gap_s
         self._faults: list[str] = []
-        self._stopped = threading.Event()
+        self._stopped = False
 
     def stop(self) -> None:
         """End early; from a signal handler."""
-        self._stopped.set()
+        self._stopped = True
 
     def run(self, say: Say) -> Report:
         """Carry it out. Raises CommandError, Stopped, and what the simulator raises."""
@@ -161,8 +160,8 @@ class Run:
             say(f"Mosquitto's persistence: {mode}")
             ends = time.monotonic() + self.report.minutes * 30
             while (left := ends - time.monotonic()) > 0:
-                chaos.run(min(left, _SAY_EVERY_S), self._stopped.is_set)
-                if self._stopped.is_set():
+                chaos.run(min(left, _SAY_EVERY_S), lambda: self._stopped)
+                if self._stopped:
                     raise Stopped
                 say(f"{chaos.total} kills, {chaos.link_faults.total()} link faults, {_clips_so_far(world)} frames")
 
@@ -173,7 +172,7 @@ class Run:
         before = ""
         while unrest := self._unrest(plant, witnesses, wearers):
             now = time.monotonic()
-            if self._stopped.is_set():
+            if self._stopped:
                 raise Stopped
             if unrest != before:
                 before, moved = unrest, now
