@@ -16,6 +16,7 @@ from lapel_gateway.settings.accounts import AccountsSection
 from lapel_gateway.viewing.assembly import Views
 from lapel_gateway.web.installed import Installed
 from lapel_gateway.web.server import WebRole
+from lapel_protocol.updating import RELEASE_FIXED, RunningRelease
 from tests.browser.desks import Desk, scrolls_sideways, severe_faults, shoot
 from tests.gateway.accounts.office import Office
 from tests.gateway.test_device_health import beat
@@ -179,6 +180,19 @@ def test_a_gap_in_contact_is_seen_and_said(desk: Desk, depot: Depot) -> None:
     assert "heard in 1" in (chart.locator("desc").text_content() or "")
     page.get_by_role("link", name="24 hours").click()
     expect(page.locator(".periods [aria-current]")).to_have_text("24 hours")
+
+
+def test_firmware_that_only_a_cable_changes_is_said_to_be_so(desk: Desk, depot: Depot) -> None:
+    for device, flags in ((depot.worn, RELEASE_FIXED), (depot.free, 0)):
+        device.tail = RunningRelease(7, b"release7", flags, "pico_w").encode()
+        device.boot()
+        depot.pair.send(device.hello(), device=device)
+    page = desk.sit("Tess Tully", ["technician"])
+    for device, fixed in ((depot.worn, True), (depot.free, False)):
+        page.goto(f"/devices/{device.name}")
+        firmware = page.locator("dt", has_text="Firmware").locator("xpath=following-sibling::dd[1]")
+        expect(firmware).to_contain_text("firmware")
+        assert ("changed by cable only" in firmware.inner_text()) is fixed
 
 
 def test_a_device_that_there_is_not_is_a_page_of_its_own(desk: Desk) -> None:

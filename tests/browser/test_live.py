@@ -350,6 +350,14 @@ def test_the_clip_of_an_alarm_is_seen_as_it_comes_in(desk: Desk, scene: Scene) -
         page.wait_for_function(f"before => ({PIXELS})(document.querySelector('canvas')) !== before", arg=first)
         shoot(page, "live-picture")
         assert severe_faults(page) == []
+        page.context.route(
+            re.compile(r"/picture$"),
+            lambda asked: asked.fulfill(status=200, content_type="image/jpeg", body=b"\xff\xd8 cut off"),
+        )
+        expect(card(page, identifier)).to_contain_text("The newest picture cannot be drawn; this one was shown at")
+        expect(card(page, identifier).get_by_role("img", name=re.compile("^Picture, shown at"))).to_be_visible()
+        page.reload()
+        expect(card(page, identifier)).to_contain_text("The newest picture cannot be drawn.")
     finally:
         looking.stop()
 

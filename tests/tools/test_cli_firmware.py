@@ -75,13 +75,24 @@ def test_the_status_shows_what_each_device_runs_wants_and_did(lapel: Lapel) -> N
         "step_boot": 1,
         "step_counter": 1,
     }
+    in_rom = provisioned(lapel, "camera 2")
     with writing(engine) as connection:
         connection.execute(sa.insert(device_firmware).values(row))
+        connection.execute(sa.insert(device_firmware).values({**row, "device": in_rom, "fixed": True, "step": ""}))
     engine.dispose()
     lapel("firmware", "rollout", name, "--all")
-    [shown] = lapel("firmware", "status", "--json").json["devices"]
-    assert (shown["runs"], shown["wants"], shown["step"], shown["why"]) == (1, 2, "failed", "no_room")
-    assert "failed no_room" in lapel("firmware", "status").out
+    shown = {one["device"]: one for one in lapel("firmware", "status", "--json").json["devices"]}
+    facts = ("runs", "wants", "fixed", "step", "why")
+    assert [shown[device][fact] for fact in facts] == [1, 2, False, "failed", "no_room"]
+    assert [shown[in_rom][fact] for fact in facts[:3]] == [1, 2, True]
+    said = lapel("firmware", "status").out.splitlines()
+    [of_device] = [line for line in said if device in line]
+    [of_in_rom] = [line for line in said if in_rom in line]
+    assert "failed no_room" in of_device
+    assert "ROM" not in of_device
+    assert "cable" not in of_device
+    assert "in ROM" in of_in_rom
+    assert "2 by cable" in of_in_rom
 
 
 def test_what_cannot_be_is_refused_with_what_to_do(lapel: Lapel) -> None:

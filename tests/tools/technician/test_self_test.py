@@ -40,7 +40,7 @@ from lapel_tools.technician.self_test_way import Way, judge_broker, judge_gatewa
 from tests.scenarios.site import GatewaySite, wall_ms
 from tests.tools.command import Result
 from tests.tools.technician.conftest import Bench
-from tests.tools.technician.small_firmware import HARDWARE
+from tests.tools.technician.small_firmware import HARDWARE, release
 from tests.tools.technician.working_devices import whole_release
 from tests.waiting import wait_until
 
@@ -255,6 +255,25 @@ def test_a_damaged_file_of_the_firmware_is_named_and_nothing_of_it_is_run(bench:
     assert "/a is not whole: damaged: /a/lapel_device/application.mpy" in done.out
     assert "flash it: lapel device flash" in done.out
     assert "not passed: firmware" in done.out
+
+
+def test_a_slot_that_is_to_run_and_is_empty_is_named_while_another_version_runs(bench: Bench, world: World) -> None:
+    device = working(bench, world, None)
+    newer = bench.file("newer.lapel", release(8).data)
+    order = ("--release", newer, "--signer", bench.signer, "--hardware", HARDWARE)
+    done = bench.lapel("device", "flash", *order, device.board.serial_number)
+    assert done.status == 0, done.out
+    boots = device.boots
+    with stop_board(named_ports([device.board.serial_number])[0]) as link:
+        link.run("import os\nos.remove('/b/manifest')\n")
+        link.reset()
+    wait_until(lambda: device.boots > boots, 30)
+    done = selftest(bench, None, "--no-questions", "--json")
+    [report] = done.json
+    named = line(report, "firmware")
+    assert (named["outcome"], named["found"]) == ("failed", "/a has 0.7.0 (7); /b is empty")
+    assert "another runs: flash it again" in named["remedy"]
+    assert done.status == 1
 
 
 def test_a_device_with_an_alarm_is_left_alone(bench: Bench, world: World) -> None:

@@ -53,6 +53,7 @@ class Picture {
   #refused = false;
   #asking = false;
   #who = "";
+  #shown = ""; // when the picture on the canvas was drawn; empty while there is none
 
   constructor(id, page) {
     this.#path = `/api/v1/clips/${encodeURIComponent(id)}/picture`;
@@ -96,16 +97,29 @@ class Picture {
   }
 
   async #draw(response) {
-    const bitmap = await createImageBitmap(await response.blob());
+    const content = await response.blob();
+    let bitmap;
+    try {
+      bitmap = await createImageBitmap(content);
+    } catch {
+      // The canvas keeps the picture before, if there was one, which is not the newest any more.
+      this.#say("Picture", this.#shown ? `The newest picture cannot be drawn; this one was shown at ${this.#shown}.` : "The newest picture cannot be drawn.");
+      return;
+    }
     this.#canvas.width = bitmap.width;
     this.#canvas.height = bitmap.height;
     this.#canvas.getContext("2d").drawImage(bitmap, 0, 0);
     bitmap.close();
     this.#etag = response.headers.get("ETag") ?? "";
     this.#canvas.hidden = false;
-    const words = `Newest picture, shown at ${clock(this.#page.live.nowMs)}`;
-    this.#canvas.setAttribute("aria-label", `${words}${this.#who ? `, of ${this.#who}'s clip` : ""}`);
-    this.#words.textContent = `${words}.`;
+    this.#shown = clock(this.#page.live.nowMs);
+    this.#say("Newest picture", `Newest picture, shown at ${this.#shown}.`);
+  }
+
+  /** What the canvas is to those who do not see it, and the words below it. */
+  #say(what, words) {
+    this.#canvas.setAttribute("aria-label", `${what}, shown at ${this.#shown}${this.#who ? `, of ${this.#who}'s clip` : ""}`);
+    this.#words.textContent = words;
   }
 }
 
