@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from lapel_gateway.ledger import reading, writing
-from lapel_gateway.ledger.schema import position, visit
+from lapel_gateway.ledger.visit_tables import position, visit
 from lapel_gateway.people import set_person
 from lapel_gateway.settings.visits import DAY_MS, DEFAULT_RULES, HOUR_MS, MINUTE_MS
 from lapel_gateway.visits import plans

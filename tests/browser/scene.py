@@ -14,7 +14,7 @@ from lapel_gateway.alarms.escalator import Escalator
 from lapel_gateway.alarms.policies import Policies, Reach
 from lapel_gateway.ledger import writing
 from lapel_gateway.ledger.schema import device as devices
-from lapel_gateway.ledger.schema import position as positions
+from lapel_gateway.ledger.visit_tables import position as positions
 from lapel_gateway.overview.reader import Reader
 from lapel_gateway.overview.surroundings import Surroundings
 from lapel_gateway.people import set_person

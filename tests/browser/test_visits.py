@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from playwright.sync_api import Page, expect
 
 from lapel_gateway.ledger import reading
-from lapel_gateway.ledger.schema import visit_log
+from lapel_gateway.ledger.visit_tables import visit_log
 from lapel_gateway.settings.visits import MINUTE_MS
 from tests.browser.desks import TIMEOUT_MS, Desk, scrolls_sideways, severe_faults, shoot
 from tests.browser.lone_workers import PLACE, RITA, SAM, ZOE, begin, pass_time, visit_of, walk, working_day

@@ -14,8 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 from lapel_gateway.ledger import LedgerError, fresh_ledger, ledger_path, open_ledger, opening, reading, writing
-from lapel_gateway.ledger.account_tables import metadata, user
-from lapel_gateway.ledger.schema import SCHEMA_REVISION
+from lapel_gateway.ledger.account_tables import user
+from lapel_gateway.ledger.schema import SCHEMA_REVISION, metadata
 
 NEXT = f"{int(SCHEMA_REVISION) + 1:04d}"
 """The revision that comes after the present one."""

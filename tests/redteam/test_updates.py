@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from lapel_build.release import modulus_of
 from lapel_device.slots import SLOT_A, SlotState, slot_folder
 from lapel_gateway.ledger import writing
-from lapel_gateway.ledger.schema import firmware_release
+from lapel_gateway.ledger.firmware_tables import firmware_release
 from lapel_gateway.updates import rollouts
 from lapel_gateway.updates.rollouts import PAUSED, RUNNING, TO_ALL
 from lapel_protocol.releasing import Release

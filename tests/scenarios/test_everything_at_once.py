@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lapel_gateway.ledger.schema import position, visit, visit_log
+from lapel_gateway.ledger.visit_tables import position, visit, visit_log
 from lapel_gateway.settings.visits import VisitsSection
 from lapel_gateway.visits import plans
 from lapel_gateway.visits.plans import Wanted

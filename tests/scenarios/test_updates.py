@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from lapel_build.release import TARGETS, build_files, device_files, make_release, modulus_of, slot_sources
-from lapel_gateway.ledger.schema import device_firmware, notice
+from lapel_gateway.ledger.firmware_tables import device_firmware
+from lapel_gateway.ledger.schema import notice
 from lapel_gateway.updates import rollouts
 from lapel_gateway.updates.releases import ReleaseStore
 from lapel_gateway.updates.rollouts import TO_DEVICE

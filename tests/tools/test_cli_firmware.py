@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from lapel_gateway.ledger import open_ledger, writing
-from lapel_gateway.ledger.schema import device_firmware
+from lapel_gateway.ledger.firmware_tables import device_firmware
 from tests.tools.command import Lapel
 from tests.tools.test_cli_devices_and_people import provisioned
 

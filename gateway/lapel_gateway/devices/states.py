@@ -15,7 +15,8 @@ from lapel_gateway.devices.attention import BAD, WARN, concerns, link_of
 from lapel_gateway.devices.handover import HandoverError, checks, list_handovers
 from lapel_gateway.devices.self_tests import list_self_tests
 from lapel_gateway.ledger import reading
-from lapel_gateway.ledger.schema import DEVICE_ACTIVE, clip, device_firmware, handover, person, self_test, tally
+from lapel_gateway.ledger.firmware_tables import device_firmware
+from lapel_gateway.ledger.schema import DEVICE_ACTIVE, clip, handover, person, self_test, tally
 from lapel_gateway.ledger.schema import device as devices
 from lapel_gateway.settings.devices import DevicesSection
 

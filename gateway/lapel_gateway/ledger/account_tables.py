@@ -13,20 +13,6 @@ from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, 
 
 from lapel_gateway.ledger.schema import RowNumber, metadata
 
-__all__ = [
-    "api_token",
-    "audit",
-    "idempotency",
-    "known_browser",
-    "login_count",
-    "metadata",
-    "recovery_code",
-    "session",
-    "setup_link",
-    "user",
-    "user_role",
-]
-
 UserName = String(128)
 
 user = Table(

@@ -9,7 +9,8 @@ Rules that hold here
 - A clip's row never claims bytes that are not already durable in the vault.
 - Whatever has to leave the gateway is an ``outbox`` row committed together with its cause.
 
-People's accounts are in ``account_tables``, on the same metadata.
+Further tables on the same metadata: people's accounts in ``account_tables``, visits in ``visit_tables``, what devices
+run in ``firmware_tables``.
 
 A change of tables is a new file under ``migrations/versions`` and a new ``SCHEMA_REVISION``; a test compares the two.
 """
@@ -30,7 +31,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    false,
     text,
 )
 
@@ -423,174 +423,6 @@ person = Table(
     Column("team", Text, nullable=False),
     Column("phone", Text, nullable=False),  # for who has to reach them; "" = not given
     Column("changed_ms", BigInteger, nullable=False),
-)
-
-visit = Table(
-    "visit",
-    metadata,
-    Column("id", RowNumber, primary_key=True, autoincrement=True),
-    Column("person", Text, nullable=False),  # who goes
-    Column("team", Text, nullable=False),
-    Column("device", DeviceName, ForeignKey("device.device")),  # that the person wears; NULL = none known
-    Column("place", Text, nullable=False),
-    Column("purpose", Text, nullable=False),
-    Column("present", Text, nullable=False),  # people expected there
-    Column("risk", Text, nullable=False),  # the planner's own note; the register's stand in ``risk``
-    Column("buddy", Text, nullable=False),  # who is told first
-    Column("state", String(16), nullable=False),  # protocol visit states, by name
-    Column("planned_ms", BigInteger),  # when it is to begin; NULL = it was started without a plan
-    Column("expected_ms", BigInteger, nullable=False),  # how long it is expected to take, extensions included
-    Column("check_in_ms", BigInteger, nullable=False),  # longest time between two check-ins; 0 = none are asked for
-    Column("made_by", Text, nullable=False),
-    Column("made_ms", BigInteger, nullable=False),
-    Column("started_ms", BigInteger),
-    Column("amber_ms", BigInteger),  # when its time is nearly up
-    Column("due_ms", BigInteger),  # when it is overdue
-    Column("next_check_in_ms", BigInteger),
-    Column("contact_ms", BigInteger),  # last sign of the wearer: check-in, extension, or an authentic heartbeat
-    Column("beat_ms", BigInteger),  # last authentic heartbeat of its device within it
-    Column("contact_wait_ms", BigInteger, nullable=False),  # silence of its device that is a loss of contact; 0 = none
-    Column("lost_ms", BigInteger),  # when that was told; NULL = in contact, as far as is known
-    Column("low_battery_ms", BigInteger),  # when its device's battery was told of; once a visit
-    Column("next_at_ms", BigInteger),  # when it has to be looked at again; NULL = never
-    Column(
-        "set_ms", BigInteger, nullable=False
-    ),  # when it last was; a clock set back is noticed by it; 0 = never again
-    Column("ended_ms", BigInteger),
-    Column("ended_by", Text),
-    Column("untold", Boolean, nullable=False),  # its device has not been told how it stands
-    Index("ix_visit_state", "state"),
-    Index("ix_visit_next_at_ms", "next_at_ms"),
-    Index("ix_visit_person", "person", "state"),
-    Index("ix_visit_device", "device", "state"),
-    Index("ix_visit_ended_ms", "ended_ms"),
-    Index("ix_visit_set_ms", "set_ms"),
-    Index("ix_visit_untold", "untold"),
-    # One that runs for each person at most.
-    Index("ix_visit_running", "person", unique=True, sqlite_where=text("state IN ('active', 'amber', 'overdue')")),
-)
-
-visit_log = Table(
-    "visit_log",
-    metadata,
-    Column("id", RowNumber, primary_key=True, autoincrement=True),
-    Column("visit", RowNumber, ForeignKey("visit.id"), nullable=False),
-    Column("at_ms", BigInteger, nullable=False),
-    Column("step", String(32), nullable=False),
-    Column("who", Text, nullable=False),
-    Column("detail", Text, nullable=False),
-    Index("ix_visit_log_visit", "visit", "id"),
-)
-
-visit_count = Table(
-    "visit_count",  # what is remembered of visits that were disposed of: that there were so many, and of which team
-    metadata,
-    Column("hour_ms", BigInteger, primary_key=True, autoincrement=False),  # the UTC hour in which they began
-    Column("team", String(128), primary_key=True),
-    Column("planned", Integer, nullable=False),
-    Column("started", Integer, nullable=False),
-    Column("cancelled", Integer, nullable=False),
-    Column("overdue", Integer, nullable=False),
-    Column("contact_lost", Integer, nullable=False),
-)
-
-position = Table(
-    "position",
-    metadata,
-    Column("id", RowNumber, primary_key=True, autoincrement=True),
-    Column("device", DeviceName, ForeignKey("device.device"), nullable=False),
-    Column("boot", BigInteger, nullable=False),  # of the event, which is kept nowhere else
-    Column("counter", BigInteger, nullable=False),
-    Column("visit", RowNumber, ForeignKey("visit.id")),  # of these two at least one, and it was open
-    Column("alarm_id", String(48), ForeignKey("alarm.id")),
-    Column("measured_ms", BigInteger, nullable=False),
-    Column("received_ms", BigInteger, nullable=False),
-    Column("latitude_e7", Integer, nullable=False),  # degrees times ten million, WGS 84
-    Column("longitude_e7", Integer, nullable=False),
-    Column("accuracy_m", Integer),  # NULL = not known
-    CheckConstraint("visit IS NOT NULL OR alarm_id IS NOT NULL", name="within"),
-    Index("ix_position_visit", "visit", "id"),
-    Index("ix_position_alarm", "alarm_id", "id"),
-    Index("ix_position_received_ms", "received_ms"),
-    Index("ix_position_device", "device", "boot", "counter", unique=True),
-)
-
-firmware_release = Table(
-    "firmware_release",
-    metadata,
-    Column("release", String(16), primary_key=True),  # its id: the first 8 bytes of its manifest's SHA-256, in hex
-    Column("hardware", String(16), nullable=False),  # the kind of board that it is for
-    Column("number", BigInteger, nullable=False),
-    Column("version", Text, nullable=False),
-    Column("floor", BigInteger, nullable=False),
-    Column("content_at", Integer, nullable=False),  # where the contents begin in the file
-    Column("size_bytes", Integer, nullable=False),
-    Column("sha256", String(64), nullable=False),  # of the file
-    Column("added_ms", BigInteger, nullable=False),
-    Column("added_by", Text, nullable=False),
-    Index("ix_firmware_release_number", "hardware", "number", unique=True),
-)
-
-rollout = Table(
-    "rollout",
-    metadata,
-    Column("id", RowNumber, primary_key=True, autoincrement=True),
-    Column("release", String(16), ForeignKey("firmware_release.release"), nullable=False),
-    Column("scope", String(8), nullable=False),  # device, team, all
-    Column("target", Text, nullable=False),  # the device or the team; "" for all
-    Column("state", String(8), nullable=False),  # running, paused, ended
-    Column("made_by", Text, nullable=False),
-    Column("made_ms", BigInteger, nullable=False),
-    Column("changed_ms", BigInteger, nullable=False),  # when its state was last set: devices that gave up try anew
-    Index("ix_rollout_state", "state"),
-)
-
-device_firmware = Table(
-    "device_firmware",
-    metadata,
-    Column("device", DeviceName, ForeignKey("device.device"), primary_key=True),  # one whose loader says what it runs
-    Column("hardware", String(16), nullable=False),  # all of these as its last hello said
-    Column("number", BigInteger, nullable=False),
-    Column("release", String(16), nullable=False),
-    Column("trial", Boolean, nullable=False),
-    Column("fixed", Boolean, nullable=False, server_default=false()),  # executed in place: only a cable changes it
-    Column("told_ms", BigInteger, nullable=False),
-    Column("wanted", String(16), nullable=False),  # the release last offered since that hello; "" = none
-    Column("step", String(16), nullable=False),  # its newest word about an update; "" = none yet
-    Column("step_release", String(16), nullable=False),
-    Column("step_why", String(16), nullable=False),
-    Column("step_ms", BigInteger, nullable=False),
-    Column("step_boot", BigInteger, nullable=False),  # of the event that said so
-    Column("step_counter", BigInteger, nullable=False),
-    Index("ix_device_firmware_wanted", "wanted"),
-)
-
-given_up = Table(
-    "given_up",
-    metadata,
-    Column("device", DeviceName, ForeignKey("device.device"), primary_key=True),
-    Column("release", String(16), primary_key=True),  # one that the device gave up, or rolled back
-    Column("at_ms", BigInteger, nullable=False),
-)
-
-risk = Table(
-    "risk",
-    metadata,
-    Column("id", RowNumber, primary_key=True, autoincrement=True),
-    Column("place", Text, nullable=False),  # as written; "" = it is about a person wherever they are
-    Column("place_key", Text, nullable=False),  # the place without what people write differently, and the postcode
-    Column("postcode", String(8), nullable=False),  # of the place; "" = none
-    Column("about", Text, nullable=False),  # the person it is about; "" = the place itself
-    Column("about_key", Text, nullable=False),
-    Column("note", Text, nullable=False),
-    Column("owner", Text, nullable=False),  # who answers for it
-    Column("review_ms", BigInteger, nullable=False),  # when it has to be looked at again
-    Column("made_ms", BigInteger, nullable=False),
-    Column("ended_ms", BigInteger),
-    Column("ended_by", Text),
-    Index("ix_risk_place_key", "place_key"),
-    Index("ix_risk_postcode", "postcode"),
-    Index("ix_risk_about_key", "about_key"),
 )
 
 notice = Table(

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from lapel_gateway.ledger.direct import Direct
-from lapel_gateway.ledger.schema import visit
+from lapel_gateway.ledger.visit_tables import visit
 
 RUNNING = sa.text("visit.state IN ('active', 'amber', 'overdue')")
 """In the words of the index that allows one of them to a person."""

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from prometheus_client.metrics_core import Metric
 
 from lapel_gateway.ledger.direct import Direct
-from lapel_gateway.ledger.schema import DEVICE_ACTIVE, DEVICE_LOST, DEVICE_RETIRED, tally, visit
+from lapel_gateway.ledger.schema import DEVICE_ACTIVE, DEVICE_LOST, DEVICE_RETIRED, tally
+from lapel_gateway.ledger.visit_tables import visit
 from lapel_gateway.metrics.figures import age_s, counters, gauge, gauges
 from lapel_gateway.metrics.watched import Watched
 from lapel_protocol import visit as protocol_visit

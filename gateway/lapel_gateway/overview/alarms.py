@@ -14,7 +14,8 @@ from lapel_gateway.alarms.policies import Plan
 from lapel_gateway.describe import Row, alarm_words, escalation_words, moment
 from lapel_gateway.describe_visits import position_words
 from lapel_gateway.ledger.direct import Direct
-from lapel_gateway.ledger.schema import alarm, alarm_log, escalation, outbox, person, position, visit
+from lapel_gateway.ledger.schema import alarm, alarm_log, escalation, outbox, person
+from lapel_gateway.ledger.visit_tables import position, visit
 from lapel_gateway.overview.advice import next_thing
 from lapel_gateway.overview.clips import clip_progress
 from lapel_protocol import alarm as protocol_alarm

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from lapel_gateway.describe import moment
 from lapel_gateway.devices.attention import link_of
 from lapel_gateway.ledger.direct import Direct
-from lapel_gateway.ledger.schema import DEVICE_RETIRED, device, device_firmware, person
+from lapel_gateway.ledger.firmware_tables import device_firmware
+from lapel_gateway.ledger.schema import DEVICE_RETIRED, device, person
 
 _NAMES = ("device", "name", "person", "state", "cut", "contact_ms", "boot", "status")
 _FIRMWARE = ("number", "trial", "wanted", "step")

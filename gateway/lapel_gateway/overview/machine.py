@@ -17,7 +17,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from lapel_gateway.describe import moment
-from lapel_gateway.ledger.schema import OUTBOX_WAITING, clip, escalation, outbox, visit
+from lapel_gateway.ledger.schema import OUTBOX_WAITING, clip, escalation, outbox
+from lapel_gateway.ledger.visit_tables import visit
 from lapel_gateway.progress import read_progress
 
 LATE_MS = 10_000

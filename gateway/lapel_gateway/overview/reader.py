@@ -23,7 +23,8 @@ import sqlalchemy as sa
 
 from lapel_gateway.describe import moment
 from lapel_gateway.ledger.direct import Direct
-from lapel_gateway.ledger.schema import alarm_log, visit_log
+from lapel_gateway.ledger.schema import alarm_log
+from lapel_gateway.ledger.visit_tables import visit_log
 from lapel_gateway.overview.alarms import read_alarms
 from lapel_gateway.overview.clips import read_clips
 from lapel_gateway.overview.deliveries import read_channels, read_waiting

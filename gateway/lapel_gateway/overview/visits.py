@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from lapel_gateway.describe import moment
 from lapel_gateway.describe_visits import visit_words
-from lapel_gateway.ledger.schema import visit
+from lapel_gateway.ledger.visit_tables import visit
 from lapel_gateway.overview.alarms import phone_of, position_of_visit
 from lapel_gateway.settings.visits import VisitsSection
 from lapel_gateway.visits.course import PLAN_AHEAD_MS, RUNNING_NAMES, deadline_ms, from_row

@@ -18,8 +18,8 @@ from sqlalchemy.dialects.sqlite import insert
 from lapel_gateway.custody.downlink import Order, changing_order
 from lapel_gateway.ledger.devices import Desk, Desks
 from lapel_gateway.ledger.direct import Direct
+from lapel_gateway.ledger.firmware_tables import device_firmware, given_up
 from lapel_gateway.ledger.outgoing import add_notice
-from lapel_gateway.ledger.schema import device_firmware, given_up
 from lapel_gateway.updates.releases import ReleaseStore
 from lapel_gateway.updates.rollouts import GIVEN_UP, NOTHING, Want, wanted_by
 from lapel_gateway.verify import Trust

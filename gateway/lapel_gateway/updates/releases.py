@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from lapel_gateway.durable import write_file
 from lapel_gateway.ledger import reading, writing
-from lapel_gateway.ledger.schema import firmware_release as releases
+from lapel_gateway.ledger.firmware_tables import firmware_release as releases
 from lapel_protocol.release import SIGNATURE_BYTES, ReleaseError
 from lapel_protocol.releasing import MAX_RELEASE_BYTES, Release, open_release
 

@@ -17,15 +17,8 @@ import sqlalchemy as sa
 
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.direct import Direct
-from lapel_gateway.ledger.schema import (
-    DEVICE_ACTIVE,
-    device,
-    device_firmware,
-    firmware_release,
-    given_up,
-    person,
-    rollout,
-)
+from lapel_gateway.ledger.firmware_tables import device_firmware, firmware_release, given_up, rollout
+from lapel_gateway.ledger.schema import DEVICE_ACTIVE, device, person
 from lapel_gateway.updates.releases import ReleaseInfo, UpdateError
 
 RUNNING = "running"

@@ -25,7 +25,7 @@ from lapel_gateway.ledger.schema import LARGEST, SETTLED_BY_CUT, SETTLED_BY_LOST
 from lapel_gateway.ledger.schema import clip as clips
 from lapel_gateway.ledger.schema import device as devices
 from lapel_gateway.ledger.schema import person as people
-from lapel_gateway.ledger.schema import visit as visits
+from lapel_gateway.ledger.visit_tables import visit as visits
 from lapel_protocol.names import NOTICE_NAMES
 
 PAGE = 60

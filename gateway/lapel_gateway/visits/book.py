@@ -16,9 +16,10 @@ import sqlalchemy as sa
 import structlog
 
 from lapel_gateway.ledger.direct import Direct
-from lapel_gateway.ledger.schema import DEVICE_ACTIVE, visit_log
+from lapel_gateway.ledger.schema import DEVICE_ACTIVE
 from lapel_gateway.ledger.schema import device as devices
-from lapel_gateway.ledger.schema import visit as visits
+from lapel_gateway.ledger.visit_tables import visit as visits
+from lapel_gateway.ledger.visit_tables import visit_log
 from lapel_gateway.settings.visits import VisitsSection
 from lapel_gateway.visits.course import Visit, from_row, set_timer, to_row
 from lapel_protocol.names import VISIT_STATE_NAMES

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from lapel_gateway.ledger.schema import visit, visit_count, visit_log
+from lapel_gateway.ledger.visit_tables import visit, visit_count, visit_log
 from lapel_protocol.names import VISIT_STATE_NAMES
 from lapel_protocol.visit import CANCELLED
 

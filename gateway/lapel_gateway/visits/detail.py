@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from lapel_gateway.describe import utc
-from lapel_gateway.ledger.schema import position
+from lapel_gateway.ledger.visit_tables import position
 from lapel_gateway.log import printable
 from lapel_gateway.people import find_person
 from lapel_gateway.settings.visits import MINUTE_MS

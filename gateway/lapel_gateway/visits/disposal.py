@@ -20,7 +20,8 @@ import structlog
 
 from lapel_gateway.ledger import writing
 from lapel_gateway.ledger.outgoing import add_tallies
-from lapel_gateway.ledger.schema import OUTBOX_WAITING, alarm, notice, outbox, position, visit, visit_log
+from lapel_gateway.ledger.schema import OUTBOX_WAITING, alarm, notice, outbox
+from lapel_gateway.ledger.visit_tables import position, visit, visit_log
 from lapel_gateway.settings.visits import DAY_MS, VisitsSection
 from lapel_gateway.visits import counts
 from lapel_gateway.visits.detail import AMBER, without_position

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from lapel_gateway.ledger.direct import Direct
-from lapel_gateway.ledger.schema import alarm, position, visit
+from lapel_gateway.ledger.schema import alarm
+from lapel_gateway.ledger.visit_tables import position, visit
 from lapel_gateway.ledger.visits import RUNNING
 from lapel_gateway.settings.visits import MINUTE_MS
 from lapel_gateway.verify import Trust

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 
 from lapel_gateway.describe import alarm_words, log_words, moment
 from lapel_gateway.describe_visits import position_words, visit_words
-from lapel_gateway.ledger.schema import alarm, position, visit, visit_log
+from lapel_gateway.ledger.schema import alarm
+from lapel_gateway.ledger.visit_tables import position, visit, visit_log
 from lapel_gateway.ledger.visits import RUNNING
 from lapel_gateway.reports.period import Period
 from lapel_gateway.settings.visits import VisitsSection

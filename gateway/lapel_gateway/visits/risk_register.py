@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from lapel_gateway.ledger import reading, writing
-from lapel_gateway.ledger.schema import risk as risks
+from lapel_gateway.ledger.visit_tables import risk as risks
 from lapel_gateway.one_line import one_line
 from lapel_gateway.settings.visits import DAY_MS
 

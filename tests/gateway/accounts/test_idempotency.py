@@ -15,7 +15,7 @@ from lapel_gateway.accounts.tokens import add_token, list_tokens, revoke_token
 from lapel_gateway.accounts.users import list_users
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.account_tables import idempotency
-from lapel_gateway.ledger.schema import visit
+from lapel_gateway.ledger.visit_tables import visit
 from tests.gateway.accounts.office import HOUR_MS, NOW_MS, Office, opened
 from tests.support.accounts import BY
 

@@ -15,7 +15,8 @@ from lapel_gateway.accounts.users import set_roles
 from lapel_gateway.alarms.core import AlarmCore
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.account_tables import audit
-from lapel_gateway.ledger.schema import clip, position, visit
+from lapel_gateway.ledger.schema import clip
+from lapel_gateway.ledger.visit_tables import position, visit
 from lapel_gateway.viewing.assembly import Assembler
 from lapel_gateway.web.server import WebRole
 from lapel_protocol.clip import TRUST_GATEWAY

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from lapel_gateway.alarms import core as alarms
 from lapel_gateway.alarms.kinds import kind_name
 from lapel_gateway.ledger import reading
-from lapel_gateway.ledger.schema import visit as visit_table
+from lapel_gateway.ledger.visit_tables import visit as visit_table
 from lapel_gateway.settings.visits import DAY_MS, DEFAULT_RULES, MINUTE_MS, VisitsSection
 from lapel_gateway.visits import plans as visits
 from lapel_gateway.visits.plans import Wanted

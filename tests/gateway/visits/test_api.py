@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from lapel_gateway.ledger import reading, writing
 from lapel_gateway.ledger.account_tables import audit
-from lapel_gateway.ledger.schema import position, visit
+from lapel_gateway.ledger.visit_tables import position, visit
 from lapel_gateway.viewing.assembly import Views
 from lapel_gateway.web.server import WebRole
 from tests.gateway.ledgers import new_ledger

@@ -18,7 +18,7 @@ from textual.widgets import DataTable, Input, RichLog, Static, TabbedContent
 
 from lapel_gateway.alarms import core as alarms
 from lapel_gateway.ledger import writing
-from lapel_gateway.ledger.schema import visit
+from lapel_gateway.ledger.visit_tables import visit
 from lapel_tools.monitor import screen
 from lapel_tools.monitor.dialogs import Confirmation, Ending, Facts
 from lapel_tools.monitor.log_tail import LogTail

@@ -27,8 +27,8 @@ from lapel_gateway.alarms.core import acknowledge, resolve
 from lapel_gateway.ledger.schema import alarm as alarms
 from lapel_gateway.ledger.schema import clip as clips
 from lapel_gateway.ledger.schema import device as devices
-from lapel_gateway.ledger.schema import position as positions
-from lapel_gateway.ledger.schema import visit as visits
+from lapel_gateway.ledger.visit_tables import position as positions
+from lapel_gateway.ledger.visit_tables import visit as visits
 from lapel_gateway.service import Gateway
 from lapel_gateway.settings.visits import VisitsSection
 from lapel_gateway.visits import plans

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from lapel_gateway.ledger.account_tables import metadata
+from lapel_gateway.ledger.schema import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, transactional_ddl=False)
 context.run_migrations()

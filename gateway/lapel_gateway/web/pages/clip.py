@@ -24,7 +24,7 @@ from lapel_gateway.ledger import reading
 from lapel_gateway.ledger.schema import LARGEST, alarm
 from lapel_gateway.ledger.schema import clip as clips
 from lapel_gateway.ledger.schema import device as devices
-from lapel_gateway.ledger.schema import visit as visits
+from lapel_gateway.ledger.visit_tables import visit as visits
 from lapel_gateway.reports.period import PeriodError, parse_bound
 from lapel_gateway.viewing import approvals, catalogue, disclosures, looks
 from lapel_gateway.viewing.approvals import ApprovalError
