@@ -10,7 +10,6 @@ Rules that hold here
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import tzinfo
 from http import HTTPStatus
 from pathlib import Path
@@ -26,16 +25,15 @@ from lapel_gateway import describe
 from lapel_gateway.accounts.permissions import Permission
 from lapel_gateway.accounts.principal import Principal
 from lapel_gateway.ledger import reading
-from lapel_gateway.reports.period import PeriodError, parse_bound
 from lapel_gateway.viewing import catalogue, looks
 from lapel_gateway.viewing.assembly import MATROSKA, MP4, VTT, Views
-from lapel_gateway.viewing.catalogue import MAX_WORDS, Found, SearchError, Wanted
 from lapel_gateway.viewing.looks import LookError, Reason
 from lapel_gateway.viewing.thumbnail import BLURRED, THUMBNAIL
 from lapel_gateway.viewing.viewcopy import frame_times
 from lapel_gateway.web import schema
 from lapel_gateway.web.access import may
 from lapel_gateway.web.api.asking import Limit
+from lapel_gateway.web.clip_search import ClipSearch, Word
 from lapel_gateway.web.models import clips as models
 from lapel_gateway.web.problems import Problem
 
@@ -52,12 +50,18 @@ SeesLooks = Annotated[Principal, Depends(may(P.SEE_AUDIT, P.SEE_CLIPS, P.SEE_OWN
 SeesOwn = Annotated[Principal, Depends(may(P.SEE_OWN))]
 
 Media = Literal["mp4", "mkv", "vtt"]
-Word = Annotated[str, Query(max_length=128)]
 Why = Annotated[
     str | None,
     Header(alias=REASON_HEADER, max_length=looks.MAX_REASON_CHARACTERS, description="Why you look, in words."),
 ]
 Before = Annotated[int | None, Query(ge=1, le=LARGEST_NUMBER)]
+
+
+class ListedClips(ClipSearch):
+    """The query of a list of clips."""
+
+    state: Word = ""
+    limit: Limit = 100
 
 
 class View(BaseModel):
@@ -81,23 +85,8 @@ def install(
     """Add the routes to ``app``. A reason holds for ``reason_ms``; ``zone``: of dates, None = this machine's."""
 
     @app.get("/api/v1/clips", response_model=models.Clips)
-    def list_clips(
-        user: SeesClips,
-        begin: Annotated[str, Query(alias="from", max_length=64)] = "",
-        to: Annotated[str, Query(max_length=64)] = "",
-        person: Word = "",
-        team: Word = "",
-        device: Word = "",
-        kind: Word = "",
-        condition: Word = "",
-        notice: Word = "",
-        state: Word = "",
-        words: Annotated[str, Query(max_length=MAX_WORDS)] = "",
-        after: Word = "",
-        limit: Limit = 100,
-    ) -> dict[str, Any]:
-        wanted = Wanted(None, None, person, team, device, kind, condition, notice, state, words)
-        found = find(engine, between(wanted, begin, to, zone), user, limit, after)
+    def list_clips(user: SeesClips, asked: Annotated[ListedClips, Query()]) -> dict[str, Any]:
+        found = asked.find(engine, user, zone, asked.limit, asked.state)
         return {"clips": [describe.clip_words(row) for row in found.rows], "next": found.next or None}
 
     @app.get("/api/v1/clip-views", response_model=models.Looks)
@@ -166,25 +155,6 @@ def install(
         if not path.is_file():
             raise Problem(HTTPStatus.NOT_FOUND, f"clip {clip_id} has no picture")
         return FileResponse(path, media_type="image/jpeg")
-
-
-def find(engine: sa.Engine, wanted: Wanted, user: Principal, limit: int, after: str) -> Found:
-    """A page of clips. Raises Problem."""
-    try:
-        with reading(engine) as connection:
-            return catalogue.find_clips(connection, wanted, user, limit, after)
-    except SearchError as error:
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
-
-
-def between(wanted: Wanted, begin: str, to: str, zone: tzinfo | None) -> Wanted:
-    """The same, between two dates or times as people write them, "" for none; a last day is whole. Raises Problem."""
-    try:
-        from_ms = parse_bound(begin, zone) if begin else None
-        to_ms = parse_bound(to, zone, last=True) if to else None
-    except PeriodError as error:
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
-    return replace(wanted, from_ms=from_ms, to_ms=to_ms)
 
 
 def enter(engine: sa.Engine, row: sa.RowMapping, user: Principal, reason: Reason, now: int, reason_ms: int) -> None:

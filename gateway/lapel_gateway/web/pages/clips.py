@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 import sqlalchemy as sa
 from fastapi import Depends, FastAPI, Query, Request, Response
 from markupsafe import Markup
+from pydantic import Field
 
 from lapel_gateway.accounts.permissions import Permission
 from lapel_gateway.accounts.principal import Principal
@@ -27,10 +28,10 @@ from lapel_gateway.ledger.schema import device as devices
 from lapel_gateway.people import list_people
 from lapel_gateway.viewing import catalogue, looks
 from lapel_gateway.viewing.assembly import Views
-from lapel_gateway.viewing.catalogue import ALARM, PLAIN, Found, Wanted
+from lapel_gateway.viewing.catalogue import ALARM, PLAIN, Found
 from lapel_gateway.viewing.thumbnail import BLURRED, THUMBNAIL
 from lapel_gateway.web.access import may
-from lapel_gateway.web.api.clips import between, find
+from lapel_gateway.web.clip_search import ClipSearch
 from lapel_gateway.web.pages import clip_words as words_of
 from lapel_gateway.web.pages.frame import Pages
 from lapel_gateway.web.problems import Problem
@@ -42,7 +43,13 @@ LARGEST_NUMBER = (1 << 53) - 1
 
 P = Permission
 SeesClips = Annotated[Principal, Depends(may(P.SEE_CLIPS, P.SEE_ALARM_CLIPS, P.SEE_OWN))]
-Said = Annotated[str, Query(max_length=200)]
+
+
+class ShownClips(ClipSearch):
+    """The query of the page. ``mine``: the list of who saw one's own instead, those before the look ``before``."""
+
+    mine: str | None = None
+    before: Annotated[int | None, Field(ge=1, le=LARGEST_NUMBER)] = None
 
 
 @dataclass(frozen=True)
@@ -77,31 +84,14 @@ def install(
     pages.add_section("Clips", CLIPS_PATH, P.SEE_CLIPS, P.SEE_ALARM_CLIPS, P.SEE_OWN)
 
     @app.get(CLIPS_PATH, include_in_schema=False)
-    def show_clips(
-        request: Request,
-        user: SeesClips,
-        begin: Annotated[str, Query(alias="from", max_length=64)] = "",
-        to: Annotated[str, Query(max_length=64)] = "",
-        person: Said = "",
-        team: Said = "",
-        device: Said = "",
-        kind: Said = "",
-        condition: Said = "",
-        notice: Said = "",
-        words: Said = "",
-        after: Said = "",
-        mine: str | None = None,
-        before: Annotated[int | None, Query(ge=1, le=LARGEST_NUMBER)] = None,
-    ) -> Response:
-        if mine is not None and user.may(P.SEE_OWN):
-            return _mine(request, user, before)
-        asked = {"from": begin, "to": to, "person": person, "team": team, "device": device, "kind": kind}
-        asked |= {"condition": condition, "notice": notice, "words": words}
-        wanted = Wanted(None, None, person, team, device, kind, condition, notice, "", words)
+    def show_clips(request: Request, user: SeesClips, query: Annotated[ShownClips, Query()]) -> Response:
+        if query.mine is not None and user.may(P.SEE_OWN):
+            return _mine(request, user, query.before)
+        asked = query.model_dump(by_alias=True, exclude={"after", "mine", "before"})
         said = ""
         found = Found([], "")
         try:
-            found = find(engine, between(wanted, begin, to, zone), user, catalogue.PAGE, after)
+            found = query.find(engine, user, zone, catalogue.PAGE)
         except Problem as problem:
             said = f"{problem.detail[:1].upper()}{problem.detail[1:]}."
         everybody = user.may(P.SEE_CLIPS)
@@ -116,7 +106,7 @@ def install(
             asked=asked,
             narrowed=len(set(said_of) - {"words", "from", "to"}),
             searched=bool(said_of),
-            paged=bool(after),
+            paged=bool(query.after),
             first=_address(said_of),
             older=_address({**said_of, "after": found.next}) if found.next else "",
             words=said,
