@@ -38,16 +38,16 @@ class ClipSearch(BaseModel):
         """The clips that somebody may know of. ``zone``: of dates, None = this machine's. Raises Problem."""
         try:
             wanted = Wanted(
-                parse_bound(self.begin, zone) if self.begin else None,
-                parse_bound(self.to, zone, last=True) if self.to else None,
-                self.person,
-                self.team,
-                self.device,
-                self.kind,
-                self.condition,
-                self.notice,
-                state,
-                self.words,
+                from_ms=parse_bound(self.begin, zone) if self.begin else None,
+                to_ms=parse_bound(self.to, zone, last=True) if self.to else None,
+                person=self.person,
+                team=self.team,
+                device=self.device,
+                started_by=self.kind,
+                condition=self.condition,
+                notice=self.notice,
+                state=state,
+                words=self.words,
             )
             with reading(engine) as connection:
                 return find_clips(connection, wanted, user, limit, self.after)

@@ -83,7 +83,7 @@ class Run:
         self._stopped = False
 
     def stop(self) -> None:
-        """End early; from a signal handler."""
+        """End early; from a signal handler, which must not take a lock."""
         self._stopped = True
 
     def run(self, say: Say) -> Report:

@@ -103,7 +103,8 @@ class Picture {
       bitmap = await createImageBitmap(content);
     } catch {
       // The canvas keeps the picture before, if there was one, which is not the newest any more.
-      this.#say("Picture", this.#shown ? `The newest picture cannot be drawn; this one was shown at ${this.#shown}.` : "The newest picture cannot be drawn.");
+      if (this.#shown) this.#say("Picture", `The newest picture cannot be drawn; this one was shown at ${this.#shown}.`);
+      else this.#words.textContent = "The newest picture cannot be drawn.";
       return;
     }
     this.#canvas.width = bitmap.width;
