@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from lapel_gateway.viewing.catalogue import SearchError, Wanted, condition_of, f
 from lapel_gateway.viewing.disclosures import Disclosure, enter_disclosure
 from lapel_gateway.visits import plans
 from lapel_gateway.visits.plans import Wanted as Planned
+from lapel_gateway.web.clip_search import ClipSearch
 from tests.gateway.ledgers import new_ledger
 
 NOW_MS = 1_760_000_000_000
@@ -139,6 +141,32 @@ def test_each_thing_that_is_known_of_a_clip_finds_it(shelf: Shelf) -> None:
         with reading(shelf.engine) as connection:
             rows = connection.execute(sa.select(clips).where(clips.c.clip.in_(numbers))).mappings()
             assert {condition_of(row) for row in rows} == {condition}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"from": "2025-10-09T08:50:00Z"},
+        {"to": "2025-10-09T08:50:00Z"},
+        {"person": BEN},
+        {"team": "North"},
+        {"device": OTHER},
+        {"kind": "alarm"},
+        {"condition": "cut"},
+        {"notice": "alarm"},
+        {"words": "ben"},
+        {"after": f"{NOW_MS}.{CAMERA}.1"},
+    ],
+    ids=str,
+)
+def test_each_word_of_a_requests_query_is_looked_for(shelf: Shelf, query: dict[str, str]) -> None:
+    set_person(shelf.engine, BEN, "North", "", NOW_MS)
+    shelf.put(1)
+    shelf.put(2, OTHER, BEN, ago_min=60, alarm=True, notice=4, settled_by="cut")
+    found = ClipSearch.model_validate(query).find(shelf.engine, EVE, UTC, 60)
+    assert [row["clip"] for row in found.rows] == [1 if "from" in query else 2]
+    everything = ClipSearch().find(shelf.engine, EVE, UTC, 60)
+    assert [row["clip"] for row in everything.rows] == [1, 2]
 
 
 def test_words_find_people_devices_ids_alarms_places_and_disclosures(shelf: Shelf) -> None:
