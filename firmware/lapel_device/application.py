@@ -235,16 +235,17 @@ class Application:
         wanted: int = self._settings.current.frame_interval_ms if self._ready else 0
         return wanted or self._board.profile.frame_interval_ms
 
-    def sample_buttons(self, mask: int, now_ms: int) -> None:
-        """The raw levels of the buttons, every 10 to 20 ms, with gestures.ALARM_WAS_HELD where the board saw a hold."""
+    def sample_buttons(self, mask: int, now_ms: int, age_ms: int = 0) -> None:
+        """The raw levels of the buttons, every 10 to 20 ms, and before them what was missed, as it was `age_ms` ago."""
         if not self._ready:
             return
+        at_ms = now_ms - age_ms
         if mask & ~self._mask & gestures.ALARM_BUTTON:
             self._uplink.hurry(now_ms)
-        found = self._gestures.sample(mask, now_ms)
+        found = self._gestures.sample(mask, at_ms)
         self._case_open = bool(mask & gestures.CASE_OPEN)
         self._mask = mask & (gestures.RECORD_BUTTON | gestures.ALARM_BUTTON)
-        found = self._parts.take(found, self._mask, now_ms)
+        found = self._parts.take(found, self._mask, at_ms, now_ms)
         if not found:
             return
         if found & gestures.ALARM_HOLD:

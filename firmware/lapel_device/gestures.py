@@ -13,16 +13,15 @@ Rules that hold here:
 - Beside all this, every push of RECORD that is let go before its hold is told of as short or long.
 - Gestures are bits, because two buttons can complete theirs in the same sample.
 - Times are milliseconds that never wrap. A sample that comes late delays a gesture; a hold needs a sample
-  that still shows the button down, so a stalled loop cannot turn a short press into a hold. A hold of ALARM that no
-  sample saw is told of by the board, and is still one gesture when samples saw it too.
-- Nor does a stalled loop make single presses of quick ones: a push that was found down may have begun right after the
-  sample before, and counts as if it had when it is asked whether it soon followed another.
+  that still shows the button down, so a stalled loop cannot turn a short press into a hold.
+- A board that kept the edges of a stall (`button_log`) gives the samples that were missed, two for each change at its
+  time; they are samples like any. Nor does a stalled loop make single presses of quick ones where a board could not
+  keep them: a push that was found down may have begun right after the sample before, and counts as if it had when it
+  is asked whether it soon followed another.
 """
 
 RECORD_BUTTON = 0x01
 ALARM_BUTTON = 0x02
-ALARM_WAS_HELD = 0x04
-"""Not a level: ALARM was let go after a hold, whoever looked meanwhile (boards.contract.Buttons)."""
 CASE_OPEN = 0x08
 """A level, of boards that can tell."""
 
@@ -53,6 +52,9 @@ LONG_PRESS_MS = 500
 DRILL_HOLD_MS = 3000
 TOGETHER_MS = 500
 """Two thumbs are not that far apart; who finds ALARM while holding RECORD for something else may be."""
+
+
+_BOTH = RECORD_BUTTON | ALARM_BUTTON
 
 
 class Debouncer:
@@ -105,29 +107,26 @@ class Gestures:
     def sample(self, mask: int, now_ms: int) -> int:
         """The gestures completed by this sample, as bits (NO_GESTURE = none). Call every 10 to 20 ms."""
         levels = self._debouncer.sample(mask, now_ms)
+        self._together = self.drills and self._are_together(levels & mask)
         found = self._record(levels, mask, now_ms) | self._alarm(levels, mask, now_ms)
-        return found | self._drill(levels & mask, now_ms)
+        return found | self._drill(now_ms)
 
-    def _drill(self, down: int, now_ms: int) -> int:
-        apart_ms = self._record_down_ms - self._alarm_down_ms
-        self._together = (
-            self.drills
-            and down & (RECORD_BUTTON | ALARM_BUTTON) == RECORD_BUTTON | ALARM_BUTTON
-            and not self._alarm_held
-            and -TOGETHER_MS < apart_ms < TOGETHER_MS
-        )
+    def _are_together(self, down: int) -> bool:
+        """Whether both were pushed at one time, and are down; before they count for anything of their own."""
+        if down & _BOTH != _BOTH or self._alarm_held:
+            return False
+        since_ms = self._debouncer.since_ms
+        record_ms = self._record_down_ms if self._record_down_ms >= 0 else since_ms[0]
+        alarm_ms = self._alarm_down_ms if self._alarm_down_ms >= 0 else since_ms[1]
+        return -TOGETHER_MS < record_ms - alarm_ms < TOGETHER_MS
+
+    def _drill(self, now_ms: int) -> int:
         if not self._together or now_ms - max(self._record_down_ms, self._alarm_down_ms) < DRILL_HOLD_MS:
             return NO_GESTURE
         self._alarm_held = True
         return DRILL_HOLD
 
     def _alarm(self, levels: int, mask: int, now_ms: int) -> int:
-        if mask & ALARM_WAS_HELD:
-            # That push is over; if the button is down it is another one, and began no later than now.
-            seen = self._alarm_held
-            self._alarm_held = self._alarm_kept_back = False
-            self._alarm_down_ms = now_ms
-            return NO_GESTURE if seen else ALARM_HOLD
         if not levels & ALARM_BUTTON:
             broken = self._alarm_kept_back and not self._alarm_held
             self._alarm_down_ms = -1
@@ -162,22 +161,23 @@ class Gestures:
         return RECORD_PRESS if presses == 1 else RECORD_TRIPLE if presses == 3 else NO_GESTURE
 
     def _record_is_down(self, mask: int, now_ms: int) -> int:
+        found = NO_GESTURE
         if self._record_down_ms < 0:
             self._record_down_ms = self._debouncer.since_ms[0]
             self._record_held = False
             self._follows = self._soon()
             if not self._follows:
-                return self._concluded()
+                found = self._concluded()
         if self._record_held or not mask & RECORD_BUTTON or now_ms - self._record_down_ms < RECORD_HOLD_MS:
-            return NO_GESTURE
+            return found
         self._record_held = True
         if self._together:
-            return NO_GESTURE
+            return found
         # Presses that were kept back for another one are overtaken by the hold: one push more, one gesture.
         second = self._follows and self.defer_single and self._presses < 2
         self._presses = 0
         self._last_press_ms = -1
-        return RECORD_DOUBLE_HOLD if second else RECORD_HOLD
+        return found | (RECORD_DOUBLE_HOLD if second else RECORD_HOLD)
 
     def _record_was_let_go(self, now_ms: int) -> int:
         # Let go in fact when the raw level fell; the debounced level is a little later.

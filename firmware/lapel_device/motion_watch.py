@@ -114,20 +114,20 @@ class MotionWatch:
             count = sensor.read()
         return todo
 
-    def buttons(self, mask: int, now_ms: int) -> None:
-        """The raw levels, at each sample of the buttons."""
+    def buttons(self, mask: int, at_ms: int, now_ms: int) -> None:
+        """The raw levels, at each sample of the buttons, as they were at `at_ms`."""
         if not mask:
             self._pushed_ms = -1
             if self._cancelled:
                 self._cancelled = False
-                self._swallow_until_ms = now_ms + AFTER_PUSH_MS
+                self._swallow_until_ms = at_ms + AFTER_PUSH_MS
             return
         if self._pushed_ms < 0:
-            self._pushed_ms = now_ms
+            self._pushed_ms = at_ms
             self._fresh = True
             # Whoever presses on and on cancels, and says nothing of a visit.
-            self._cancelled = now_ms < self._swallow_until_ms
-        if not self._fresh or now_ms - self._pushed_ms < gestures.DEBOUNCE_MS:
+            self._cancelled = at_ms < self._swallow_until_ms
+        if not self._fresh or at_ms - self._pushed_ms < gestures.DEBOUNCE_MS:
             return
         self._fresh = False
         todo = self._detector.cancel()
@@ -135,9 +135,9 @@ class MotionWatch:
             self._cancelled = True
         self._do(todo, now_ms)
 
-    def swallows(self, now_ms: int) -> bool:
+    def swallows(self, at_ms: int) -> bool:
         """Whether the RECORD button's gestures belong to a push that cancelled a warning."""
-        return self._cancelled or now_ms < self._swallow_until_ms
+        return self._cancelled or at_ms < self._swallow_until_ms
 
     def _do(self, todo: int, now_ms: int) -> None:
         if todo & WARN:

@@ -109,15 +109,15 @@ class OptionalParts:
         if max(sizes) >= 0:
             self._use_visits(now_ms)
 
-    def take(self, found: int, mask: int, now_ms: int) -> int:
-        """The gestures of a sample of the buttons; returns those that are left for others."""
+    def take(self, found: int, mask: int, at_ms: int, now_ms: int) -> int:
+        """The gestures of a sample of the buttons, as they were at `at_ms`; returns those that are left for others."""
         motion = self._motion
         if motion is not None:
-            motion.buttons(mask, now_ms)
-            if motion.swallows(now_ms):
+            motion.buttons(mask, at_ms, now_ms)
+            if motion.swallows(at_ms):
                 found &= gestures.ALARM_HOLD
         if self._pin is not None and self._alarm.latched:
-            found = self._pin.take(found, bool(mask), now_ms)
+            found = self._pin.take(found, bool(mask), at_ms, now_ms)
         visits = self.visits
         if visits is not None:
             if found & gestures.RECORD_DOUBLE:

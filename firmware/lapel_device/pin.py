@@ -46,8 +46,10 @@ class PinEntry:
         self._counter = 0
         self._said = ""
 
-    def take(self, found: int, down: bool, now_ms: int) -> int:
-        """The gestures of a sample while an alarm is latched (`down`: a button is); returns those that are left."""
+    def take(self, found: int, down: bool, at_ms: int, now_ms: int) -> int:
+        """The gestures of a sample of `at_ms` while an alarm is latched (`down`: a button is); returns those that are
+        left.
+        """
         alarm = self._alarm
         if alarm.counter != self._counter or alarm.boot != self._boot:
             self._boot = alarm.boot
@@ -58,8 +60,8 @@ class PinEntry:
         elif found & (gestures.RECORD_SHORT | gestures.RECORD_LONG) and len(self._typed) <= _MAX_SYMBOLS:
             self._typed += "L" if found & gestures.RECORD_LONG else "S"
         if down or found:
-            self._last_ms = now_ms
-        elif self._typed and now_ms - self._last_ms >= PAUSE_MS:
+            self._last_ms = at_ms
+        elif self._typed and at_ms - self._last_ms >= PAUSE_MS:
             self._ended(now_ms)
         return found & ~_PRESSES
 

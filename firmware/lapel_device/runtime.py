@@ -99,12 +99,16 @@ class Runtime:
     async def poll_loop(self) -> None:
         """Buttons, timers, link, watchdog."""
         board = self._board
+        buttons = board.buttons
         application = self.application
         while not self.stopped:
             if self._failure is not None:
                 raise self._failure
-            now_ms = self._alive(_POLLING)
-            application.sample_buttons(board.buttons.read(), now_ms)
+            missed = True
+            while missed:
+                missed = buttons.look()
+                now_ms = self._alive(_POLLING)
+                application.sample_buttons(buttons.mask, now_ms, buttons.age_ms)
             application.poll(now_ms)
             if self._all_alive(now_ms):
                 board.watchdog.feed()

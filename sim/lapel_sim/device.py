@@ -10,8 +10,8 @@ from .panel import ALARM, RECORD, check_pattern_name
 
 __all__ = ["DeviceFailed", "SimDevice"]
 
-# How long a button's level must be seen for the firmware's debounce to take it, with room to spare.
-_DEBOUNCE_MS = 80
+# A pause that the firmware's debounce takes, with room to spare.
+_PAUSE_MS = 80
 _PRESS_MS = 120
 _BUTTON_TIMEOUT_S = 10.0
 _SHOW_TIMEOUT_S = 20.0
@@ -21,8 +21,8 @@ _BUTTONS = {"RECORD": RECORD, "ALARM": ALARM, "BOTH": RECORD | ALARM}
 class SimDevice(Machine):
     """A device of a World; see World.add_device.
 
-    Methods are for one scenario thread; the device itself runs beside it. Durations are in the device's own time: a
-    press lasts until the device has seen it for so long.
+    Methods are for one scenario thread; the device itself runs beside it. A press begins when the device looks at its
+    buttons next, and lasts to the millisecond, also where the device has no time to look.
     """
 
     def press(self, button: str, times: int = 1) -> None:
@@ -41,7 +41,7 @@ class SimDevice(Machine):
         others = self.buttons.mask & ~mask
         self._acted_ms = host_ms()
         self.buttons.play(
-            [level for held_ms in durations_ms for level in ((others | mask, held_ms), (others, _DEBOUNCE_MS))]
+            [level for held_ms in durations_ms for level in ((others | mask, held_ms), (others, _PAUSE_MS))]
         )
         if not self.buttons.wait_played(_BUTTON_TIMEOUT_S):
             raise DeviceFailed(f"{self.name} does not look at its buttons\n{self.console_tail()}")

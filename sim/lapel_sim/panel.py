@@ -3,65 +3,69 @@
 import threading
 from collections.abc import Callable, Sequence
 
+from lapel_device.button_log import ButtonLog
 from lapel_device.feedback import IDLE
-from lapel_device.gestures import ALARM_WAS_HELD
-from lapel_device.hold_latch import HoldLatch
 from lapel_device.pattern_names import PATTERN_NAMES, PATTERN_OF_COLOUR
+from lapel_protocol.limits import TICKS_PERIOD
 
 from .hosttime import host_ms
 
 RECORD = 1
 ALARM = 2
 BUTTON_NAMES = {RECORD: "RECORD", ALARM: "ALARM"}
+_BOTH = RECORD | ALARM
+_TICKS = TICKS_PERIOD - 1
+_NOT_BEGUN = 0
 
 Note = Callable[..., None]
 
 
 class ButtonModel:
-    """Levels of the two buttons, and how far the device has looked at them: a press lasts in the device's time, not in
-    the tester's.
-    """
+    """The two buttons as a board has them: levels, the edges that its interrupts keep, and what the device has seen."""
 
     def __init__(self, note: Note) -> None:
         self._note = note
         self._changed = threading.Condition()
         self._mask = 0
-        self._reads = 0
+        self._looks = 0
         self._seen_mask = 0
         self._seen_since_ms = 0
-        self._last_read_ms = 0
+        self._last_look_ms = 0
         self._to_play: list[tuple[int, int]] = []
-        self._latch = HoldLatch()
+        self._due_ms = _NOT_BEGUN
+        self._log = ButtonLog(0)
 
     def power_on(self) -> None:
-        """The board's latch of ALARM's edges starts anew; a button may be down already."""
+        """The board's interrupts start anew; a button may be down already."""
         with self._changed:
-            self._latch = HoldLatch()
-            self._latch.edge(bool(self._mask & ALARM), host_ms())
+            self._log = ButtonLog(host_ms() & _TICKS)
+            self._edges(_BOTH & self._mask, host_ms())
 
     def set(self, mask: int) -> None:
         """Hold exactly the buttons of `mask` down, whatever was to be played."""
         with self._changed:
             self._to_play = []
-            pushed, let_go = self._take(mask, host_ms())
-        self._tell(pushed, let_go)
+            self._due_ms = _NOT_BEGUN
+            changes = self._take(mask, host_ms())
+        self._tell(changes)
 
     def play(self, levels: Sequence[tuple[int, int]]) -> None:
-        """Hold each `(mask, duration_ms)` until the device has seen it for so long, then the next, and leave the last
-        as it is. The device's own look brings the next level, so that what is in between does not depend on how soon
-        a tester's thread gets its turn.
+        """Hold each `(mask, duration_ms)` for so long, then the next, and leave the last as it is. It begins when the
+        device looks next, and goes on in the world's time, to the millisecond and whether it looks or not.
         """
         with self._changed:
             self._to_play = list(levels)
-            pushed, let_go = self._take(levels[0][0], host_ms())
-        self._tell(pushed, let_go)
+            self._due_ms = _NOT_BEGUN
 
     def wait_played(self, timeout_s: float) -> bool:
-        """Wait until nothing is left to play; False, and nothing is, when the device did not look for so long."""
+        """Wait until the device has looked after all of it; False, and no more is played, when it did not look for so
+        long.
+        """
         with self._changed:
-            while self._to_play:
+            while self._to_play or self._due_ms > self._last_look_ms:
                 if not self._changed.wait(timeout_s):
                     self._to_play = []
+                    self._due_ms = _NOT_BEGUN
                     return False
             return True
 
@@ -70,57 +74,64 @@ class ButtonModel:
         return self._mask
 
     @property
-    def reads(self) -> int:
+    def looks(self) -> int:
         """How often the device has looked."""
-        return self._reads
+        return self._looks
 
-    def read(self, at_ms: int) -> int:
-        """The device looks, at a host time."""
-        pushed = let_go = 0
+    def look(self, at_ms: int) -> tuple[bool, int, int]:
+        """The device looks, at a host time: whether it is told of what it missed, the levels, and how old they are in
+        ms (lapel_device.boards.contract.Buttons).
+        """
+        changes = []
         with self._changed:
-            if self._to_play and self._seen_mask == self._mask and self._is_over(self._to_play[0][1], at_ms):
-                del self._to_play[0]
-                if self._to_play:
-                    pushed, let_go = self._take(self._to_play[0][0], at_ms)
-            if self._seen_mask != self._mask:
-                self._seen_mask = self._mask
-                self._seen_since_ms = at_ms
-            self._last_read_ms = at_ms
-            self._reads += 1
-            self._changed.notify_all()
-            levels = self._mask | (ALARM_WAS_HELD if self._latch.completed(at_ms) else 0)
-        self._tell(pushed, let_go)
-        return levels
+            if self._to_play and self._due_ms == _NOT_BEGUN:
+                self._due_ms = at_ms
+            while self._to_play and self._due_ms <= at_ms:
+                mask, duration_ms = self._to_play.pop(0)
+                changes += self._take(mask, self._due_ms)
+                self._due_ms += duration_ms
+            missed = self._log.look(self._mask, at_ms & _TICKS)
+            if not missed:
+                self._has_seen(at_ms)
+            seen = missed, self._log.mask, self._log.age_ms
+        self._tell(changes)
+        return seen
 
     def wait_seen(self, duration_ms: int, timeout_s: float) -> bool:
         """Wait until the device has seen the present level over `duration_ms`; False when it did not look for
         `timeout_s`.
         """
         with self._changed:
-            while not (self._seen_mask == self._mask and self._last_read_ms - self._seen_since_ms >= duration_ms):
+            while not (self._seen_mask == self._mask and self._last_look_ms - self._seen_since_ms >= duration_ms):
                 if not self._changed.wait(timeout_s):
                     return False
             return True
 
-    def _is_over(self, duration_ms: int, at_ms: int) -> bool:
-        """Whether the present level was held for so long when the device looks. Of a push it has to have seen that, or
-        a hold would be none for a device that did not look in time; a pause is over, seen or not.
-        """
-        return (self._last_read_ms if self._mask else at_ms) - self._seen_since_ms >= duration_ms
+    def _has_seen(self, at_ms: int) -> None:
+        if self._seen_mask != self._mask:
+            self._seen_mask = self._mask
+            self._seen_since_ms = at_ms
+        self._last_look_ms = at_ms
+        self._looks += 1
+        self._changed.notify_all()
 
-    def _take(self, mask: int, at_ms: int) -> tuple[int, int]:
-        """Take these levels; returns the buttons that were pushed by it, and those that were let go."""
-        pushed, let_go = mask & ~self._mask, self._mask & ~mask
-        if pushed | let_go:
+    def _take(self, mask: int, at_ms: int) -> list[tuple[str, bool]]:
+        """Take these levels; returns the buttons that were pushed or let go by it, and which of both."""
+        changed = mask ^ self._mask
+        if changed:
             self._mask = mask
-            self._latch.edge(bool(mask & ALARM), at_ms)
-            self._seen_mask = -1  # the new level counts from the read that first sees it
-        return pushed, let_go
+            self._edges(changed, at_ms)
+            self._seen_mask = -1  # the new level counts from the look that first sees it
+        return [(name, bool(mask & button)) for button, name in BUTTON_NAMES.items() if changed & button]
 
-    def _tell(self, pushed: int, let_go: int) -> None:
-        for button, name in BUTTON_NAMES.items():
-            if (pushed | let_go) & button:
-                self._note("button", button=name, down=bool(pushed & button))
+    def _edges(self, changed: int, at_ms: int) -> None:
+        for button, log in ((RECORD, self._log.record), (ALARM, self._log.alarm)):
+            if changed & button:
+                log.edge(bool(self._mask & button), at_ms & _TICKS)
+
+    def _tell(self, changes: Sequence[tuple[str, bool]]) -> None:
+        for name, down in changes:
+            self._note("button", button=name, down=down)
 
 
 class IndicatorModel:

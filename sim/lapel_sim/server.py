@@ -113,7 +113,7 @@ class RequestServer:
         self._files = files
         self._handlers: dict[int, Callable[[Request], Answer]] = {
             ops.HELLO: lambda _: (0, 0, self._options),
-            ops.BUTTONS: lambda _: (bench.buttons.read(host_ms()), 0, b""),
+            ops.BUTTONS: self._buttons,
             ops.INDICATOR: self._indicator,
             ops.CAMERA_START: self._camera_start,
             ops.CAMERA_STOP: _without_result(lambda _: bench.camera.stop()),
@@ -186,6 +186,10 @@ class RequestServer:
             self._bench.charged_ms[work] = self._bench.charged_ms.get(work, 0.0) + ms
 
     # -- peripherals --
+
+    def _buttons(self, _request: Request) -> Answer:
+        missed, mask, age_ms = self._bench.buttons.look(host_ms())
+        return mask | (ops.MISSED if missed else 0), age_ms, b""
 
     def _indicator(self, request: Request) -> Answer:
         self._bench.indicator.set(request.a, bool(request.index), request.b, host_ms())

@@ -338,9 +338,10 @@ class Profile:
 class MemoryButtons:
     def __init__(self) -> None:
         self.mask = 0
+        self.age_ms = 0
 
-    def read(self) -> int:
-        return self.mask
+    def look(self) -> bool:
+        return False
 
 
 class MemoryIndicator:

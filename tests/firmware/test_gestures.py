@@ -124,15 +124,6 @@ def test_a_drill_that_a_stall_hides_is_no_alarm_that_nobody_held() -> None:
     assert not {ALARM_HOLD, DRILL_HOLD} & set(hands.names)
 
 
-def test_the_boards_word_of_a_hold_is_one_gesture_with_the_drill_that_it_belongs_to() -> None:
-    hands = Hands(0)
-    hands.level(BOTH, 3500).level(0, 30).level(gestures.ALARM_WAS_HELD, 10).level(0, 500)
-    assert hands.names == [DRILL_HOLD]
-    hands = Hands(0)
-    hands.level(BOTH, 2500).level(0, 30).level(gestures.ALARM_WAS_HELD, 10).level(0, 500)
-    assert hands.names == [ALARM_HOLD]
-
-
 def test_every_push_that_is_let_go_before_its_hold_is_short_or_long() -> None:
     hands = Hands().push(80).push(700).push(490).push(510).push(1600).push(1400)
     assert hands.lengths == "SLSLL"

@@ -1,8 +1,7 @@
-"""A simulated device's buttons: levels that a tester plays, in the time of the device that looks at them."""
+"""A simulated device's buttons: levels that a tester plays, and what the device sees of them whenever it looks."""
 
 from typing import Any
 
-from lapel_device.gestures import ALARM_WAS_HELD
 from lapel_sim.hosttime import host_ms
 from lapel_sim.panel import ALARM, RECORD, ButtonModel
 
@@ -15,60 +14,72 @@ class Looking:
     def __init__(self) -> None:
         self.told: list[tuple[str, bool]] = []
         self.buttons = ButtonModel(self._note)
-        self.now_ms = host_ms()
+        self.buttons.power_on()
+        self.began_ms = self.now_ms = host_ms()
+        self.changes: list[tuple[int, int]] = []
 
     def _note(self, kind: str, **details: Any) -> None:
         assert kind == "button"
         self.told.append((details["button"], details["down"]))
 
     def look(self, duration_ms: int) -> list[int]:
-        """The levels that it sees."""
+        """The levels that it sees, at the time of each look. What has changed, and when, is added to `changes`."""
         seen = []
         for _ in range(duration_ms // 10):
             self.now_ms += 10
-            seen.append(self.buttons.read(self.now_ms))
+            states = []
+            missed = True
+            while missed:
+                missed, mask, age_ms = self.buttons.look(self.now_ms)
+                states.append((self.now_ms - age_ms - self.began_ms, mask))
+            self.changes += states[1:-1:2]
+            seen.append(mask)
         return seen
 
 
-def runs(levels: list[int]) -> list[tuple[int, int]]:
-    """Each level with how many looks in a row saw it."""
-    found: list[tuple[int, int]] = []
-    for level in levels:
-        if found and found[-1][0] == level:
-            found[-1] = (level, found[-1][1] + 1)
-        else:
-            found.append((level, 1))
-    return found
-
-
-def test_presses_that_are_played_follow_each_other_in_the_devices_time_with_no_tester_between() -> None:
+def test_presses_that_are_played_follow_each_other_to_the_millisecond_with_no_tester_between() -> None:
     device = Looking()
     device.buttons.play(PRESS * 3)
-    assert runs(device.look(1000)) == [(RECORD, 13), (0, 8), (RECORD, 13), (0, 8), (RECORD, 13), (0, 45)]
+    device.look(1000)
+    assert device.changes == [(10, 1), (130, 0), (210, 1), (330, 0), (410, 1), (530, 0)]
     assert device.buttons.mask == 0
     assert device.told == [("RECORD", True), ("RECORD", False)] * 3
     assert device.buttons.wait_played(0.1)
 
 
-def test_a_device_that_stands_still_in_between_sees_the_next_press_when_it_looks_again() -> None:
+def test_a_device_that_stands_still_is_told_of_the_same_presses_when_it_looks_again() -> None:
+    for stands_still_at_ms in range(10, 400, 10):
+        device = Looking()
+        device.buttons.play(PRESS * 2)
+        device.look(stands_still_at_ms)
+        device.now_ms += 900
+        device.look(100)
+        assert device.changes == [(10, 1), (130, 0), (210, 1), (330, 0)]
+
+
+def test_presses_begin_when_the_device_looks() -> None:
     device = Looking()
-    device.buttons.play(PRESS * 2)
-    device.look(150)
-    device.now_ms += 900
+    device.buttons.play(PRESS)
+    device.now_ms += 5000
     assert device.look(10) == [RECORD]
+    device.look(500)
+    assert device.changes == [(5010, 1), (5130, 0)]
 
 
-def test_a_hold_is_seen_at_its_full_length_by_a_device_that_stood_still_within_it() -> None:
+def test_they_are_over_when_the_device_has_looked_after_the_last_of_them() -> None:
     device = Looking()
-    device.buttons.play([(RECORD, 1700), (0, 80)])
-    device.look(1400)
-    device.now_ms += 2000
-    assert device.look(20) == [RECORD, 0]
+    device.buttons.play(PRESS)
+    device.look(200)
+    assert not device.buttons.wait_played(0.05)
+    device.buttons.play(PRESS)
+    device.look(210)
+    assert device.buttons.wait_played(0.05)
 
 
 def test_a_device_that_does_not_look_is_said_to_and_is_played_nothing_later() -> None:
     device = Looking()
     device.buttons.play(PRESS * 2)
+    device.look(10)
     assert not device.buttons.wait_played(0.05)
     assert device.look(1000) == [RECORD] * 100
 
@@ -82,10 +93,22 @@ def test_levels_that_are_set_take_the_place_of_what_was_to_be_played() -> None:
     assert device.look(1000) == [0] * 100
 
 
-def test_a_hold_of_alarm_that_is_played_is_told_of_by_the_boards_latch_once() -> None:
+def test_what_the_device_has_seen_for_so_long_can_be_waited_for() -> None:
     device = Looking()
+    device.buttons.set(ALARM)
+    assert not device.buttons.wait_seen(100, 0.05)
+    device.look(100)
+    assert not device.buttons.wait_seen(100, 0.05)
+    device.look(10)
+    assert device.buttons.wait_seen(100, 0.05)
+
+
+def test_a_button_that_is_down_when_the_power_comes_is_held_from_then_on() -> None:
+    device = Looking()
+    device.buttons.set(ALARM)
     device.buttons.power_on()
-    device.buttons.play([(ALARM, 2100), (0, 80)])
-    levels = device.look(4000)
-    assert levels.count(ALARM) == 211
-    assert levels.count(ALARM_WAS_HELD) == 1
+    device.began_ms = device.now_ms = host_ms()
+    device.look(50)
+    [(at_ms, mask)] = device.changes
+    assert mask == ALARM
+    assert at_ms <= 0

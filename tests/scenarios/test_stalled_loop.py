@@ -46,10 +46,10 @@ def test_a_hold_that_begins_and_ends_within_one_handshake_raises_its_alarm(
     device.link.restore()
     pushed_ms = host_ms()
     device.buttons.set(ALARM)
-    looked = device.buttons.reads
+    looked = device.buttons.looks
     world.wait_until(lambda: host_ms() - pushed_ms >= HELD_S * 1000, what="the hold to be over")
     device.buttons.set(0)
-    seen = device.buttons.reads - looked
+    seen = device.buttons.looks - looked
     world.wait_until(lambda: site.alarms(), what="the alarm at the gateway")
     device.wait_shown("alarm received")
     assert seen < 40, "the loop stood still, or this test shows nothing"

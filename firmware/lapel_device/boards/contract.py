@@ -54,12 +54,17 @@ if TYPE_CHECKING:
             ...
 
     class Buttons(Protocol):
-        def read(self) -> int:
-            """Return raw level bits, 1 = held: bit 0 RECORD, bit 1 ALARM. Not debounced. Bit 3: the case is open, on
-            boards that can tell.
+        mask: int
+        """Level bits, 1 = held: bit 0 RECORD, bit 1 ALARM. Bit 3: the case is open, on boards that can tell."""
 
-            Bit 2 is set once for each time that ALARM was let go after ALARM_HOLD_MS (gestures.py) without a break,
-            also when nobody read the levels meanwhile: a board keeps it from the pin's edges (hold_latch.py).
+        age_ms: int
+        """How long ago `mask` was so."""
+
+        def look(self) -> bool:
+            """Take the next state into `mask` and `age_ms`: False for the levels of now, which are not debounced.
+
+            True, and look again, for one that no look has seen: what happened while nobody looked comes first, in its
+            order, as a board keeps it from its pins' edges (button_log.py).
             """
             ...
 

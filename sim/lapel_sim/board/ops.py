@@ -10,7 +10,7 @@ REQUEST_BYTES = 20
 ANSWER_BYTES = 12
 
 HELLO = 1  # payload out: JSON options of this boot
-BUTTONS = 2  # result = level bits
+BUTTONS = 2  # result = level bits, and MISSED where nobody has seen them so; extra = how many ms ago
 INDICATOR = 3  # a = 0xRRGGBB, b = buzzer Hz, index = vibrate
 CAMERA_START = 4  # a = width, b = height
 CAMERA_STOP = 5
@@ -40,6 +40,8 @@ I2C_WRITE = 28  # index = address, a = register; payload in
 GNSS_POWER = 29  # index = on
 GNSS_READ = 30  # result = size; payload out: NMEA
 CHARGED = 31  # index = one of WORK, a = µs that the board's own slowness was charged on the board's side
+
+MISSED = 0x80
 
 FILE_DONE = 0
 FILE_FORMAT = 1

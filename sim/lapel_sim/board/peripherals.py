@@ -60,9 +60,14 @@ class Clock:
 class Buttons:
     def __init__(self, wire: "Wire") -> None:
         self._wire = wire
+        self.mask = 0
+        self.age_ms = 0
 
-    def read(self) -> int:
-        return self._wire.call(ops.BUTTONS)
+    def look(self) -> bool:
+        seen = self._wire.call(ops.BUTTONS)
+        self.mask = seen & ~ops.MISSED
+        self.age_ms = self._wire.extra
+        return bool(seen & ops.MISSED)
 
 
 class Indicator:

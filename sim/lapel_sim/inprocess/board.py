@@ -103,10 +103,14 @@ class MemoryClock:
 
 
 class MemoryButtons:
-    mask = 0
+    """Whoever sets `mask` looks at once, and misses nothing."""
 
-    def read(self) -> int:
-        return self.mask
+    def __init__(self) -> None:
+        self.mask = 0
+        self.age_ms = 0
+
+    def look(self) -> bool:
+        return False
 
 
 class MemoryIndicator:

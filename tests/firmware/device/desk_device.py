@@ -89,14 +89,16 @@ class Buttons:
 
     def __init__(self, camera: "Camera") -> None:
         self.runtime: Runtime | None = None
+        self.mask = 0
+        self.age_ms = 0
         self._camera = camera
         self._step = 0
         self._since_ms = 0
 
-    def read(self) -> int:
+    def look(self) -> bool:
         runtime = self.runtime
         if runtime is None:
-            return 0
+            return False
         now_ms = runtime.now()
         waited = now_ms - self._since_ms > _WAITS_MS[self._step] and (self._step != 2 or self._camera.given > 5)
         on = runtime.application.wants_camera
@@ -104,7 +106,8 @@ class Buttons:
             self._step += 1
             self._since_ms = now_ms
         runtime.stopped = self._step > 4 or now_ms > _GIVE_UP_MS
-        return _RECORD if self._step in (1, 3) else 0
+        self.mask = _RECORD if self._step in (1, 3) else 0
+        return False
 
 
 class Indicator:

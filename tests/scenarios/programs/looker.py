@@ -35,7 +35,8 @@ async def look(wire: Wire, frames: int) -> None:
             heard += size
             size = microphone.readinto(block)
         watchdog.feed()
-        print("buttons", buttons.read())
+        buttons.look()
+        print("buttons", buttons.mask)
     camera.stop()
     microphone.stop()
     print("sound", heard, binascii.hexlify(sound.digest()).decode())

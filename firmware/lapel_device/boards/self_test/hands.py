@@ -3,7 +3,9 @@
 What a person sees is asked by the tool; here it is only shown.
 """
 
-from lapel_device.gestures import ALARM_BUTTON, ALARM_WAS_HELD, CASE_OPEN, RECORD_BUTTON
+from time import ticks_diff, ticks_ms  # type: ignore[attr-defined,unused-ignore]
+
+from lapel_device.gestures import ALARM_BUTTON, ALARM_HOLD_MS, CASE_OPEN, RECORD_BUTTON
 
 from . import failed, name_of, passed, pause
 
@@ -18,14 +20,17 @@ _FREE_LOOKS = 25
 _SETTLED_LOOKS = 3
 _UP = 2
 _HELD = 3
+_SELDOM_MS = 1000
+
+_pushed: "int | None" = None  # ticks; a hold may begin in one call and end in the next
 
 
 def free(board: "Any") -> "Outcome":
     """Both buttons let go, for half a second."""
-    board.buttons.read()  # a hold of before counts no longer
+    _levels(board)  # a push of before counts no longer
     down = 0
     for _ in range(_FREE_LOOKS):
-        down |= board.buttons.read()
+        down |= _levels(board)
         pause(board, _LOOK_MS)
     stuck = []
     if down & RECORD_BUTTON:
@@ -38,22 +43,48 @@ def free(board: "Any") -> "Outcome":
 
 
 def watch(board: "Any", name: str, what: int, ms: int) -> bool:
-    """Look for so long, at most: whether button `name` went down (1) or up (2), or ALARM was held and let go (3)."""
+    """Look for so long, at most: whether button `name` went down (1) or up (2), or was held and let go (3)."""
+    if what == _HELD:
+        return _was_held(board, name, ms)
     button = ALARM_BUTTON if name == "ALARM" else RECORD_BUTTON
     other = ALARM_BUTTON + RECORD_BUTTON - button
     seen = 0
     for _ in range(ms // _LOOK_MS):
-        mask = board.buttons.read()
-        if what == _HELD:
-            if mask & ALARM_WAS_HELD:
-                return True
-        else:
-            right = not mask & button if what == _UP else mask & button and not mask & other
-            seen = seen + 1 if right else 0
-            if seen >= _SETTLED_LOOKS:
-                return True
+        mask = _levels(board)
+        right = not mask & button if what == _UP else mask & button and not mask & other
+        seen = seen + 1 if right else 0
+        if seen >= _SETTLED_LOOKS:
+            return True
         pause(board, _LOOK_MS)
     return False
+
+
+def _was_held(board: "Any", name: str, ms: int) -> bool:
+    """Whether the board kept the end of a hold by itself: nobody looks but once a second."""
+    global _pushed
+    button = ALARM_BUTTON if name == "ALARM" else RECORD_BUTTON
+    for _ in range(ms // _SELDOM_MS):
+        pause(board, _SELDOM_MS)
+        missed = True
+        while missed:
+            missed = board.buttons.look()
+            at = ticks_ms() - board.buttons.age_ms
+            if board.buttons.mask & button:
+                _pushed = at if _pushed is None else _pushed
+                continue
+            if missed and _pushed is not None and ticks_diff(at, _pushed) >= ALARM_HOLD_MS:
+                _pushed = None
+                return True
+            _pushed = None
+    return False
+
+
+def _levels(board: "Any") -> int:
+    """The levels of now."""
+    while board.buttons.look():
+        pass
+    mask: int = board.buttons.mask
+    return mask
 
 
 def show(board: "Any", rgb: int, vibrate: bool, buzzer_hz: int, ms: int) -> "Outcome":
