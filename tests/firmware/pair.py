@@ -7,6 +7,7 @@ import random
 from typing import Any, Self
 
 from lapel_device.application import Application
+from lapel_device.button_log import ButtonLog
 from lapel_protocol import command as commands
 from lapel_protocol import event as events
 from lapel_protocol.clip import RECORD_CLIP_END, RECORD_CLIP_HEADER
@@ -247,6 +248,21 @@ class DevicePair:
     def notes(self) -> list[int]:
         """What the recording notes that arrived say, in order."""
         return [decode_recording_note(note.payload).what for note in self.gateway.reported(events.RECORDING_NOTE)]
+
+    def stall(self, *levels: tuple[int, int]) -> Self:
+        """The device's loop stands still while its buttons are at each (mask, ms), and looks again only then."""
+        log = ButtonLog(self.now_ms)
+        for mask, duration_ms in levels:
+            log.record.edge(bool(mask & RECORD_BUTTON), self.now_ms)
+            log.alarm.edge(bool(mask & ALARM_BUTTON), self.now_ms)
+            self.now_ms += duration_ms
+            self.gateway.now_ms += duration_ms
+        self.board.clock.ticks = self.now_ms
+        missed = True
+        while missed:
+            missed = log.look(levels[-1][0], self.now_ms)
+            self.app.sample_buttons(log.mask, self.now_ms, log.age_ms)
+        return self
 
     def shows(self, pattern: int) -> bool:
         """Whether the device shows a pattern of feedback, alone or in turn."""

@@ -7,7 +7,6 @@ import pytest
 from lapel_device import feedback
 from lapel_device.clip_writer import ClipWriter
 from lapel_device.epochs import EpochLedger
-from lapel_device.gestures import ALARM_BUTTON
 from lapel_device.keystore import KeyStore
 from lapel_device.matroska import MatroskaWriter
 from lapel_device.seeds import Seeds
@@ -309,8 +308,6 @@ def test_alarm_is_pushed_and_the_link_that_was_lost_is_connected_before_the_hold
 
 def test_a_hold_that_only_the_board_saw_raises_one_alarm() -> None:
     pair = DevicePair().run(3000)
-    for mask, age_ms in ((0, 2500), (ALARM_BUTTON, 2500), (ALARM_BUTTON, 300), (0, 300)):
-        pair.app.sample_buttons(mask, pair.now_ms, age_ms)
-    pair.run(500)
+    pair.stall((0, 200), (2, 2200), (0, 300)).run(500)
     assert pair.app.status().alarm == alarm.RECEIVED
     assert len(pair.gateway.reported(event.ALARM_RAISED)) == 1

@@ -118,6 +118,21 @@ def test_a_cancel_names_the_alarm_and_leaves_it_latched_and_shown() -> None:
     assert pair.app.status().alarm == alarm.RESOLVED
 
 
+def test_a_cancel_that_is_typed_while_the_loop_stands_still_is_one() -> None:
+    pair = with_pins().hold_alarm().run(2000)
+    typed = [level for symbol in CANCEL for level in ((1, 800 if symbol == "L" else 160), (0, 300))]
+    pair.stall((0, 300), *typed, (0, 1000)).run(2000)
+    assert len(cancelled(pair)) == 1
+
+
+def test_a_drill_that_is_held_while_the_loop_stands_still_is_one() -> None:
+    pair = DevicePair(DeskBoard(drills=True)).run(3000)
+    pair.stall((0, 300), (3, 3300), (0, 300)).run(1000)
+    [drill] = raised(pair)
+    assert (drill.kind, drill.flags) == (ALARM_PANIC, ALARM_TEST)
+    assert pair.app.status().recording == recording.IDLE
+
+
 def test_a_cancel_without_a_link_outlives_a_restart_and_arrives_later() -> None:
     pair = with_pins(connected=False).hold_alarm().run(500).type_pin(CANCEL).run(1500)
     assert pair.shows(feedback.CANCEL_SENT)

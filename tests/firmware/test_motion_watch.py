@@ -122,6 +122,17 @@ def test_a_record_button_that_is_held_on_after_cancelling_starts_nothing() -> No
     assert worn.app.status().recording == recording.IDLE
 
 
+@pytest.mark.parametrize("button", [RECORD_BUTTON, ALARM_BUTTON])
+def test_a_push_that_cancels_counts_although_the_loop_stood_still_for_all_of_it(button: int) -> None:
+    worn = Worn().fall().run(7000)
+    assert worn.asked
+    worn.pair.stall((0, 400), (button, 150), (0, 900))
+    assert not worn.asked
+    worn.run(60_000)
+    assert worn.kinds() == []
+    assert worn.app.status().recording == recording.IDLE
+
+
 def test_holding_alarm_in_a_warning_raises_a_panic_at_once() -> None:
     worn = Worn().fall().run(7000).push(ALARM_BUTTON, 2500).run(60_000)
     assert worn.kinds() == [ALARM_PANIC]

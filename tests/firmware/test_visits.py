@@ -194,6 +194,28 @@ def test_whoever_presses_on_and_on_checks_in_and_gets_no_more_time(count: int) -
     assert pair.app.status().recording == recording.IDLE
 
 
+PUSH = (1, 120)
+PAUSE = (0, 80)
+
+
+@pytest.mark.parametrize(
+    ("levels", "said"),
+    [
+        ([PUSH, PAUSE, PUSH], [VISIT_CHECK_IN]),
+        ([PUSH, PAUSE, PUSH, PAUSE, PUSH], [VISIT_CHECK_IN, VISIT_EXTEND]),
+        ([PUSH, PAUSE, (1, 1700)], [VISIT_END]),
+        ([PUSH, (0, 700), PUSH], []),
+    ],
+)
+def test_what_a_wearer_presses_while_the_loop_stands_still_is_what_was_meant(
+    levels: list[tuple[int, int]], said: list[int]
+) -> None:
+    visiting = Visiting().tell(VISIT_ACTIVE, check_in_s=600, due_ms=HOUR_MS)
+    visiting.stall((0, 100), *levels, (0, 200)).run(1500)
+    assert [what for what, _ in visiting.said] == said
+    assert visiting.app.status().recording == (recording.IDLE if said else recording.RECORDING)
+
+
 def test_three_presses_without_a_visit_begin_one_and_extend_nothing() -> None:
     pair = Visiting().tell(VISIT_PLANNED).presses(3)
     assert pair.said == [(VISIT_START, 12)]
