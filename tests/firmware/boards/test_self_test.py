@@ -125,6 +125,7 @@ class Run:
         lines = text.splitlines()
         told = [ast.literal_eval(line[1:]) for line in lines if line.startswith("=")]
         facts = [json.loads(line) for line in lines if line.startswith("{")]
+        self.answers = told
         self.outcomes = {fact["test"]: answer for fact, answer in zip(facts, told, strict=False)}
         self.longest_ms = max(fact.get("ms", 0) for fact in facts)
         self.left, self.resets = facts[-1]["left"], facts[-1]["resets"]
@@ -174,6 +175,29 @@ def test_a_fault_is_named_by_the_test_of_its_part(board: str, fault: str, test: 
     assert found, "it says what was found"
     assert ran.resets == 0, "the watchdog was content"
     assert ran.longest_ms < 45_000, "it ends"
+
+
+DOWN, UP, HELD = (f"hands.watch ALARM {what} 3000" for what in (1, 2, 3))
+
+
+@pytest.mark.parametrize("board", ["fob_pico_w", "fob_esp32s3", "esp32s3_cam"])
+@pytest.mark.parametrize(
+    ("done", "watched", "seen"),
+    [
+        ("pushed_alarm", (DOWN, UP), (True, True)),
+        ("pushed_alarm", ("hands.watch RECORD 1 3000",), (False,)),
+        ("pushed_alarm", (HELD,), (False,)),
+        ("held_alarm", (HELD, HELD), (False, True)),
+        ("held_alarm_too_short", (HELD,), (False,)),
+        ("held_alarm_without_its_interrupt", (HELD, HELD), (False, False)),
+    ],
+)
+def test_a_push_and_a_hold_are_noticed_the_hold_by_the_pins_interrupt(
+    board: str, done: str, watched: tuple[str, ...], seen: tuple[bool, ...]
+) -> None:
+    ran = Run(start_with(board, done, ",".join(watched), config_fields()))
+    assert ran.answers == list(seen), ran.text
+    assert ran.resets == 0, "the watchdog was content"
 
 
 def run_modem(board: str, fault: str, account: dict[str, str]) -> Run:

@@ -1,7 +1,8 @@
 """Runs on the real MicroPython: a board's own self-tests over models of its parts, one of which may be at fault.
 
-`test_self_test.py` starts it. Arguments: the board's module, the fault ("" for none), the tests as "module.function"
-joined by commas, the path of the board's files as JSON {path: text}, and the key image's two keys, or nothing.
+`test_self_test.py` starts it. Arguments: the board's module, the fault ("" for none), the tests as "module.function",
+with arguments after blanks, joined by commas, the path of the board's files as JSON {path: text}, and the key image's
+two keys, or nothing.
 """
 
 import json
@@ -296,6 +297,26 @@ def dead_light(board: "Any", bench: Bench) -> None:
     board.indicator.set = set
 
 
+# -- what a person does -----------------------------------------------------------------------------------------------
+
+
+def pushed_alarm(board: "Any", bench: Bench) -> None:
+    bench.press("alarm_button", 300, 400)
+
+
+def held_alarm(board: "Any", bench: Bench) -> None:
+    bench.press("alarm_button", 1700, 2600)
+
+
+def held_alarm_too_short(board: "Any", bench: Bench) -> None:
+    bench.press("alarm_button", 500, 1900)
+
+
+def held_alarm_without_its_interrupt(board: "Any", bench: Bench) -> None:
+    held_alarm(board, bench)
+    board.buttons._alarm.irq(None)
+
+
 _ARGUMENTS: "dict[str, tuple[object, ...]]" = {
     "radio.wifi": (40_000, True),
     "hands.show": (0x102030, False, 0, 200),
@@ -335,12 +356,14 @@ def main() -> None:
 
         self_test.run(RoundTrip(board).live, board, 40_000)
         return
-    for test in tests.split(","):
+    for named in tests.split(","):
+        test, *arguments = named.split(" ")
         part, _, function = test.partition(".")
         section = __import__(_SECTION + part, None, None, (function,))
         begun_us = clock.now_us
-        self_test.run(getattr(section, function), board, *_ARGUMENTS.get(test, ()))
-        tell(test=test, ms=(clock.now_us - begun_us) // 1000)
+        given = [int(text) if text.isdigit() else text for text in arguments] or _ARGUMENTS.get(test, ())
+        self_test.run(getattr(section, function), board, *given)
+        tell(test=named, ms=(clock.now_us - begun_us) // 1000)
     if bench.modem is not None:
         supply = wiring.line(module.PINS["modem_power"][0]).level
         left = [supply, bench.modem.online]
@@ -370,6 +393,10 @@ def _left(board: "Any") -> "list[str]":
 
 
 _LATER = (
+    "pushed_alarm",
+    "held_alarm",
+    "held_alarm_too_short",
+    "held_alarm_without_its_interrupt",
     "bad_contact",
     "noisy_wire",
     "dying_card",
