@@ -235,11 +235,10 @@ class Application:
         wanted: int = self._settings.current.frame_interval_ms if self._ready else 0
         return wanted or self._board.profile.frame_interval_ms
 
-    def sample_buttons(self, mask: int, now_ms: int, age_ms: int = 0) -> None:
-        """The raw levels of the buttons, every 10 to 20 ms, and before them what was missed, as it was `age_ms` ago."""
+    def sample_buttons(self, mask: int, at_ms: int, now_ms: int) -> None:
+        """The raw levels of the buttons, every 10 to 20 ms, and before them what was missed, as it was at `at_ms`."""
         if not self._ready:
             return
-        at_ms = now_ms - age_ms
         if mask & ~self._mask & gestures.ALARM_BUTTON:
             self._uplink.hurry(now_ms)
         found = self._gestures.sample(mask, at_ms)

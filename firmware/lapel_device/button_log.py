@@ -105,24 +105,22 @@ class ButtonLog:
     def __init__(self, ticks: int) -> None:
         """`ticks`: of the first look."""
         self.mask = 0
-        self.age_ms = 0
+        self.ticks = ticks
         self.record = EdgeLog()
         self.alarm = EdgeLog()
         self._looked = ticks
         self._told = 0
         self._changed = NONE
-        self._changed_at = 0
 
     def look(self, levels: int, ticks: int) -> bool:
-        """Take the next state: `mask`, as it was `age_ms` ago. True: one that no look has seen, and there are more.
-        False: `levels`, which are those of now.
+        """Take the next state: `mask`, as it was at `self.ticks`. True: one that no look has seen, and there are more.
+        False: `levels`, which are those of `ticks`, now.
 
         Each change is two states of one time, that before it and that after it.
         """
         self._told += 1
         if self._changed >= 0:
             self.mask = self._changed
-            self.age_ms = (ticks - self._changed_at) & _MASK
             self._changed = NONE
             return True
         within_ms = (ticks - self._looked) & _MASK
@@ -131,8 +129,7 @@ class ButtonLog:
         if record_ms == alarm_ms == NONE or self._told >= _MOST_STATES:
             self._told = 0
             self.mask = levels
-            self.age_ms = 0
-            self._looked = ticks
+            self.ticks = self._looked = ticks
             return False
         record_first = record_ms >= alarm_ms
         log = self.record if record_first else self.alarm
@@ -141,7 +138,6 @@ class ButtonLog:
         up = down ^ bit
         self.mask = up if log.down else down
         self._changed = down if log.down else up
-        self.age_ms = record_ms if record_first else alarm_ms
-        self._changed_at = (ticks - self.age_ms) & _MASK
+        self.ticks = (ticks - (record_ms if record_first else alarm_ms)) & _MASK
         log.take()
         return True

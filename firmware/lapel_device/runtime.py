@@ -108,7 +108,7 @@ class Runtime:
             while missed:
                 missed = buttons.look()
                 now_ms = self._alive(_POLLING)
-                application.sample_buttons(buttons.mask, now_ms, buttons.age_ms)
+                application.sample_buttons(buttons.mask, self._time.at(buttons.ticks), now_ms)
             application.poll(now_ms)
             if self._all_alive(now_ms):
                 board.watchdog.feed()

@@ -153,7 +153,7 @@ class Machine:
         self.camera.power_on(self.ticks)
         self.microphone.power_on()
         self.accelerometer.power_on()
-        self.buttons.power_on()
+        self.buttons.power_on(self.ticks)
         self.gnss.power(False, host_ms())
         self.indicator.power_on()
         self._fed_ms = 0

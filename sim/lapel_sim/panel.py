@@ -6,15 +6,13 @@ from collections.abc import Callable, Sequence
 from lapel_device.button_log import ButtonLog
 from lapel_device.feedback import IDLE
 from lapel_device.pattern_names import PATTERN_NAMES, PATTERN_OF_COLOUR
-from lapel_protocol.limits import TICKS_PERIOD
 
-from .hosttime import host_ms
+from .hosttime import DeviceTicks, host_ms
 
 RECORD = 1
 ALARM = 2
 BUTTON_NAMES = {RECORD: "RECORD", ALARM: "ALARM"}
 _BOTH = RECORD | ALARM
-_TICKS = TICKS_PERIOD - 1
 _NOT_BEGUN = 0
 
 Note = Callable[..., None]
@@ -33,12 +31,14 @@ class ButtonModel:
         self._last_look_ms = 0
         self._to_play: list[tuple[int, int]] = []
         self._due_ms = _NOT_BEGUN
+        self._ticks = DeviceTicks(0)
         self._log = ButtonLog(0)
 
-    def power_on(self) -> None:
-        """The board's interrupts start anew; a button may be down already."""
+    def power_on(self, ticks: DeviceTicks) -> None:
+        """A new boot: the board's interrupts start, and a button may be down already."""
         with self._changed:
-            self._log = ButtonLog(host_ms() & _TICKS)
+            self._ticks = ticks
+            self._log = ButtonLog(ticks.now())
             self._edges(_BOTH & self._mask, host_ms())
 
     def set(self, mask: int) -> None:
@@ -79,8 +79,8 @@ class ButtonModel:
         return self._looks
 
     def look(self, at_ms: int) -> tuple[bool, int, int]:
-        """The device looks, at a host time: whether it is told of what it missed, the levels, and how old they are in
-        ms (lapel_device.boards.contract.Buttons).
+        """The device looks, at a host time: whether it is told of what it missed, the levels, and the device's ticks
+        when they were so (lapel_device.boards.contract.Buttons).
         """
         changes = []
         with self._changed:
@@ -90,10 +90,10 @@ class ButtonModel:
                 mask, duration_ms = self._to_play.pop(0)
                 changes += self._take(mask, self._due_ms)
                 self._due_ms += duration_ms
-            missed = self._log.look(self._mask, at_ms & _TICKS)
+            missed = self._log.look(self._mask, self._ticks.at(at_ms))
             if not missed:
                 self._has_seen(at_ms)
-            seen = missed, self._log.mask, self._log.age_ms
+            seen = missed, self._log.mask, self._log.ticks
         self._tell(changes)
         return seen
 
@@ -127,7 +127,7 @@ class ButtonModel:
     def _edges(self, changed: int, at_ms: int) -> None:
         for button, log in ((RECORD, self._log.record), (ALARM, self._log.alarm)):
             if changed & button:
-                log.edge(bool(self._mask & button), at_ms & _TICKS)
+                log.edge(bool(self._mask & button), self._ticks.at(at_ms))
 
     def _tell(self, changes: Sequence[tuple[str, bool]]) -> None:
         for name, down in changes:

@@ -188,8 +188,8 @@ class RequestServer:
     # -- peripherals --
 
     def _buttons(self, _request: Request) -> Answer:
-        missed, mask, age_ms = self._bench.buttons.look(host_ms())
-        return mask | (ops.MISSED if missed else 0), age_ms, b""
+        missed, mask, ticks = self._bench.buttons.look(host_ms())
+        return mask | (ops.MISSED if missed else 0), ticks, b""
 
     def _indicator(self, request: Request) -> Answer:
         self._bench.indicator.set(request.a, bool(request.index), request.b, host_ms())

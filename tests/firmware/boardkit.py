@@ -336,11 +336,13 @@ class Profile:
 
 
 class MemoryButtons:
-    def __init__(self) -> None:
+    def __init__(self, clock: MemoryClock) -> None:
         self.mask = 0
-        self.age_ms = 0
+        self.ticks = 0
+        self._clock = clock
 
     def look(self) -> bool:
+        self.ticks = self._clock.ticks_ms()
         return False
 
 
@@ -400,7 +402,7 @@ class MemoryBoard:
         self._random = random.Random(seed)
         self.profile = Profile()
         self.clock = MemoryClock()
-        self.buttons = MemoryButtons()
+        self.buttons = MemoryButtons(self.clock)
         self.indicator = MemoryIndicator()
         self.camera = MemoryCamera()
         self.microphone = MemoryMicrophone()

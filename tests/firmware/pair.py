@@ -211,7 +211,7 @@ class DevicePair:
         self.gateway.now_ms += STEP_MS
         now_ms = self.now_ms
         self.board.clock.ticks = now_ms
-        self.app.sample_buttons(self.board.buttons.mask, now_ms)
+        self.app.sample_buttons(self.board.buttons.mask, now_ms, now_ms)
         if self.app.wants_camera and now_ms >= self._frame_ms:
             self._frame_ms = now_ms + self.app.frame_interval_ms
             picture = b"\xff\xd8" + self.random.randbytes(self.random.randrange(500, 3000)) + b"\xff\xd9"
@@ -261,7 +261,7 @@ class DevicePair:
         missed = True
         while missed:
             missed = log.look(levels[-1][0], self.now_ms)
-            self.app.sample_buttons(log.mask, self.now_ms, log.age_ms)
+            self.app.sample_buttons(log.mask, log.ticks, self.now_ms)
         return self
 
     def shows(self, pattern: int) -> bool:

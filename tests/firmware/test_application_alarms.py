@@ -44,7 +44,7 @@ def test_an_alarm_goes_out_before_anything_is_stepped_or_written() -> None:
         at_ms = pair.now_ms
         pair.now_ms += 20
         pair.board.clock.ticks = pair.now_ms
-        pair.app.sample_buttons(2, pair.now_ms)
+        pair.app.sample_buttons(2, pair.now_ms, pair.now_ms)
         pair.gateway.network.move(1 << 20, 1 << 20)
     assert at_ms >= 4900
     assert len(pair.gateway.alarms) == 1

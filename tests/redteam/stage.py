@@ -93,7 +93,7 @@ class Wearable:
         if self._released_ms and now_ms >= self._released_ms:
             self.board.buttons.mask = self._released_ms = 0
         mono_ms = now_ms - self._booted_ms
-        self.app.sample_buttons(self.board.buttons.mask, mono_ms)
+        self.app.sample_buttons(self.board.buttons.mask, mono_ms, mono_ms)
         if self.app.wants_camera and now_ms >= self._frame_ms:
             self._frame_ms = now_ms + _FRAME_MS
             jpeg = b"\xff\xd8" + self._rng.randbytes(self._rng.randint(200, 2500)) + b"\xff\xd9"

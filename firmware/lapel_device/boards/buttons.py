@@ -23,7 +23,7 @@ class PinButtons:
     def __init__(self, record: "Pin", alarm: "Pin", clock: "Clock", tamper: "Pin | None" = None) -> None:
         """Pins set up as inputs with pull-ups. `tamper`: a switch to ground that a closed case holds closed."""
         self.mask = 0
-        self.age_ms = 0
+        self.ticks = 0
         self._record = record
         self._alarm = alarm
         self._tamper = tamper
@@ -33,7 +33,7 @@ class PinButtons:
         _listen(alarm, self._alarm_edge)
 
     def look(self) -> bool:
-        """The next state, in `mask` and `age_ms` (contract.Buttons)."""
+        """The next state, in `mask` and `ticks` (contract.Buttons)."""
         ticks = self._clock.ticks_ms()  # first: an edge that comes after it is of the next look
         mask = 0 if self._record.value() else RECORD_BUTTON
         if not self._alarm.value():
@@ -42,7 +42,7 @@ class PinButtons:
             mask |= CASE_OPEN
         missed = self._log.look(mask, ticks)
         self.mask = self._log.mask
-        self.age_ms = self._log.age_ms
+        self.ticks = self._log.ticks
         return missed
 
     def _record_edge(self, pin: "Pin") -> None:

@@ -57,11 +57,11 @@ if TYPE_CHECKING:
         mask: int
         """Level bits, 1 = held: bit 0 RECORD, bit 1 ALARM. Bit 3: the case is open, on boards that can tell."""
 
-        age_ms: int
-        """How long ago `mask` was so."""
+        ticks: int
+        """When `mask` was so, by the clock's ticks."""
 
         def look(self) -> bool:
-            """Take the next state into `mask` and `age_ms`: False for the levels of now, which are not debounced.
+            """Take the next state into `mask` and `ticks`: False for the levels of now, which are not debounced.
 
             True, and look again, for one that no look has seen: what happened while nobody looked comes first, in its
             order, as a board keeps it from its pins' edges (button_log.py).

@@ -10,7 +10,7 @@ REQUEST_BYTES = 20
 ANSWER_BYTES = 12
 
 HELLO = 1  # payload out: JSON options of this boot
-BUTTONS = 2  # result = level bits, and MISSED where nobody has seen them so; extra = how many ms ago
+BUTTONS = 2  # result = level bits, and MISSED where nobody has seen them so; extra = its ticks
 INDICATOR = 3  # a = 0xRRGGBB, b = buzzer Hz, index = vibrate
 CAMERA_START = 4  # a = width, b = height
 CAMERA_STOP = 5

@@ -61,12 +61,12 @@ class Buttons:
     def __init__(self, wire: "Wire") -> None:
         self._wire = wire
         self.mask = 0
-        self.age_ms = 0
+        self.ticks = 0
 
     def look(self) -> bool:
         seen = self._wire.call(ops.BUTTONS)
         self.mask = seen & ~ops.MISSED
-        self.age_ms = self._wire.extra
+        self.ticks = self._wire.extra
         return bool(seen & ops.MISSED)
 
 

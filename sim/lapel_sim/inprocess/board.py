@@ -105,11 +105,13 @@ class MemoryClock:
 class MemoryButtons:
     """Whoever sets `mask` looks at once, and misses nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: MemoryClock) -> None:
         self.mask = 0
-        self.age_ms = 0
+        self.ticks = 0
+        self._clock = clock
 
     def look(self) -> bool:
+        self.ticks = self._clock.ticks_ms()
         return False
 
 
@@ -171,7 +173,7 @@ class MemoryBoard:
         self.fuse = Fuse(rng)
         self.profile = Profile()
         self.clock = MemoryClock(rng.randrange(TICKS_PERIOD))
-        self.buttons = MemoryButtons()
+        self.buttons = MemoryButtons(self.clock)
         self.indicator = MemoryIndicator()
         self.camera = MemoryCamera()
         self.microphone = MemoryMicrophone()

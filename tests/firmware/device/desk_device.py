@@ -87,15 +87,17 @@ class Buttons:
     By what the device does and not by its clock: on a busy machine a push of so many milliseconds may go unseen.
     """
 
-    def __init__(self, camera: "Camera") -> None:
+    def __init__(self, camera: "Camera", clock: Clock) -> None:
         self.runtime: Runtime | None = None
         self.mask = 0
-        self.age_ms = 0
+        self.ticks = 0
+        self._clock = clock
         self._camera = camera
         self._step = 0
         self._since_ms = 0
 
     def look(self) -> bool:
+        self.ticks = self._clock.ticks_ms()
         runtime = self.runtime
         if runtime is None:
             return False
@@ -213,7 +215,7 @@ class Board:
         self.clock = Clock()
         self.indicator = Indicator()
         self.camera = Camera(self.clock)
-        self.buttons = Buttons(self.camera)
+        self.buttons = Buttons(self.camera, self.clock)
         self.microphone = Microphone()
         self.battery = Battery()
         self.sectors = Sectors()
@@ -261,7 +263,7 @@ def push(board: Board, application: Application, samples: memoryview, button: in
     up_ms = now_ms + (3800 if button == _ALARM else 2800)
     while now_ms < until_ms:
         now_ms += 20
-        application.sample_buttons(button if down_ms < now_ms < up_ms else 0, now_ms)
+        application.sample_buttons(button if down_ms < now_ms < up_ms else 0, now_ms, now_ms)
         if application.wants_camera and now_ms % 100 == 0:
             application.frame(board.camera.take(), now_ms, 320, 240, now_ms)
         if application.wants_audio and now_ms % 100 == 0:
@@ -317,7 +319,8 @@ def visit(board: Board, application: Application) -> None:
 def double_press(application: Application, now_ms: int) -> None:
     """Two quick pushes of RECORD."""
     for step in range(50):
-        application.sample_buttons(_RECORD if step % 12 < 5 and step < 20 else 0, now_ms + 20 * step)
+        at_ms = now_ms + 20 * step
+        application.sample_buttons(_RECORD if step % 12 < 5 and step < 20 else 0, at_ms, at_ms)
         application.poll(now_ms + 20 * step)
 
 

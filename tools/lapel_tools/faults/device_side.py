@@ -142,7 +142,7 @@ class DeviceSide:
             while self._presses and self._presses[0][0] <= now_ms:
                 self.board.buttons.mask = self._presses.pop(0)[1]
                 pressed = True
-            app.sample_buttons(self.board.buttons.mask, mono_ms)
+            app.sample_buttons(self.board.buttons.mask, mono_ms, mono_ms)
             if app.wants_camera and now_ms >= self._frame_due:
                 self._frame_due = now_ms + _FRAME_MS
                 self._give_frame(mono_ms)

@@ -3,7 +3,7 @@
 What a person sees is asked by the tool; here it is only shown.
 """
 
-from time import ticks_diff, ticks_ms  # type: ignore[attr-defined,unused-ignore]
+from time import ticks_diff  # type: ignore[attr-defined,unused-ignore]
 
 from lapel_device.gestures import ALARM_BUTTON, ALARM_HOLD_MS, CASE_OPEN, RECORD_BUTTON
 
@@ -68,11 +68,11 @@ def _was_held(board: "Any", name: str, ms: int) -> bool:
         missed = True
         while missed:
             missed = board.buttons.look()
-            at = ticks_ms() - board.buttons.age_ms
+            ticks = board.buttons.ticks
             if board.buttons.mask & button:
-                _pushed = at if _pushed is None else _pushed
+                _pushed = ticks if _pushed is None else _pushed
                 continue
-            if missed and _pushed is not None and ticks_diff(at, _pushed) >= ALARM_HOLD_MS:
+            if missed and _pushed is not None and ticks_diff(ticks, _pushed) >= ALARM_HOLD_MS:
                 _pushed = None
                 return True
             _pushed = None
