@@ -20,7 +20,7 @@ from .gestures import ALARM_BUTTON, DEBOUNCE_MS, RECORD_BUTTON
 _MASK = TICKS_PERIOD - 1
 
 CHANGES = 64
-"""Kept of each button. A stall of four seconds has fewer: each level held for DEBOUNCE_MS, and for 60 ms in fact."""
+"""Kept of each button: those of 3.8 s of the quickest fingers, which hold a level for 60 ms."""
 
 NONE = -1
 _MOST_STATES = 6 * CHANGES

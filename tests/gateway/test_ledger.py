@@ -6,7 +6,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -220,7 +219,7 @@ def _migrations_with_a_second(folder: Path, then: str = "pass") -> Path:
     return target.parent
 
 
-def test_opening_an_up_to_date_ledger_is_fast_and_leaves_alembic_alone(tmp_path: Path) -> None:
+def test_opening_an_up_to_date_ledger_leaves_alembic_alone(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     fresh_ledger(path)
     program = (
@@ -228,12 +227,6 @@ def test_opening_an_up_to_date_ledger_is_fast_and_leaves_alembic_alone(tmp_path:
         f"open_ledger({str(path)!r}).dispose()\nsys.exit('alembic' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
-    times = []
-    for _ in range(20):
-        start = time.perf_counter()
-        open_ledger(path).dispose()
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.005
 
 
 def test_a_fresh_ledger_equals_a_migrated_one(tmp_path: Path) -> None:
