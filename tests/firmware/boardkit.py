@@ -9,6 +9,8 @@ import random
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from lapel_sim.inprocess.board import MemoryButtons
+
 if TYPE_CHECKING:
     from lapel_device.boards.contract import Accelerometer, Bytes, Gnss, Storage, TlsIdentity, Writable
 
@@ -333,17 +335,6 @@ class Profile:
     window_bytes = 65536
     storage_reserve_bytes = 262144
     sync_segments = 4
-
-
-class MemoryButtons:
-    def __init__(self, clock: MemoryClock) -> None:
-        self.mask = 0
-        self.ticks = 0
-        self._clock = clock
-
-    def look(self) -> bool:
-        self.ticks = self._clock.ticks_ms()
-        return False
 
 
 class MemoryIndicator:

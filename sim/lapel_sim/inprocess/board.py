@@ -12,7 +12,7 @@ from .network import MemoryNetwork
 from .storage import make_storage
 
 if TYPE_CHECKING:
-    from lapel_device.boards.contract import Accelerometer, Gnss, Storage
+    from lapel_device.boards.contract import Accelerometer, Clock, Gnss, Storage
 
 SECTOR_BYTES = 4096
 
@@ -105,7 +105,7 @@ class MemoryClock:
 class MemoryButtons:
     """Whoever sets `mask` looks at once, and misses nothing."""
 
-    def __init__(self, clock: MemoryClock) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.mask = 0
         self.ticks = 0
         self._clock = clock
