@@ -177,7 +177,7 @@ def test_a_fault_is_named_by_the_test_of_its_part(board: str, fault: str, test: 
     assert ran.longest_ms < 45_000, "it ends"
 
 
-DOWN, UP, HELD = (f"hands.watch ALARM {what} 3000" for what in (1, 2, 3))
+DOWN, UP, HELD = (f"hands.watch ALARM {what} 6000" for what in (1, 2, 3))
 
 
 @pytest.mark.parametrize("board", ["fob_pico_w", "fob_esp32s3", "esp32s3_cam"])
@@ -187,9 +187,9 @@ DOWN, UP, HELD = (f"hands.watch ALARM {what} 3000" for what in (1, 2, 3))
         ("pushed_alarm", (DOWN, UP), (True, True)),
         ("pushed_alarm", ("hands.watch RECORD 1 3000",), (False,)),
         ("pushed_alarm", (HELD,), (False,)),
-        ("held_alarm", (HELD, HELD), (False, True)),
+        ("held_alarm", (HELD,), (True,)),
         ("held_alarm_too_short", (HELD,), (False,)),
-        ("held_alarm_without_its_interrupt", (HELD, HELD), (False, False)),
+        ("held_alarm_without_its_interrupt", (HELD,), (False,)),
     ],
 )
 def test_a_push_and_a_hold_are_noticed_the_hold_by_the_pins_interrupt(

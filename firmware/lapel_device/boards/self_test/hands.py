@@ -22,8 +22,6 @@ _UP = 2
 _HELD = 3
 _SELDOM_MS = 1000
 
-_pushed: "int | None" = None  # ticks; a hold may begin in one call and end in the next
-
 
 def free(board: "Any") -> "Outcome":
     """Both buttons let go, for half a second."""
@@ -61,8 +59,8 @@ def watch(board: "Any", name: str, what: int, ms: int) -> bool:
 
 def _was_held(board: "Any", name: str, ms: int) -> bool:
     """Whether the board kept the end of a hold by itself: nobody looks but once a second."""
-    global _pushed
     button = ALARM_BUTTON if name == "ALARM" else RECORD_BUTTON
+    pushed: int | None = None
     for _ in range(ms // _SELDOM_MS):
         pause(board, _SELDOM_MS)
         missed = True
@@ -70,12 +68,11 @@ def _was_held(board: "Any", name: str, ms: int) -> bool:
             missed = board.buttons.look()
             ticks = board.buttons.ticks
             if board.buttons.mask & button:
-                _pushed = ticks if _pushed is None else _pushed
+                pushed = ticks if pushed is None else pushed
                 continue
-            if missed and _pushed is not None and ticks_diff(ticks, _pushed) >= ALARM_HOLD_MS:
-                _pushed = None
+            if missed and pushed is not None and ticks_diff(ticks, pushed) >= ALARM_HOLD_MS:
                 return True
-            _pushed = None
+            pushed = None
     return False
 
 
